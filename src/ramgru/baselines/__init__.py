@@ -1,0 +1,6 @@
+"""The peers to beat, one file each, all with the interface that `SequenceModel` asks of a layer."""
+
+from ramgru.baselines.gru import GRU
+from ramgru.baselines.mingru import MinGRU
+
+__all__ = ["GRU", "MinGRU"]

@@ -1,0 +1,137 @@
+"""Sequence models: embedding, pre-norm residual blocks around any recurrent layer, tied head.
+
+B sequences, T steps, C channels (d_model), V tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+State = list[Any]  # one entry a block, of the kind that its layer carries
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU (arXiv 2002.05202): (SiLU(x W_gate) * x W_up) W_down."""
+
+    def __init__(self, d_model: int, hidden: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(d_model, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, dim=-1)
+        return self.down(nn.functional.silu(gate) * value)
+
+
+class Block(nn.Module):
+    """x + layer(norm(x)), then x + mlp(norm(x)) where there is one."""
+
+    def __init__(self, layer: nn.Module, d_model: int, mlp_ratio: float, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(d_model)
+        self.layer = layer
+        hidden = int(mlp_ratio * d_model)
+        self.mlp_norm = nn.RMSNorm(d_model) if hidden else None
+        self.mlp = GatedMLP(d_model, hidden) if hidden else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, state: Any, **ragged: Any) -> tuple[Tensor, Any]:
+        y, state = self.layer(self.norm(x), state, **ragged)
+        x = x + self.dropout(y)
+        if self.mlp is not None and self.mlp_norm is not None:
+            x = x + self.dropout(self.mlp(self.mlp_norm(x)))
+        return x, state
+
+
+class SequenceModel(nn.Module):
+    """A stack of residual blocks over tokens (`vocab_size`) or over features (`features`).
+
+    layer(d_model) builds one recurrent layer with `forward(x, state, *, lengths, reset)
+    -> (y, state)`, x and y (B, T, C), `initial_state(batch_size)` and `state_size`.
+    """
+
+    def __init__(
+        self,
+        layer: Callable[[int], nn.Module],
+        d_model: int,
+        num_layers: int,
+        *,
+        vocab_size: int = 0,
+        features: int = 0,
+        outputs: int = 0,
+        mlp_ratio: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if (vocab_size > 0) == (features > 0):
+            raise ValueError(
+                "give exactly one of vocab_size and features, "
+                f"got vocab_size={vocab_size}, features={features}"
+            )
+        self.vocab_size, self.features = vocab_size, features
+        self.embedding = (
+            nn.Embedding(vocab_size, d_model) if vocab_size else nn.Linear(features, d_model)
+        )
+        self.blocks = nn.ModuleList(
+            Block(layer(d_model), d_model, mlp_ratio, dropout) for _ in range(num_layers)
+        )
+        self.norm = nn.RMSNorm(d_model)
+        self.readout = None if vocab_size else nn.Linear(d_model, outputs)
+        if vocab_size:
+            nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
+
+    @property
+    def state_size(self) -> int:
+        """Floats that one sequence carries from step to step, all blocks together."""
+        return sum(int(block.layer.state_size) for block in self.blocks)
+
+    def initial_state(self, batch_size: int) -> State:
+        return [block.layer.initial_state(batch_size) for block in self.blocks]
+
+    def hidden(
+        self,
+        src: Tensor,
+        state: State | None = None,
+        *,
+        lengths: Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """src (B, T) or (B, T, F) -> the last hidden layer (B, T, C), and the state after it.
+
+        `head` turns hidden vectors into logits: of all positions, or of those that matter.
+        """
+        if state is None:
+            state = self.initial_state(src.shape[0])
+        x = self.embedding(src)
+        after: State = []
+        for block, before in zip(self.blocks, state, strict=True):
+            x, new = block(x, before, lengths=lengths, reset=reset)
+            after.append(new)
+        return self.norm(x), after
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> logits (..., V), with the embedding's own weights; or (..., outputs)."""
+        if self.readout is not None:
+            return self.readout(hidden)
+        return nn.functional.linear(hidden, self.embedding.weight)
+
+    def forward(self, src: Tensor, tgt: Tensor | None = None, **ragged: Any) -> Tensor:
+        """Logits of every position: (B, T, V); with tgt (B, S), of src and tgt together.
+
+        tgt is the teacher-forced continuation: it runs on from the state that src left, as in an
+        encoder-decoder that shares one recurrent state. -> (B, T + S, V)
+        """
+        hidden, state = self.hidden(src, **ragged)
+        if tgt is not None:
+            after, _ = self.hidden(tgt, state)
+            hidden = torch.cat([hidden, after], dim=1)
+        return self.head(hidden)
+
+
+def detach(state: Sequence[Any]) -> State:
+    """The same state, cut from the graph that made it (for truncated backpropagation)."""
+    return [entry.detach() for entry in state]

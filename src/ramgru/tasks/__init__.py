@@ -1,0 +1,1 @@
+"""The tasks that measure random access, one file each, and the registry of their names."""
