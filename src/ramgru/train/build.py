@@ -1,0 +1,149 @@
+"""From a description to a network: which layer, how wide, how deep, for which task.
+
+Every field is plain data, so that a configuration file is enough to build the model again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ramgru.baselines import GRU, MinGRU
+from ramgru.models import SequenceModel
+from ramgru.tasks.base import Task
+
+LAYERS = ("ramgru", "gru", "mingru")
+
+
+@dataclass(frozen=True)
+class RAMOptions:
+    """Options of the RAMGRU layer; handed to `RAMGRUModel` by these names."""
+
+    nhead: int = 1
+    """Heads, each with a memory of its own."""
+    memory_size: int = 65_536
+    """Cells of a head's memory; the cost of a step does not depend on it."""
+    top_k: int = 4
+    """Cells that one step may change, and that it reads."""
+    write_rule: Literal["gru", "delta"] = "gru"
+    """How the addressed cells take the candidate: each by its gate, or one shared correction."""
+    controller: Literal["gru", "mingru"] = "mingru"
+    """What drives the memory: an exact nn.GRU, or gates from the input alone (parallel in time)."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A stack of residual blocks around one kind of recurrent layer."""
+
+    layer: Literal["ramgru", "gru", "mingru"] = "ramgru"
+    """The recurrent layer of every block."""
+    d_model: int = 64
+    """Channels between the blocks."""
+    num_layers: int = 2
+    """Blocks."""
+    mlp_ratio: float = 0.0
+    """Width of the gated MLP of a block, in d_model; 0: no MLP."""
+    dropout: float = 0.0
+    """Share of the channels dropped after each layer while training."""
+    hidden_size: int = 0
+    """Width of the state of a gru or mingru layer; 0: d_model."""
+    parameters: int = 0
+    """Choose the hidden_size of a gru or mingru layer so that the model has about this many
+    parameters; 0: as hidden_size says."""
+    ram: RAMOptions = field(default_factory=RAMOptions)
+    """Options of the ramgru layer."""
+
+    def __post_init__(self) -> None:
+        if self.layer not in LAYERS:
+            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {self.layer!r}")
+        for name in ("d_model", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("mlp_ratio", "hidden_size", "parameters"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if self.layer == "ramgru" and (self.parameters or self.hidden_size):
+            given = "parameters" if self.parameters else "hidden_size"
+            raise ValueError(
+                f"{given} sets the width of a gru or mingru layer, got it with layer='ramgru'; "
+                "a ramgru layer's width is d_model"
+            )
+
+
+def build_model(config: ModelConfig, task: Task) -> SequenceModel:
+    """A freshly initialised model for `task`; the same bits after the same `torch.manual_seed`.
+
+    Raises ValueError where the options do not fit together.
+    """
+    if config.layer == "ramgru":
+        return _build_ramgru(config, task)
+    if config.parameters:
+        config = replace(config, hidden_size=_matching_width(config, task), parameters=0)
+    layer = {"gru": GRU, "mingru": MinGRU}[config.layer]
+    return SequenceModel(
+        _layer_builder(layer, config.hidden_size or None),
+        config.d_model,
+        config.num_layers,
+        mlp_ratio=config.mlp_ratio,
+        dropout=config.dropout,
+        **_interface(task),
+    )
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers that training adjusts."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _interface(task: Task) -> dict[str, int]:
+    if task.vocab_size:
+        return {"vocab_size": task.vocab_size}
+    return {"features": task.features, "outputs": task.outputs}
+
+
+def _layer_builder(layer: Any, hidden_size: int | None) -> Callable[[int], nn.Module]:
+    return lambda d_model: layer(d_model, hidden_size)
+
+
+def _build_ramgru(config: ModelConfig, task: Task) -> SequenceModel:
+    from ramgru.models import RAMGRUModel
+
+    return RAMGRUModel(
+        d_model=config.d_model,
+        num_layers=config.num_layers,
+        mlp_ratio=config.mlp_ratio,
+        dropout=config.dropout,
+        **_interface(task),
+        **asdict(config.ram),
+    )
+
+
+def _matching_width(config: ModelConfig, task: Task) -> int:
+    """The hidden_size whose parameter count is nearest to `config.parameters`."""
+
+    def count(width: int) -> int:
+        with torch.device("meta"):
+            return count_parameters(
+                build_model(replace(config, hidden_size=width, parameters=0), task)
+            )
+
+    smallest = count(1)
+    if smallest > config.parameters:
+        raise ValueError(
+            f"parameters must be at least {smallest} for layer={config.layer!r} with "
+            f"d_model={config.d_model}, num_layers={config.num_layers} on {task.name}, "
+            f"got {config.parameters}"
+        )
+    low, high = 1, 2
+    while count(high) < config.parameters:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < config.parameters else (low, middle)
+    return min((low, high), key=lambda width: abs(count(width) - config.parameters))
