@@ -1,1 +1,24 @@
 """The tasks that measure random access, one file each, and the registry of their names."""
+
+from ramgru.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.tasks.copy import Copy
+from ramgru.tasks.mqar import MQAR
+from ramgru.tasks.mqar_update import MQARUpdate
+from ramgru.tasks.parity import Parity
+from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
+
+__all__ = [
+    "IGNORE",
+    "MQAR",
+    "SOURCES",
+    "TASKS",
+    "Batch",
+    "Copy",
+    "MQARUpdate",
+    "Parity",
+    "Slice",
+    "Task",
+    "from_config",
+    "get",
+    "to_config",
+]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+
+SomeTask = TypeVar("SomeTask", bound="Task")
 
 IGNORE = -100  # the label of a position at which nothing is asked (torch's own ignore_index)
 
@@ -21,12 +23,15 @@ class Batch:
     lengths:  (B,) int64, the steps of each example that count; the rest is padding
     distance: (B, T) int64, steps from the write that holds the answer to the question;
               -1 where nothing is asked, or None for tasks in which that has no meaning
+    kind:     (B, T) int64, which of `Task.kinds` the question at this place is; -1 where nothing
+              is asked, or None for tasks that ask questions of one kind only
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     lengths: np.ndarray
     distance: np.ndarray | None = None
+    kind: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     metric: ClassVar[str] = "accuracy"  # what the share of right answers is called here
+    kinds: ClassVar[tuple[str, ...]] = ()  # names of the kinds of question, where there are several
+    padding: ClassVar[int] = 0  # the input of the steps beyond an example's length
 
     @property
     @abstractmethod
@@ -84,6 +91,10 @@ class Task(ABC):
         """What an evaluation sweeps: sizes within and far beyond the training range."""
         return (Slice({}, self),)
 
-    def resized(self, **sizes: Any) -> Task:
+    def options(self) -> dict[str, Any]:
+        """The sizes of this task by name: `ramgru.tasks.get(task.name, **task.options())`."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def resized(self: SomeTask, **sizes: Any) -> SomeTask:
         """The same task with other sizes."""
         return replace(self, **sizes)

@@ -1,0 +1,184 @@
+"""Multi-query associative recall: read key-value pairs, then answer keys with their values.
+
+Arora, Eyuboglu et al., "Zoology" (arXiv 2312.04927); the same bits as HazyResearch/zoology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ramgru.tasks import checks, sampling
+from ramgru.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.tasks.registry import register
+
+# pairs, length: within training, then far beyond it
+GRID = ((4, 64), (8, 64), (16, 64), (64, 256), (256, 1024), (1024, 4096))
+
+
+@register
+@dataclass(frozen=True)
+class MQAR(Task):
+    """Keys are tokens in [1, V/2), values in [V/2, V), 0 is blank. V = 12, pairs 2, length 16:
+
+        inputs   2 8 4 7 0 0 4 0 0 0 0 0 2 0 0 0
+        labels   . . . . . . 7 . . . . . 8 . . .
+                 k v k v     k           k          ('.' = nothing asked)
+
+    The answer to a key is asked for at the key's own place. Questions stand at even steps after
+    the pairs; the gaps before them follow a power law, p(i) ∝ i^(power − 1).
+
+    vocab_size:    V
+    pairs:         key-value pairs, each asked for once
+    length:        T, even, at least 4 * pairs
+    power:         exponent a of the gaps; 1 is uniform
+    random_blanks: put random tokens in place of the blanks (as zoology does by default)
+    exact:         the very bits of zoology's generator, which costs a permutation of the
+                   vocabulary a row (about 9 ms for 64 rows at V = 8,192). The default draws from
+                   the same distribution in about a tenth of that, for training.
+
+    A guess among all values is right with chance 2/V; a memory that knows which values it saw,
+    but not of which key, reaches the plateau 1/pairs.
+    """
+
+    name: ClassVar[str] = "mqar"
+    metric: ClassVar[str] = "recall"
+
+    vocab_size: int = 8192
+    pairs: int = 8
+    length: int = 64
+    power: float = 0.01
+    random_blanks: bool = False
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        checks.integer("vocab_size", self.vocab_size, 4)
+        checks.integer("pairs", self.pairs, 1)
+        checks.integer("length", self.length, 4)
+        if self.length % 2:
+            raise ValueError(f"length must be even, got {self.length}")
+        if self.length < self.needed:
+            raise ValueError(
+                f"length must be at least {self.needed} for pairs={self.pairs}, got {self.length}"
+            )
+        if self.pairs > self.vocab_size // 2 - 1:
+            raise ValueError(
+                f"pairs must be at most {self.vocab_size // 2 - 1}, the number of keys at "
+                f"vocab_size={self.vocab_size}, got {self.pairs}"
+            )
+        if not self.power > 0:
+            raise ValueError(f"power must be positive, got {self.power}")
+
+    @property
+    def needed(self) -> int:
+        """The shortest length that holds the pairs and the questions."""
+        return 4 * self.pairs
+
+    @property
+    def chance(self) -> float:
+        return 1 / (self.vocab_size - self.vocab_size // 2)
+
+    @property
+    def plateau(self) -> float:
+        return 1 / self.pairs
+
+    def draw(self, batch_size: int, seed: int) -> Batch:
+        if self.exact:
+            return self._draw_exact(batch_size, seed)
+        rows, seed = checks.draw_arguments(batch_size, seed)
+        rng = np.random.default_rng(seed)
+        half = self.vocab_size // 2
+        keys = 1 + sampling.distinct(rng, rows, self.pairs, half - 1)
+        values = half + sampling.distinct(rng, rows, self.pairs, self.vocab_size - half)
+        places = power_law(self.length - 2 * self.pairs, self.power)
+        gaps = sampling.weighted(rng, rows, self.pairs, places)
+        slots = np.broadcast_to(np.arange(self.pairs), keys.shape)
+        batch = layout(keys, values, keys, slots, gaps, self.length)
+        if self.random_blanks:
+            noise = rng.integers(self.vocab_size, size=batch.inputs.shape)
+            np.copyto(batch.inputs, noise, where=batch.inputs == 0)
+        return batch
+
+    def _draw_exact(self, batch_size: int, seed: int) -> Batch:
+        # The order of the calls is the peer's: all keys, all values, all gaps, each row by row.
+        rows, seed = checks.draw_arguments(batch_size, seed, seed_bits=32)
+        rng = np.random.RandomState(seed)  # the peer's generator, bit for bit
+        half = self.vocab_size // 2
+        p = power_law(self.length - 2 * self.pairs, self.power)
+
+        def choose(population: int, p: np.ndarray | None = None) -> np.ndarray:
+            row = [rng.choice(population, self.pairs, replace=False, p=p) for _ in range(rows)]
+            return np.stack(row).astype(np.int64)
+
+        keys = 1 + choose(half - 1)
+        values = half + choose(self.vocab_size - half)
+        gaps = choose(p.size, p)
+        slots = np.broadcast_to(np.arange(self.pairs), keys.shape)
+        batch = layout(keys, values, keys, slots, gaps, self.length)
+        if self.random_blanks:
+            # The peer fills blanks from torch's global generator; here it starts from the seed too.
+            import torch
+
+            source = torch.Generator().manual_seed(seed)
+            noise = torch.randint(self.vocab_size, batch.inputs.shape, generator=source).numpy()
+            np.copyto(batch.inputs, noise, where=batch.inputs == 0)
+        return batch
+
+    def curriculum(self) -> Sequence[MQAR]:
+        """2, 4, 8, … pairs at the same density of questions, up to this task itself."""
+        smaller = (
+            self.resized(pairs=pairs, length=max(4 * pairs, self.length * pairs // self.pairs & ~1))
+            for pairs in doublings(self.pairs)
+        )
+        return (*smaller, self)
+
+    def grid(self) -> Sequence[Slice]:
+        """The sizes of GRID that the vocabulary has keys for, and this task itself."""
+        sizes = {(self.pairs, self.length)}
+        sizes.update(size for size in GRID if size[0] < self.vocab_size // 2)
+        return tuple(
+            Slice({"pairs": pairs, "length": length}, self.resized(pairs=pairs, length=length))
+            for pairs, length in sorted(sizes)
+        )
+
+
+def doublings(pairs: int) -> list[int]:
+    """2, 4, 8, … below `pairs`."""
+    return [2**i for i in range(1, pairs.bit_length()) if 2**i < pairs]
+
+
+def power_law(steps: int, power: float) -> np.ndarray:
+    """(steps // 2,) float64: the probability of each even step after the pairs as a question's."""
+    p = power * np.arange(1, steps // 2 + 1) ** (power - 1)
+    return p / p.sum()
+
+
+def layout(
+    keys: np.ndarray,
+    values: np.ndarray,
+    asked: np.ndarray,
+    slots: np.ndarray,
+    gaps: np.ndarray,
+    length: int,
+) -> Batch:
+    """Pairs written one after the other, then questions among blanks.
+
+    keys, values: (B, S) what is written, in order
+    asked:        (B, P) the keys that are asked for
+    slots:        (B, P) in [0, S), which of the written values is the answer
+    gaps:         (B, P) where each question stands, in steps of two after the pairs
+    """
+    rows, written = keys.shape
+    inputs = np.zeros((rows, length), dtype=np.int64)
+    inputs[:, 0 : 2 * written : 2] = keys
+    inputs[:, 1 : 2 * written : 2] = values
+    labels = np.full((rows, length), IGNORE, dtype=np.int64)
+    distance = np.full((rows, length), -1, dtype=np.int64)
+    places = 2 * written + 2 * gaps
+    np.put_along_axis(inputs, places, asked, axis=1)
+    np.put_along_axis(labels, places, np.take_along_axis(values, slots, axis=1), axis=1)
+    np.put_along_axis(distance, places, places - (2 * slots + 1), axis=1)
+    return Batch(inputs, labels, np.full(rows, length, dtype=np.int64), distance)
