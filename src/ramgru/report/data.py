@@ -1,0 +1,134 @@
+"""What the pictures are drawn from: plain numbers, free of torch, runs and files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# 97.5 % quantiles of Student's t for 1 … 30 degrees of freedom; beyond, the normal one.
+_T975 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean score with its 95 % interval; low and high are None where there is none."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+def over_seeds(scores: Sequence[float], low: float | None, high: float | None) -> Score:
+    """Mean of one score a seed, with Student's interval over seeds, kept within [0, 1].
+
+    One seed says nothing about other seeds: then low and high, the interval over examples that
+    the evaluation gave, are passed on.
+    """
+    if not scores:
+        raise ValueError("scores must hold at least one number, got none")
+    n, mean = len(scores), float(np.mean(scores))
+    if n == 1:
+        return Score(mean, low, high)
+    t = _T975[n - 2] if n - 2 < len(_T975) else 1.96
+    half = t * float(np.std(scores, ddof=1)) / math.sqrt(n)
+    return Score(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A layer's scores along one axis: x (n,) and a Score for each."""
+
+    layer: str
+    x: Sequence[float]
+    scores: Sequence[Score]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training run: the loss at `steps`, the metric at `metric_steps`."""
+
+    layer: str
+    seed: int
+    steps: Sequence[int]
+    loss: Sequence[float]
+    metric_steps: Sequence[int]
+    metric: Sequence[float]
+
+
+@dataclass(frozen=True)
+class StatePoint:
+    """A layer's score at one slice, beside the bytes of state that it carries."""
+
+    layer: str
+    state_bytes: int
+    score: Score
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """Writes per cell of one layer: only cells written at all, head by head.
+
+    cells, writes: a list a head, of equally long lists. step_writes: cells addressed, all steps
+    and heads together, which is the sum of writes.
+    """
+
+    memory_size: int
+    cells: Sequence[Sequence[int]]
+    writes: Sequence[Sequence[int]]
+
+    @classmethod
+    def of(cls, counts: np.ndarray) -> Occupancy:
+        """counts (H, N): writes of each cell."""
+        cells = [np.flatnonzero(row) for row in counts]
+        writes = [row[used] for row, used in zip(counts, cells)]
+        return cls(counts.shape[1], [c.tolist() for c in cells], [w.tolist() for w in writes])
+
+    @property
+    def used(self) -> int:
+        """Cells written at least once, over all heads."""
+        return sum(len(head) for head in self.cells)
+
+    @property
+    def share(self) -> float:
+        """Cells in use / cells there are."""
+        return self.used / (self.memory_size * len(self.cells))
+
+    @property
+    def distinct_per_write(self) -> float:
+        """Cells in use / writes: 1 where no write met another one's cell."""
+        total = sum(sum(head) for head in self.writes)
+        return self.used / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question of a sample, what was answered, and where the answer came from.
+
+    step: where it is asked. weight (T,): of the write at each step in the read at this one.
+    written: the step that holds the right answer; None where that is not known.
+    """
+
+    step: int
+    expected: str
+    answered: str
+    weight: Sequence[float]
+    written: int | None = None
+
+    @property
+    def right(self) -> bool:
+        return self.expected == self.answered
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One input with its answers: tokens (T labels) and what came of the questions in it."""
+
+    tokens: Sequence[str]
+    answers: Sequence[Answer] = field(default_factory=list)

@@ -1,0 +1,94 @@
+"""The plum theme: one palette with a light and a dark value a role, and one look a layer.
+
+Hues after Okabe and Ito's rule for colour-blind eyes: never hue alone (marker and dash differ too).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+
+STYLE = Path(__file__).with_name("ramgru.mplstyle")
+
+# role: (on a light page, on a dark page); all but rule and edge are text, at least 4.5 : 1
+PALETTE: dict[str, tuple[str, str]] = {
+    "ink": ("#2b1f2e", "#efe6f0"),
+    "edge": ("#85788a", "#8f8295"),
+    "rule": ("#e2d9e4", "#43374a"),
+    "plum": ("#7d2a73", "#dda0dd"),
+    "amber": ("#b05a00", "#f2a541"),
+    "teal": ("#007a78", "#4fd0c4"),
+    "blue": ("#2f5fc4", "#8fb4ff"),
+    "olive": ("#6a7a00", "#c3d15a"),
+    "rose": ("#b8324f", "#ff8fa3"),
+    "muted": ("#6b5f70", "#b3a6b8"),
+}
+PAGE = ("#fdfbfd", "#1d1620")  # the page's own ground, light and dark
+
+# An image cannot take a page's colours: one plum in between, more or less transparent.
+IMAGE_PLUM = (0.66, 0.30, 0.62)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one layer is drawn: always colour, marker and dash together."""
+
+    label: str
+    color: str
+    marker: str
+    dash: str | tuple[float, tuple[float, ...]]
+
+
+LOOKS: dict[str, Look] = {
+    "ramgru": Look("RAM-GRU", PALETTE["plum"][0], "o", "-"),
+    "gru": Look("nn.GRU", PALETTE["amber"][0], "s", (0, (5.0, 2.0))),
+    "mingru": Look("minGRU", PALETTE["teal"][0], "^", (0, (1.5, 1.5))),
+}
+_SPARE = [
+    ("blue", "D", (0, (6.0, 2.0, 1.5, 2.0))),
+    ("olive", "v", (0, (3.0, 1.5))),
+    ("rose", "P", (0, (8.0, 2.0))),
+]
+
+
+def look(layer: str, order: int = 0) -> Look:
+    """The look of a layer by its name; an unknown layer takes the order-th spare one."""
+    if layer in LOOKS:
+        return LOOKS[layer]
+    role, marker, dash = _SPARE[order % len(_SPARE)]
+    return Look(layer, PALETTE[role][0], marker, dash)
+
+
+def color(role: str) -> str:
+    """The light value of a role: what a figure is painted with before it gets into a page."""
+    return PALETTE[role][0]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw, and save, in this theme; matplotlib's global settings are as before afterwards."""
+    with matplotlib.style.context(STYLE, after_reset=True):
+        yield
+
+
+def shade(values: np.ndarray) -> np.ndarray:
+    """values (..., ) in [0, 1] -> RGBA (..., 4): plum, as opaque as the value is large."""
+    opacity = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
+    rgb = np.broadcast_to(np.array(IMAGE_PLUM), (*opacity.shape, 3))
+    return np.concatenate([rgb, opacity[..., None]], axis=-1)
+
+
+def css_variables() -> str:
+    """The palette as CSS: light, dark where the reader prefers it on a screen, light on paper."""
+
+    def block(index: int) -> str:
+        rules = [f"--page:{PAGE[index]}"]
+        rules += [f"--{role}:{pair[index]}" for role, pair in PALETTE.items()]
+        return ":root{" + ";".join(rules) + "}"
+
+    return f"{block(0)}\n@media screen and (prefers-color-scheme: dark){{{block(1)}}}\n"
