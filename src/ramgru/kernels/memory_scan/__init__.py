@@ -1,0 +1,118 @@
+"""The memory's recurrence over a whole sequence: addressed, gated writes and reads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ramgru.kernels.memory_scan import operator
+from ramgru.kernels.memory_scan.reference import memory_scan as reference
+
+__all__ = ["WRITE_RULES", "memory_scan", "reference"]
+
+WRITE_RULES = ("gru", "delta")
+
+
+def memory_scan(
+    write_index: Tensor,
+    write_weight: Tensor,
+    gate: Tensor,
+    candidate: Tensor,
+    read_index: Tensor,
+    read_weight: Tensor,
+    *,
+    memory_size: int,
+    rule: str = "gru",
+    initial_cells: Tensor | None = None,
+    initial_rows: Tensor | None = None,
+    fresh_left: Tensor | None = None,
+    fresh_right: Tensor | None = None,
+    reset: Tensor | None = None,
+    lengths: Tensor | None = None,
+    want_final: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Write to and read from a memory of `memory_size` cells at every step of a batch.
+
+    At step t, for each of the K addressed cells i, one after the other, with g = gate * weight:
+
+        rule "gru":    M[i] <- (1 - g) M[i] + g candidate
+        rule "delta":  u = gate (candidate - sum_i weight[i] M[i]);  M[i] <- M[i] + weight[i] u
+
+    then y = sum_j read_weight[j] M[read_index[j]]. Cells that are not addressed do not change by a
+    bit; time, and what is kept for backward, do not depend on `memory_size`.
+
+    B sequences, T steps, H heads, K writes and J reads a step, D width, N = memory_size.
+
+    write_index  (B, T, H, K) int64 in [0, N); write_weight (B, T, H, K) in [0, 1]
+    gate         (B, T, H) in [0, 1];          candidate (B, T, H, D)
+    read_index   (B, T, H, J) int64 in [0, N); read_weight (B, T, H, J)
+    initial_cells, initial_rows: the memory before the first step; cells (B, H, P), every cell at
+        most once, -1 where unused, with rows (B, H, P, D); or no cells and all rows (B, H, N, D)
+    fresh_left (H, R, D), fresh_right (H, C, D): what a cell holds that has never been written:
+        left[i // C] + right[i % C]; zeros where they are not given
+    reset        (B, T) bool: the memory is fresh again before this step
+    lengths      (B,) int64: steps behind a sequence's end neither write nor read; they give 0
+
+    -> outputs (B, T, H, D); the final memory as cells (B, H, P') and rows (B, H, P', D), -1 and 0
+    where unused, or cells (B, H, 0) and rows (B, H, N, D) where P + T·K >= N or the memory came
+    so. With want_final=False both are empty. Rows are float32 or wider.
+
+    Indices are trusted here; the layer checks those that its caller gives. Differentiable twice
+    in weights, gate, candidate, initial_rows and the fresh factors; not in forward mode.
+    Source: DESIGN §2; with one cell and weight 1 the GRU rule is minGRU (arXiv 2410.01201).
+    """
+    _check(write_index, write_weight, gate, candidate, read_index, read_weight, memory_size, rule)
+    outputs, cells, rows = operator.memory_scan(
+        write_index,
+        write_weight,
+        gate,
+        candidate,
+        read_index,
+        read_weight,
+        initial_cells,
+        initial_rows,
+        fresh_left,
+        fresh_right,
+        reset,
+        lengths,
+        memory_size,
+        rule,
+        want_final,
+    )
+    return outputs, cells, rows
+
+
+def _check(
+    write_index: Tensor,
+    write_weight: Tensor,
+    gate: Tensor,
+    candidate: Tensor,
+    read_index: Tensor,
+    read_weight: Tensor,
+    memory_size: int,
+    rule: str,
+) -> None:
+    if rule not in WRITE_RULES:
+        raise ValueError(f"rule: expected one of {WRITE_RULES}, got {rule!r}")
+    if memory_size < 1:
+        raise ValueError(f"memory_size: expected at least 1 cell, got {memory_size}")
+    if candidate.dim() != 4:
+        raise ValueError(f"candidate: expected shape (B, T, H, D), got {tuple(candidate.shape)}")
+    head = tuple(candidate.shape[:3])
+    for name, value, wanted in (
+        ("write_index", write_index, "(B, T, H, K)"),
+        ("read_index", read_index, "(B, T, H, J)"),
+    ):
+        if value.dtype != torch.int64:
+            raise TypeError(f"{name}: expected int64, got {value.dtype}")
+        if value.dim() != 4 or tuple(value.shape[:3]) != head:
+            raise ValueError(
+                f"{name}: expected shape {wanted} with (B, T, H) = {head}, got {tuple(value.shape)}"
+            )
+    for name, value, shape in (
+        ("write_weight", write_weight, tuple(write_index.shape)),
+        ("read_weight", read_weight, tuple(read_index.shape)),
+        ("gate", gate, head),
+    ):
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")

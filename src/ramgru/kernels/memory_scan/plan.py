@@ -1,0 +1,127 @@
+"""Who follows whom: the order in which the events of a memory depend on one another.
+
+An event is a read or a write of one cell by one step. The events of one cell, between two resets,
+form a *chain*. A chain begins with the cell's base (its row before the first step) and each write
+adds a *version*; a read takes the newest version before it. Only integers are handled here, and
+nothing has N entries: events are found by sorting.
+
+B sequences, T steps, H heads, K writes and J reads a step, P initial cells, N = memory_size,
+M = P + T (K + J) events of one (sequence, head).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Events(NamedTuple):
+    """The events of every (sequence, head), sorted by chain, then by time. All (B·H, M)."""
+
+    order: Tensor  # where each sorted event stood before sorting
+    cell: Tensor  # its cell; N or more where the event does not count
+    segment: Tensor  # how many resets lie before it
+    write: Tensor  # whether it is a write
+    start: Tensor  # whether a chain starts here
+    version: Tensor  # writes of its chain up to here: the version that it made, or that it reads
+
+
+def sort_events(
+    write_index: Tensor,
+    read_index: Tensor,
+    initial_cells: Tensor | None,
+    reset: Tensor | None,
+    lengths: Tensor | None,
+    memory_size: int,
+) -> Events:
+    B, T, H, K = write_index.shape
+    device = write_index.device
+    steps = (
+        torch.cat([write_index, read_index], dim=-1).transpose(1, 2).flatten(2)
+    )  # (B, H, T(K+J))
+    each = K + read_index.shape[-1]
+    P = 0 if initial_cells is None else initial_cells.shape[-1]
+    key = steps if initial_cells is None else torch.cat([initial_cells, steps], dim=-1)
+    M = key.shape[-1]
+    place = torch.arange(M, device=device)
+    # An event that does not count gets a cell of its own, so that it never makes a chain longer.
+    stride = memory_size + M
+    if initial_cells is not None:
+        key = torch.where(key < 0, memory_size + place, key)
+    if lengths is not None:
+        step = torch.div(place - P, each, rounding_mode="floor")  # negative for initial cells
+        padding = step >= lengths.view(B, 1, 1)
+        key = torch.where(padding, memory_size + place, key)
+    if reset is not None:
+        segment = _segment(reset, lengths).repeat_interleave(each, dim=1)  # (B, T(K+J))
+        key = key + stride * torch.nn.functional.pad(segment, (P, 0)).unsqueeze(1)
+    key, order = key.reshape(B * H, M).sort(dim=-1, stable=True)
+    start = torch.ones_like(key, dtype=torch.bool)
+    start[:, 1:] = key[:, 1:] != key[:, :-1]
+    write = ((place >= P) & ((place - P) % each < K))[order]
+    made = write.cumsum(dim=1)
+    before = torch.where(start, made - write.long(), 0).cummax(dim=1).values if M else made
+    segment = torch.div(key, stride, rounding_mode="floor")
+    return Events(order, key - segment * stride, segment, write, start, made - before)
+
+
+def _segment(reset: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, T) -> how many resets lie at or before each step; padding stays in the last segment."""
+    if lengths is not None:
+        reset = reset & (torch.arange(reset.shape[1], device=reset.device) < lengths[:, None])
+    return reset.long().cumsum(dim=1)
+
+
+def last_segment(reset: Tensor | None, lengths: Tensor | None, batch: int) -> Tensor | None:
+    """(B,) the segment in which each sequence ends, or None where there are no resets."""
+    if reset is None:
+        return None
+    return _segment(reset, lengths)[:, -1] if reset.shape[1] else reset.new_zeros(batch).long()
+
+
+def unsort(events: Events, values: Tensor, shape: tuple[int, ...], P: int) -> list[Tensor]:
+    """Sorted (B·H, M) values -> initial (B, H, P), writes (B, T, H, K) and reads (B, T, H, J)."""
+    B, T, H, K, J = shape
+    back = torch.empty_like(values).scatter_(1, events.order, values).view(B, H, -1)
+    steps = back[..., P:].reshape(B, H, T, K + J).transpose(1, 2)
+    return [
+        back[..., :P].contiguous(),
+        steps[..., :K].contiguous(),
+        steps[..., K:].contiguous(),
+    ]
+
+
+def chain_ends(start: Tensor) -> Tensor:
+    """(B·H, M) whether a chain ends at each sorted event."""
+    end = torch.ones_like(start)
+    end[:, :-1] = start[:, 1:]
+    return end
+
+
+def final_cells(
+    events: Events,
+    slot: Tensor,  # (B·H, M) where the newest version of each event's chain lies
+    last: Tensor | None,  # (B,) from `last_segment`
+    memory_size: int,
+    P: int,
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    """The cells that the final memory holds, ascending, and where their rows lie: (B·H, size).
+
+    -1 behind the last one. A cell is held if it was written, or given at the start, since the
+    last reset; a cell that was only read is not.
+    """
+    rows, M = slot.shape
+    place = torch.arange(M, device=slot.device).expand_as(slot)
+    first = torch.where(events.start, place, 0).cummax(dim=1).values if M else place
+    given = events.order.gather(1, first) < P
+    keep = chain_ends(events.start) & (events.cell < memory_size) & ((events.version > 0) | given)
+    if last is not None:
+        keep = keep & (events.segment == last.repeat_interleave(rows // last.shape[0])[:, None])
+    column = torch.where(keep, keep.cumsum(dim=1) - 1, size)
+    cells = slot.new_full((rows, size + 1), -1).scatter_(1, column, events.cell)
+    slots = slot.new_full((rows, size + 1), -1).scatter_(1, column, slot)
+    cells[:, size], slots[:, size] = -1, -1
+    return cells[:, :size].contiguous(), slots[:, :size].contiguous()

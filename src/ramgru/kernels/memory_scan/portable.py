@@ -1,0 +1,307 @@
+"""`memory_scan` in vectorised torch, forward and backward: runs wherever torch runs.
+
+Both write rules come down to a table of versions (`chains`, `delta`); what is common to them is
+here: padding, the bases that chains begin with, reads, and the final memory.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ramgru.kernels.memory_scan import chains, delta
+from ramgru.kernels.rows import add_rows_, weighted_sum
+
+
+class Inputs(NamedTuple):
+    """The operator's tensors (shapes: `reference.memory_scan`)."""
+
+    write_index: Tensor
+    write_weight: Tensor
+    gate: Tensor
+    candidate: Tensor
+    read_index: Tensor
+    read_weight: Tensor
+    initial_cells: Tensor | None
+    initial_rows: Tensor | None
+    fresh_left: Tensor | None
+    fresh_right: Tensor | None
+    reset: Tensor | None
+    lengths: Tensor | None
+
+
+DIFFERENTIABLE = (
+    "write_weight",
+    "gate",
+    "candidate",
+    "read_weight",
+    "initial_rows",
+    "fresh_left",
+    "fresh_right",
+)
+
+Order = chains.Chains | delta.Steps
+
+
+def compute_dtype(x: Inputs) -> torch.dtype:
+    """float64 where any input is; else float32, also for half-precision inputs."""
+    wide = any(
+        value is not None and value.dtype == torch.float64
+        for value in (getattr(x, name) for name in DIFFERENTIABLE)
+    )
+    return torch.float64 if wide else torch.float32
+
+
+def widen(x: Inputs) -> Inputs:
+    """Inputs in the dtype of the computation, and with nothing in the padding."""
+    dtype = compute_dtype(x)
+    values = {
+        name: value.to(dtype) for name in DIFFERENTIABLE if (value := getattr(x, name)) is not None
+    }
+    pad = padding(x)
+    if pad is not None:
+        for name in ("write_weight", "gate", "candidate", "read_weight"):
+            shape = (*pad.shape, *[1] * (values[name].dim() - 2))
+            values[name] = values[name].masked_fill(pad.view(shape), 0)
+    return x._replace(**values)
+
+
+def padding(x: Inputs) -> Tensor | None:
+    """(B, T) True at steps that lie behind a sequence's end."""
+    if x.lengths is None:
+        return None
+    steps = torch.arange(x.gate.shape[1], device=x.gate.device)
+    return steps >= x.lengths.unsqueeze(1)
+
+
+def dense_final(x: Inputs, memory_size: int) -> bool:
+    """Whether the final memory has all N rows: it came so, or so many cells may be touched."""
+    if x.initial_rows is not None and x.initial_cells is None:
+        return True
+    given = 0 if x.initial_cells is None else x.initial_cells.shape[-1]
+    return given + x.write_index.shape[1] * x.write_index.shape[3] >= memory_size
+
+
+def order(x: Inputs, memory_size: int, rule: str, want_final: bool) -> Order:
+    build = chains.build if rule == "gru" else delta.build
+    has_base = x.initial_rows is not None or x.fresh_left is not None
+    return build(
+        x.write_index,
+        x.read_index,
+        x.initial_cells,
+        x.reset,
+        x.lengths,
+        memory_size,
+        has_base,
+        want_final,
+    )
+
+
+def bases(x: Inputs, path: Order) -> Tensor:
+    """(bases, D) the row that each chain begins with; one row of zeros where all are zero."""
+    D = x.candidate.shape[-1]
+    number = int(path.block[0])
+    if path.base.shape[1] == 0:
+        return x.candidate.new_zeros(1, D)
+    cell, row, segment = path.base[:, :number]
+    some = cell >= 0
+    if x.fresh_left is not None and x.fresh_right is not None:
+        left, right = fresh_places(x, cell.clamp_min(0), row)
+        base = x.fresh_left.flatten(0, 1)[left] + x.fresh_right.flatten(0, 1)[right]
+        base = base * some.unsqueeze(-1)
+    else:
+        base = x.candidate.new_zeros(number, D)
+    if x.initial_rows is not None:
+        where, source = initial_places(x, path)
+        base = base.index_copy(0, where, x.initial_rows.flatten(0, 2)[source])
+    return base
+
+
+def fresh_places(x: Inputs, cell: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of the flattened factors of the fresh memory for a cell of a (sequence, head)."""
+    assert x.fresh_left is not None
+    assert x.fresh_right is not None
+    G, R = x.fresh_left.shape[:2]  # G = H factors for all sequences, or B·H, one for each
+    C = x.fresh_right.shape[1]
+    head = row % G
+    return head * R + torch.div(cell, C, rounding_mode="floor"), head * C + cell % C
+
+
+def initial_places(x: Inputs, path: Order) -> tuple[Tensor, Tensor]:
+    """Which bases come from the initial memory, and from which of its rows (flattened)."""
+    assert x.initial_rows is not None
+    if x.initial_cells is not None:
+        given = (x.initial_cells.flatten() >= 0).nonzero().squeeze(-1)
+        return path.initial_slot.flatten()[given], given
+    cell, row, segment = path.base[:, : int(path.block[0])]
+    where = ((cell >= 0) & (segment == 0)).nonzero().squeeze(-1)
+    return where, (row * x.initial_rows.shape[2] + cell)[where]
+
+
+def capacity(x: Inputs) -> int:
+    """Rows of the table of versions: as many as there can be, so that its shape needs no data."""
+    writes = x.write_index.numel()
+    if x.initial_rows is None and x.fresh_left is None:
+        return 1 + writes
+    given = 0 if x.initial_cells is None else x.initial_cells.numel()
+    return given + writes + x.read_index.numel() + writes
+
+
+def versions_of(x: Inputs, path: Order, base: Tensor, differentiable: bool = False) -> Tensor:
+    if isinstance(path, chains.Chains):
+        gate = x.write_weight * x.gate.unsqueeze(-1)
+        if differentiable:
+            return chains.forward_differentiable(gate, x.candidate, base, path)
+        return chains.forward(gate, x.candidate, base, path, capacity(x))
+    tensors = (x.write_weight, x.gate, x.candidate, base, path, x.write_index)
+    if differentiable:
+        return delta.forward_differentiable(*tensors)
+    return delta.forward(*tensors, capacity(x))
+
+
+def final_memory(
+    x: Inputs, path: Order, versions: Tensor, memory_size: int
+) -> tuple[Tensor, Tensor]:
+    """-> cells (B, H, P') and rows (B, H, P', D); or cells (B, H, 0) and rows (B, H, N, D)."""
+    B, _, H, D = x.candidate.shape
+    held = path.final_slot >= 0
+    if not dense_final(x, memory_size):
+        rows = versions[path.final_slot.clamp_min(0)] * held.unsqueeze(-1)
+        return path.final_cell.view(B, H, -1).clone(), rows.view(B, H, -1, D)
+    rows = untouched(x, memory_size)
+    row, column = held.nonzero(as_tuple=True)
+    where = row * memory_size + path.final_cell[row, column]
+    rows = rows.flatten(0, 2).index_copy(0, where, versions[path.final_slot[row, column]])
+    return path.final_cell.new_zeros(B, H, 0), rows.view(B, H, memory_size, D)
+
+
+def untouched(x: Inputs, memory_size: int) -> Tensor:
+    """(B, H, N, D) the rows that all cells would have at the end if nothing had been written."""
+    B, _, H, D = x.candidate.shape
+    if x.fresh_left is not None and x.fresh_right is not None:
+        fresh = (x.fresh_left.unsqueeze(2) + x.fresh_right.unsqueeze(1)).flatten(1, 2)
+        rows = fresh[:, :memory_size].unflatten(0, (-1, H)).expand(B, H, memory_size, D)
+    else:
+        rows = x.candidate.new_zeros(1).expand(B, H, memory_size, D)
+    if x.initial_rows is not None and x.initial_cells is None:
+        same = never_reset(x)
+        if same is None:
+            return x.initial_rows
+        return torch.where(same.view(B, 1, 1, 1), x.initial_rows, rows)
+    return rows
+
+
+def never_reset(x: Inputs) -> Tensor | None:
+    """(B,) whether a sequence's initial memory survives to its end; None if all do."""
+    last = chains.plan.last_segment(x.reset, x.lengths, x.gate.shape[0])
+    return None if last is None else last == 0
+
+
+def forward(
+    x: Inputs, path: Order, memory_size: int, want_final: bool, differentiable: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """-> outputs, final cells, final rows, versions; x as `widen` leaves it."""
+    B, _, H, D = x.candidate.shape
+    versions = versions_of(x, path, bases(x, path), differentiable)
+    if differentiable:
+        outputs = (versions[path.read_slot] * x.read_weight.unsqueeze(-1)).sum(-2)
+    else:
+        outputs = weighted_sum(versions, path.read_slot, x.read_weight)
+    if want_final:
+        cells, rows = final_memory(x, path, versions, memory_size)
+    else:
+        cells = x.write_index.new_zeros(B, H, 0)
+        rows = x.candidate.new_zeros(B, H, 0, D)
+    return outputs, cells, rows, versions
+
+
+def backward(
+    x: Inputs,
+    path: Order,
+    versions: Tensor,
+    grad_output: Tensor,  # (B, T, H, D)
+    grad_rows: Tensor | None,  # as the final rows, or None
+    memory_size: int,
+) -> list[Tensor | None]:
+    """-> gradients in the order of DIFFERENTIABLE; None where there is no such input."""
+    B, T, H, D = x.candidate.shape
+    pad = padding(x)
+    if pad is not None:
+        grad_output = grad_output.masked_fill(pad.view(B, T, 1, 1), 0)
+    flat = grad_output.reshape(-1, 1, D)
+    J = path.read_slot.shape[-1]
+    read = path.read_slot.flatten()
+    grad_read = (versions[read].view(-1, J, D) @ flat.transpose(1, 2)).view(B, T, H, J)
+    grad = torch.zeros_like(versions)
+    add_rows_(grad, read, (x.read_weight.reshape(-1, J, 1) * flat).view(-1, D))
+
+    grad_untouched = None
+    if grad_rows is not None:
+        row, column = (path.final_slot >= 0).nonzero(as_tuple=True)
+        slot = path.final_slot[row, column]
+        if dense_final(x, memory_size):
+            where = row * memory_size + path.final_cell[row, column]
+            flat_rows = grad_rows.reshape(-1, D)
+            add_rows_(grad, slot, flat_rows[where])
+            if x.initial_rows is not None or x.fresh_left is not None:
+                zero = flat_rows.new_zeros(1, D).expand(len(where), D)
+                grad_untouched = flat_rows.index_copy(0, where, zero).view(B, H, memory_size, D)
+        else:
+            add_rows_(grad, slot, grad_rows.reshape(B * H, -1, D)[row, column])
+
+    if isinstance(path, chains.Chains):
+        g = x.write_weight * x.gate.unsqueeze(-1)
+        grad_g, grad_candidate = chains.backward(grad, g, x.candidate, versions, path)
+        grad_weight = grad_g * x.gate.unsqueeze(-1)
+        grad_gate = (grad_g * x.write_weight).sum(-1)
+    else:
+        grad_weight, grad_gate, grad_candidate = delta.backward(
+            grad, x.write_weight, x.gate, x.candidate, versions, path, x.write_index
+        )
+    first = [grad_weight, grad_gate, grad_candidate, grad_read]
+    if pad is not None:
+        first = [g.masked_fill(pad.view(B, T, *[1] * (g.dim() - 2)), 0) for g in first]
+    return [*first, *_base_gradients(x, path, grad, grad_untouched)]
+
+
+def _base_gradients(
+    x: Inputs, path: Order, grad: Tensor, grad_untouched: Tensor | None
+) -> list[Tensor | None]:
+    """Gradients of initial_rows, fresh_left, fresh_right."""
+    number = int(path.block[0])
+    grad_base = grad[:number]
+    grad_initial = grad_left = grad_right = None
+    if x.initial_rows is not None:
+        where, source = initial_places(x, path)
+        flat = torch.zeros_like(x.initial_rows).flatten(0, 2)
+        if grad_untouched is not None and x.initial_cells is None:
+            same = never_reset(x)
+            survives = grad_untouched
+            if same is not None:
+                survives = grad_untouched * same.view(-1, 1, 1, 1)
+                grad_untouched = grad_untouched * ~same.view(-1, 1, 1, 1)
+            else:
+                grad_untouched = None
+            flat = survives.reshape(flat.shape).clone()
+        flat.index_add_(0, source, grad_base[where])  # every source once: no order to keep
+        grad_initial = flat.view_as(x.initial_rows)
+        grad_base = grad_base.index_fill(0, where, 0)
+    if x.fresh_left is not None and x.fresh_right is not None:
+        cell, row, _ = path.base[:, :number]
+        grad_base = grad_base * (cell >= 0).unsqueeze(-1)
+        left, right = fresh_places(x, cell.clamp_min(0), row)
+        grad_left = torch.zeros_like(x.fresh_left)
+        grad_right = torch.zeros_like(x.fresh_right)
+        add_rows_(grad_left.flatten(0, 1), left, grad_base)
+        add_rows_(grad_right.flatten(0, 1), right, grad_base)
+        if grad_untouched is not None:
+            G, R, D = x.fresh_left.shape
+            C = x.fresh_right.shape[1]
+            full = grad_untouched.flatten(0, 1).unflatten(0, (-1, G)).sum(0)  # (G, N, D)
+            full = torch.nn.functional.pad(full, (0, 0, 0, R * C - full.shape[1]))
+            full = full.view(G, R, C, D)
+            grad_left += full.sum(2)
+            grad_right += full.sum(1)
+    return [grad_initial, grad_left, grad_right]

@@ -1,0 +1,76 @@
+"""The memory's recurrence, written as its equations are: the oracle of every faster path.
+
+One cell at a time, in a dictionary of the cells that were touched. Slow, differentiable to any
+order, and right for any memory size. B sequences, T steps, H heads, K addressed cells, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def memory_scan(
+    write_index: Tensor,  # (B, T, H, K)
+    write_weight: Tensor,  # (B, T, H, K)
+    gate: Tensor,  # (B, T, H)
+    candidate: Tensor,  # (B, T, H, D)
+    read_index: Tensor,  # (B, T, H, J)
+    read_weight: Tensor,  # (B, T, H, J)
+    *,
+    memory_size: int,
+    rule: str = "gru",
+    initial_cells: Tensor | None = None,  # (B, H, P), -1 where unused
+    initial_rows: Tensor | None = None,  # (B, H, P, D), or (B, H, N, D) without initial_cells
+    fresh_left: Tensor | None = None,  # (H, R, D)
+    fresh_right: Tensor | None = None,  # (H, C, D)
+    reset: Tensor | None = None,  # (B, T)
+    lengths: Tensor | None = None,  # (B,)
+) -> tuple[Tensor, Tensor]:
+    """-> outputs (B, T, H, D) and the final memory with all of its N rows (B, H, N, D)."""
+    B, T, H, K = write_index.shape
+    D = candidate.shape[-1]
+    zero = candidate.new_zeros(D)
+
+    def fresh(h: int, cell: int) -> Tensor:
+        if fresh_left is None or fresh_right is None:
+            return zero
+        columns = fresh_right.shape[1]
+        return fresh_left[h, cell // columns] + fresh_right[h, cell % columns]
+
+    outputs, final = [], []
+    for b in range(B):
+        length = T if lengths is None else int(lengths[b])
+        for h in range(H):
+            memory: dict[int, Tensor] = {}
+            if initial_rows is not None:
+                cells = range(memory_size) if initial_cells is None else initial_cells[b, h]
+                memory = {int(i): initial_rows[b, h, p] for p, i in enumerate(cells) if i >= 0}
+            y = [zero] * T
+            for t in range(length):
+                if reset is not None and reset[b, t]:
+                    memory = {}
+                where = [int(i) for i in write_index[b, t, h]]
+                a, z, c = write_weight[b, t, h], gate[b, t, h], candidate[b, t, h]
+                if rule == "gru":  # M[i] = (1 - g) M[i] + g c, for one address after the other
+                    for k, i in enumerate(where):
+                        g = z * a[k]
+                        old = memory[i] if i in memory else fresh(h, i)
+                        memory[i] = (1 - g) * old + g * c
+                else:  # u = z (c - sum_i a[i] M[i]), then M[i] += a[i] u
+                    held = [memory[i] if i in memory else fresh(h, i) for i in where]
+                    u = z * (c - sum((a[k] * held[k] for k in range(K)), zero))
+                    for k, i in enumerate(where):
+                        memory[i] = (memory[i] if i in memory else fresh(h, i)) + a[k] * u
+                for j, i in enumerate(int(i) for i in read_index[b, t, h]):
+                    row = memory[i] if i in memory else fresh(h, i)
+                    y[t] = y[t] + read_weight[b, t, h, j] * row
+            outputs.append(torch.stack(y) if y else candidate.new_zeros(0, D))
+            rows = [memory[i] if i in memory else fresh(h, i) for i in range(memory_size)]
+            final.append(torch.stack(rows))
+    if not outputs:
+        return candidate.new_zeros(B, T, H, D), candidate.new_zeros(B, H, memory_size, D)
+    return (
+        torch.stack(outputs).view(B, H, T, D).transpose(1, 2),
+        torch.stack(final).view(B, H, memory_size, D),
+    )

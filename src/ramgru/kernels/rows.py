@@ -1,0 +1,27 @@
+"""Rows of a table by number: weighted sums of them, and sums into them, the same bits every time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def weighted_sum(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """table (N, D), index and weight (..., K) -> sum_k weight[k] table[index[k]], (..., D).
+
+    `embedding_bag` gathers and sums in one pass, without a (..., K, D) in between.
+    """
+    K, D = index.shape[-1], table.shape[-1]
+    if index.numel() == 0:
+        return table.new_zeros(*index.shape[:-1], D)
+    out = torch.nn.functional.embedding_bag(
+        index.reshape(-1, K), table, per_sample_weights=weight.reshape(-1, K), mode="sum"
+    )
+    return out.view(*index.shape[:-1], D)
+
+
+def add_rows_(table: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+    """table[index[e]] += rows[e], in the order of e; table (N, D), index (E,), rows (E, D)."""
+    if table.device.type == "cpu":
+        return table.index_add_(0, index, rows)
+    return table.index_put_((index,), rows, accumulate=True)  # sorts first; index_add_ is atomic
