@@ -1,10 +1,12 @@
 """The tasks that measure random access, one file each, and the registry of their names."""
 
+from ramgru.tasks.answers import ExactAnswers, exact_answers
 from ramgru.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.tasks.copy import Copy
 from ramgru.tasks.mqar import MQAR
 from ramgru.tasks.mqar_update import MQARUpdate
 from ramgru.tasks.parity import Parity
+from ramgru.tasks.programs import Programs
 from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
 
 __all__ = [
@@ -14,10 +16,13 @@ __all__ = [
     "TASKS",
     "Batch",
     "Copy",
+    "ExactAnswers",
     "MQARUpdate",
     "Parity",
+    "Programs",
     "Slice",
     "Task",
+    "exact_answers",
     "from_config",
     "get",
     "to_config",

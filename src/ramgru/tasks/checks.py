@@ -35,7 +35,9 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
-def share(name: str, value: Any) -> None:
-    """ValueError unless 0 <= value < 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a share in [0, 1), got {value!r}")
+def share(name: str, value: Any, *, whole: bool = True) -> None:
+    """ValueError unless `value` is a number from 0 to 1; with whole=False, below 1."""
+    number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1 or (value == 1 and not whole):
+        allowed = "[0, 1]" if whole else "[0, 1)"
+        raise ValueError(f"{name} must be a share in {allowed}, got {value!r}")
