@@ -70,7 +70,8 @@ class TrainConfig:
     tbptt: int = 0
     """Truncated backpropagation through time: cut sequences in chunks of this many steps. The
     state is carried from chunk to chunk, gradients are not; those of all chunks of a batch are
-    added up for one optimizer step. 0: whole sequences."""
+    added up for one optimizer step. A text is then read in rows that run on, and the state is
+    carried from batch to batch too. 0: whole sequences."""
 
     seed: int = 0
     """Seed of the weights, the data and the dropout."""
@@ -115,6 +116,8 @@ class TrainConfig:
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas}")
         if self.data is not None and self.text is not None:
             raise ValueError(f"give data or text, not both, got {self.data} and {self.text}")
+        if self.parallel == "fsdp" and self.tbptt:
+            raise ValueError(f"tbptt must be 0 with parallel='fsdp', got {self.tbptt}")
         if self.device.split(":")[0] not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device must be auto, cpu or cuda, got {self.device!r}")
 
