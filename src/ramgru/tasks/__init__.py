@@ -3,11 +3,15 @@
 from ramgru.tasks.answers import ExactAnswers, exact_answers
 from ramgru.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.tasks.copy import Copy
+from ramgru.tasks.files import FileTask, read_examples, write_examples
 from ramgru.tasks.mqar import MQAR
 from ramgru.tasks.mqar_update import MQARUpdate
 from ramgru.tasks.parity import Parity
 from ramgru.tasks.programs import Programs
 from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
+from ramgru.tasks.stream import Chunk, Stream
+from ramgru.tasks.text import Text
+from ramgru.tasks.tokenfile import TokenFile
 
 __all__ = [
     "IGNORE",
@@ -15,15 +19,22 @@ __all__ = [
     "SOURCES",
     "TASKS",
     "Batch",
+    "Chunk",
     "Copy",
     "ExactAnswers",
+    "FileTask",
     "MQARUpdate",
     "Parity",
     "Programs",
     "Slice",
+    "Stream",
     "Task",
+    "Text",
+    "TokenFile",
     "exact_answers",
     "from_config",
     "get",
+    "read_examples",
     "to_config",
+    "write_examples",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -20,34 +20,20 @@ def write(path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], No
     and nothing else is left behind.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             if isinstance(content, bytes):
                 file.write(content)
             else:
                 content(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's own mode is for secrets
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException as error:  # also when interrupted: what was begun is taken away
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            reason = error.strerror or error
-            raise DataError(
-                f"cannot write {path}: {reason}; nothing was left half-written"
-            ) from error
+            raise DataError(f"cannot write {path}: {error.strerror or error}") from error
         raise
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -91,6 +91,11 @@ class Task(ABC):
         """What an evaluation sweeps: sizes within and far beyond the training range."""
         return (Slice({}, self),)
 
+    def held_out(self) -> Task:
+        """What is drawn to measure progress while this task is trained on: itself, with other
+        seeds, unless a file sets a part aside."""
+        return self
+
     def options(self) -> dict[str, Any]:
         """The sizes of this task by name: `ramgru.tasks.get(task.name, **task.options())`."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
