@@ -5,6 +5,7 @@ So the data position of a run is its step, and every process of a distributed ru
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ramgru.tasks.base import IGNORE, Batch, Task
+from ramgru.tasks import IGNORE, Batch, FileTask, Task
 
 HELD_OUT = 1 << 31  # set in the seeds of held-out data, never in those of training
 
@@ -31,14 +32,6 @@ def held_out_seed(seed: int, index: int) -> int:
 
 def _mix(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0]) & (HELD_OUT - 1)
-
-
-def held_out(task: Task) -> Task:
-    """The task over data that training never sees: of a file, the part that is kept for
-    validation; of a generator, itself, since held-out seeds are apart."""
-    if getattr(task, "split", None) == "train" and getattr(task, "validation", 0):
-        return task.resized(split="validation")
-    return task
 
 
 @dataclass(frozen=True)
@@ -135,14 +128,22 @@ class Feed:
         return make(self.rows * self.world) if self.stream and make else None
 
     def _draw(self, task: Task, step: int) -> Batch:
-        stream = self._stream(task)
-        if stream is None:
-            return task.draw(self.rows, training_seed(self.seed, step, self.rank))
-        chunk = stream.chunk(step)
-        mine = slice(self.rank * self.rows, (self.rank + 1) * self.rows)
-        inputs, labels = chunk.inputs[mine], chunk.labels[mine]
-        return Batch(inputs, labels, np.full(self.rows, inputs.shape[1], dtype=np.int64))
+        stream, mine = self._stream(task), slice(self.rank * self.rows, (self.rank + 1) * self.rows)
+        if stream is not None:
+            chunk = stream.chunk(step)
+            inputs, labels = chunk.inputs[mine], chunk.labels[mine]
+            return Batch(inputs, labels, np.full(self.rows, inputs.shape[1], dtype=np.int64))
+        if isinstance(task, FileTask):  # every example once before any comes again
+            return _rows(task.batch(self.rows * self.world, step, self.seed), mine)
+        return task.draw(self.rows, training_seed(self.seed, step, self.rank))
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _rows(batch: Batch, which: slice) -> Batch:
+    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    return dataclasses.replace(
+        batch, **{name: value[which] for name, value in values.items() if value is not None}
+    )

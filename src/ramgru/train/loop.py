@@ -17,7 +17,7 @@ from ramgru.train.build import build_model
 from ramgru.train.config import TrainConfig
 from ramgru.train.console import Reporter, epoch_line
 from ramgru.train.curriculum import Curriculum
-from ramgru.train.data import Feed, held_out, held_out_seed
+from ramgru.train.data import Feed, held_out_seed
 from ramgru.train.log import RunLog
 from ramgru.train.measure import measure
 from ramgru.train.schedule import learning_rate
@@ -162,7 +162,7 @@ class Trainer:
         needed = math.ceil(self.config.evaluate_examples / rows)
         # Every process takes equally many: sharded models meet in each forward call.
         for index in range(self.rank, math.ceil(needed / self.world) * self.world, self.world):
-            yield held_out(task).draw(rows, held_out_seed(self.config.seed, index))
+            yield task.held_out().draw(rows, held_out_seed(self.config.seed, index))
 
     def elapsed(self) -> float:
         return round(self.seconds + time.monotonic() - self.start, 3)

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
+def pick_device(name: str) -> torch.device:
+    """auto: CUDA where there is one. Raises ValueError for a device that is not there."""
+    cuda = torch.cuda.is_available()
+    if name.split(":")[0] not in ("auto", "cpu", "cuda") or (name.startswith("cuda") and not cuda):
+        known = "auto, cpu or cuda" if cuda else "auto or cpu where torch finds no CUDA device"
+        raise ValueError(f"device must be {known}, got {name!r}")
+    return torch.device(("cuda" if cuda else "cpu") if name == "auto" else name)
+
+
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """Device, precision and process group as `config` says; gloo on CPU, NCCL on CUDA.
 
@@ -25,12 +34,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
-    cuda = torch.cuda.is_available()
-    kind = ("cuda" if cuda else "cpu") if config.device == "auto" else config.device
-    if kind.startswith("cuda") and not cuda:
-        raise ValueError(
-            f"device must be auto or cpu where torch finds no CUDA device, got {config.device!r}"
-        )
+    kind = str(pick_device(config.device))
     if kind == "cpu" and config.precision == "float16":
         raise ValueError("precision must be float32 or bfloat16 on a CPU, got 'float16'")
     # Accelerate remembers the first device and precision for the life of the process; a second

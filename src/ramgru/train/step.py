@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ramgru.models import SequenceModel, detach
 from ramgru.tasks.base import IGNORE, Batch
-from ramgru.train import checkpoint, parallel
+from ramgru.train import parallel
 from ramgru.train.config import TrainConfig
 from ramgru.train.data import Chunk, chunks, count_answers
 from ramgru.train.objective import Objective

@@ -1,0 +1,16 @@
+"""Evaluating: what a trained model can do, at the sizes it was trained on and far beyond."""
+
+from ramgru.evaluate.evaluate import EvaluateConfig, evaluate
+from ramgru.evaluate.interval import wilson
+from ramgru.evaluate.sweep import Effort, Evaluation, Group, Row, sweep
+
+__all__ = [
+    "Effort",
+    "EvaluateConfig",
+    "Evaluation",
+    "Group",
+    "Row",
+    "evaluate",
+    "sweep",
+    "wilson",
+]

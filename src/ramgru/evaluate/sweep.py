@@ -1,0 +1,170 @@
+"""One model over the whole grid of its task: score, interval and chance at every size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from ramgru.evaluate.interval import wilson
+from ramgru.models import SequenceModel
+from ramgru.tasks import Slice, Task
+from ramgru.train.data import held_out_seed
+from ramgru.train.measure import Tally, measure
+from ramgru.train.objective import Objective
+
+FRESH = 1 << 20  # numbers of held-out batches from here on are never drawn while training
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is asked, and how much memory that may take."""
+
+    questions: int = 2048
+    """Symbols asked for at each size, at least."""
+    examples: int = 16
+    """Sequences at each size, at least."""
+    tokens: int = 32_768
+    """Steps in memory at a time, all sequences of a batch together."""
+    max_length: int = 0
+    """Leave out sizes with longer sequences; 0: none."""
+    seed: int = 0
+    """Seed of the questions; none of them was seen in training."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size. score: share of right symbols, [low, high]: its 95 % interval (Wilson), count:
+    symbols asked for, exact: share of whole answers that were right, loss: nats a symbol."""
+
+    axes: dict[str, int]
+    score: float
+    count: int
+    low: float
+    high: float
+    chance: float
+    plateau: float | None
+    exact: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """The symbols that have something in common: a range of distances, or a kind of question."""
+
+    name: dict[str, Any]
+    score: float
+    count: int
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model can do. state_bytes: the recurrent state of one sequence, at 4 bytes a float."""
+
+    task: dict[str, Any]
+    metric: str
+    chance: float
+    state_bytes: int
+    rows: list[Row] = field(default_factory=list)
+    distance: list[Group] = field(default_factory=list)
+    kinds: list[Group] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of evaluation.json."""
+        rows = []
+        for row in self.rows:
+            values = asdict(row)
+            rows.append({**values.pop("axes"), **values})
+        groups = {
+            name: [
+                {**g.name, "score": g.score, "count": g.count, "interval": list(g.interval)}
+                for g in getattr(self, name)
+            ]
+            for name in ("distance", "kinds")
+        }
+        return {**asdict(self), "rows": rows, **groups}
+
+
+def sweep(
+    model: SequenceModel,
+    task: Task,
+    effort: Effort = Effort(),
+    *,
+    device: torch.device | str = "cpu",
+    on_row: Callable[[Row], None] = lambda row: None,
+) -> Evaluation:
+    """Measure `model` at every size of `task.grid()`; on_row is told of each as it is done."""
+    from ramgru.tasks import to_config
+
+    objective = Objective(model).to(device)
+    rows, total = [], Tally()
+    for number, point in enumerate(task.grid()):
+        length = point.axes.get("length", 0)
+        if effort.max_length and length > effort.max_length:
+            continue
+        tally = _measure(objective, point, effort, number, device)
+        low, high = wilson(tally.right, tally.count)
+        row = Row(
+            axes=dict(point.axes),
+            score=tally.score,
+            count=tally.count,
+            low=low,
+            high=high,
+            chance=point.task.chance,
+            plateau=point.task.plateau,
+            exact=tally.exact[0] / max(1, tally.exact[1]),
+            loss=tally.mean_loss,
+        )
+        rows.append(row)
+        total.merge(tally)
+        on_row(row)
+    kinds = [
+        _group({"kind": task.kinds[kind]}, *entry) for kind, entry in sorted(total.kind.items())
+    ]
+    return Evaluation(
+        task=to_config(task),
+        metric=task.metric,
+        chance=task.chance,
+        state_bytes=4 * model.state_size,
+        rows=rows,
+        distance=_buckets(total.distance),
+        kinds=kinds,
+    )
+
+
+def _measure(objective: Objective, point: Slice, effort: Effort, number: int, device: Any) -> Tally:
+    """Batch after batch until enough was asked; the batch shrinks as the sequences grow."""
+    tally, sequences, index = Tally(), 0, 0
+    rows = 1
+    while sequences < effort.examples or 0 < tally.count < effort.questions:
+        batch = point.task.draw(rows, held_out_seed(effort.seed, FRESH * (number + 1) + index))
+        steps = batch.inputs.shape[1]
+        chunk = max(1, effort.tokens // rows) if rows * steps > effort.tokens else 0
+        tally.merge(measure(objective, [batch], device=device, chunk=chunk))
+        sequences, index = sequences + rows, index + 1
+        left = max(
+            effort.examples - sequences,
+            -(-(effort.questions - tally.count) * sequences // max(1, tally.count)),
+        )
+        rows = max(1, min(effort.tokens // steps, left))
+    return tally
+
+
+def _buckets(distances: dict[int, list[int]]) -> list[Group]:
+    """Distances in ranges that double: [1, 1], [2, 3], [4, 7], …"""
+    ranges: dict[int, list[int]] = {}
+    for distance, (right, count) in distances.items():
+        entry = ranges.setdefault(max(0, distance).bit_length(), [0, 0])
+        entry[0] += right
+        entry[1] += count
+    return [
+        _group({"low": 1 << bits - 1 if bits else 0, "high": (1 << bits) - 1}, *entry)
+        for bits, entry in sorted(ranges.items())
+    ]
+
+
+def _group(name: dict[str, Any], right: int, count: int) -> Group:
+    return Group(name, right / max(1, count), count, wilson(right, count))
