@@ -1,0 +1,112 @@
+"""Programs without any learning that answer each task from its inputs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ramgru.tasks import Batch, Task
+
+NONE = -1  # predicted where a solver has no answer: never a right one
+
+
+def pairs(task: Task, batch: Batch) -> np.ndarray:
+    """mqar and mqar_update: a dictionary of what was written last."""
+    options = task.options()
+    context = 2 * (options["pairs"] + options.get("updates", 0))
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        memory = dict(zip(tokens[0:context:2], tokens[1:context:2], strict=True))
+        predicted[row, context:] = [memory.get(token, NONE) for token in tokens[context:]]
+    return predicted
+
+
+def copy(task: Task, batch: Batch) -> np.ndarray:
+    predicted = np.full(batch.labels.shape, NONE)
+    for row, steps in enumerate(batch.inputs):
+        bits, start, end = steps[:, :-2], steps[:, -2], steps[:, -1]
+        (begin,), (stop,) = np.flatnonzero(start), np.flatnonzero(end)
+        listed = bits[begin + 1 : stop]
+        predicted[row, stop + 1 : stop + 1 + len(listed)] = listed
+    return predicted
+
+
+def parity(task: Task, batch: Batch) -> np.ndarray:
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        odd = False
+        for step, token in enumerate(tokens):
+            if token == 2:
+                predicted[row, step] = odd
+                break
+            odd ^= token == 1
+    return predicted
+
+
+def programs(task: Task, batch: Batch) -> np.ndarray:
+    """By splitting the text: nothing of the package but the names of the tokens is used."""
+    names = task.vocabulary.tokens  # type: ignore[attr-defined]
+    ids = {name: index for index, name in enumerate(names)}
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        memory: dict[str, int | str] = {}
+        question: list[str] = []  # the statement so far, its fields joined
+        rest: list[str] = []  # what is left to say of the answer
+        for step, token in enumerate(tokens):
+            name = names[token]
+            if name in ("<start>", "<end>", "<pad>"):
+                continue
+            if name == "<tab>":
+                value = evaluate("".join(question).split(), memory)
+                rest = (["<number>", *str(value)] if isinstance(value, int) else [*value]) + ["$"]
+                predicted[row, step] = ids[rest.pop(0)]
+                question = []
+            elif rest:
+                assert name != "$"
+                predicted[row, step] = ids[rest.pop(0)]
+            elif name == "$":
+                fields = "".join(question).split()
+                if fields:
+                    memory[fields[0]] = literal(fields[1])
+                question = []
+            else:
+                question.append({"<space>": " ", "<number>": "#"}.get(name, name))
+    return predicted
+
+
+def literal(text: str) -> int | str:
+    return int(text[1:]) if text.startswith("#") else text
+
+
+def evaluate(fields: list[str], memory: dict[str, int | str]) -> int | str:
+    if len(fields) == 1:
+        return memory[fields[0]]
+    target = fields.pop(0) if fields[0] in memory else None
+    operator, *names = fields
+    a, b = memory[names[0]], memory[names[-1]]
+    if operator == "DIVIDE":
+        value = int(a / b)  # small numbers: exact enough, and rounds toward zero
+    else:
+        value = {
+            "ADD": lambda: a + b,
+            "SUBTRACT": lambda: a - b,
+            "MULTIPLY": lambda: a * b,
+            "MAX": lambda: max(a, b),
+            "MIN": lambda: min(a, b),
+            "CONCATENATE": lambda: a + b,
+            "UPPERCASE": lambda: a.upper(),
+            "LOWERCASE": lambda: a.lower(),
+        }[operator]()
+    if target:
+        memory[target] = value
+    return value
+
+
+SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
+    "mqar": pairs,
+    "mqar_update": pairs,
+    "copy": copy,
+    "parity": parity,
+    "programs": programs,
+}
