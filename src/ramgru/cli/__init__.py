@@ -1,0 +1,5 @@
+"""What a person types: `ramgru generate|train|evaluate|compare|inspect|info`."""
+
+from ramgru.cli.main import main
+
+__all__ = ["main"]
