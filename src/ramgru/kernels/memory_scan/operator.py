@@ -127,13 +127,13 @@ def memory_scan_backward_op(
         reset,
         lengths,
     )
-    wide = portable.widen(x)
+    versions = saved[0]
     grads = portable.backward(
-        wide,
+        portable.widen(x),
         _order(rule, saved[1:]),
-        saved[0],
-        grad_output.to(saved[0].dtype),
-        None if grad_rows is None else grad_rows.to(saved[0].dtype),
+        versions,
+        grad_output.to(versions.dtype).contiguous(),
+        None if grad_rows is None else grad_rows.to(versions.dtype).contiguous(),
         memory_size,
     )
     return [

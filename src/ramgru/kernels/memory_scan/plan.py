@@ -84,13 +84,12 @@ def last_segment(reset: Tensor | None, lengths: Tensor | None, batch: int) -> Te
 def unsort(events: Events, values: Tensor, shape: tuple[int, ...], P: int) -> list[Tensor]:
     """Sorted (B·H, M) values -> initial (B, H, P), writes (B, T, H, K) and reads (B, T, H, J)."""
     B, T, H, K, J = shape
-    back = torch.empty_like(values).scatter_(1, events.order, values).view(B, H, -1)
-    steps = back[..., P:].reshape(B, H, T, K + J).transpose(1, 2)
-    return [
-        back[..., :P].contiguous(),
-        steps[..., :K].contiguous(),
-        steps[..., K:].contiguous(),
-    ]
+    back = torch.empty_like(values).scatter_(1, events.order, values)
+    back = back.view(B, H, P + T * (K + J))
+    steps = back[..., P:].unflatten(-1, (T, K + J)).transpose(1, 2)
+    # An operator's outputs must not share memory; `contiguous` would not copy what is so already.
+    parts = (back[..., :P], steps[..., :K], steps[..., K:])
+    return [part.clone(memory_format=torch.contiguous_format) for part in parts]
 
 
 def chain_ends(start: Tensor) -> Tensor:
@@ -119,7 +118,7 @@ def final_cells(
     given = events.order.gather(1, first) < P
     keep = chain_ends(events.start) & (events.cell < memory_size) & ((events.version > 0) | given)
     if last is not None:
-        keep = keep & (events.segment == last.repeat_interleave(rows // last.shape[0])[:, None])
+        keep = keep & (events.segment == last.repeat_interleave(rows // max(1, len(last)))[:, None])
     column = torch.where(keep, keep.cumsum(dim=1) - 1, size)
     cells = slot.new_full((rows, size + 1), -1).scatter_(1, column, events.cell)
     slots = slot.new_full((rows, size + 1), -1).scatter_(1, column, slot)

@@ -55,10 +55,12 @@ def compute_dtype(x: Inputs) -> torch.dtype:
 
 
 def widen(x: Inputs) -> Inputs:
-    """Inputs in the dtype of the computation, and with nothing in the padding."""
+    """Inputs in the dtype of the computation, contiguous, and with nothing in the padding."""
     dtype = compute_dtype(x)
     values = {
-        name: value.to(dtype) for name in DIFFERENTIABLE if (value := getattr(x, name)) is not None
+        name: value.to(dtype).contiguous()
+        for name in DIFFERENTIABLE
+        if (value := getattr(x, name)) is not None
     }
     pad = padding(x)
     if pad is not None:
@@ -110,7 +112,7 @@ def bases(x: Inputs, path: Order) -> Tensor:
     if x.fresh_left is not None and x.fresh_right is not None:
         left, right = fresh_places(x, cell.clamp_min(0), row)
         base = x.fresh_left.flatten(0, 1)[left] + x.fresh_right.flatten(0, 1)[right]
-        base = base * some.unsqueeze(-1)
+        base = base.masked_fill(~some.unsqueeze(-1), 0)
     else:
         base = x.candidate.new_zeros(number, D)
     if x.initial_rows is not None:
@@ -168,8 +170,10 @@ def final_memory(
     B, _, H, D = x.candidate.shape
     held = path.final_slot >= 0
     if not dense_final(x, memory_size):
-        rows = versions[path.final_slot.clamp_min(0)] * held.unsqueeze(-1)
-        return path.final_cell.view(B, H, -1).clone(), rows.view(B, H, -1, D)
+        size = held.shape[1]
+        # Filled, not multiplied by zero: row 0 may be another sequence's NaN.
+        rows = versions[path.final_slot.clamp_min(0)].masked_fill(~held.unsqueeze(-1), 0)
+        return path.final_cell.view(B, H, size).clone(), rows.view(B, H, size, D)
     rows = untouched(x, memory_size)
     row, column = held.nonzero(as_tuple=True)
     where = row * memory_size + path.final_cell[row, column]
@@ -249,7 +253,7 @@ def backward(
                 zero = flat_rows.new_zeros(1, D).expand(len(where), D)
                 grad_untouched = flat_rows.index_copy(0, where, zero).view(B, H, memory_size, D)
         else:
-            add_rows_(grad, slot, grad_rows.reshape(B * H, -1, D)[row, column])
+            add_rows_(grad, slot, grad_rows.flatten(0, 1)[row, column])
 
     if isinstance(path, chains.Chains):
         g = x.write_weight * x.gate.unsqueeze(-1)
