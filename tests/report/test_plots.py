@@ -129,7 +129,7 @@ def test_a_long_input_is_drawn_as_a_matrix():
     (axes,) = provenance_plots.provenance(Sample(tokens, answers), most=12).axes
     assert len(axes.patches) == 12
     assert {round(bar.get_x() + bar.get_width() / 2) for bar in axes.patches} == {7}
-    assert texts(axes) == ["✗ said 9"] + ["✓"] * 11
+    assert texts(axes) == ["✗ 9"] + ["✓ 7"] * 11
     assert axes.get_yticklabels()[1].get_text() == "step 51: 51 → 7"
 
 

@@ -112,18 +112,19 @@ class Answer:
     """One question of a sample, what was answered, and where the answer came from.
 
     step: where it is asked. weight (T,): of the write at each step in the read at this one.
-    written: the step that holds the right answer; None where that is not known.
+    expected: the right answer, and written: the step that holds it; None where not known.
     """
 
     step: int
-    expected: str
+    expected: str | None
     answered: str
     weight: Sequence[float]
     written: int | None = None
 
     @property
-    def right(self) -> bool:
-        return self.expected == self.answered
+    def right(self) -> bool | None:
+        """None where the right answer is not known."""
+        return None if self.expected is None else self.expected == self.answered
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def gates_over_time(gates: np.ndarray, tokens: Sequence[str]) -> Figure:
 
 
 def cell_over_time(
-    gate: Sequence[float], activation: np.ndarray, tokens: Sequence[str], title: str
+    gate: Sequence[float] | np.ndarray, activation: np.ndarray, tokens: Sequence[str], title: str
 ) -> Figure:
     """One unit: gate (T,) above, activation (T, D) below; plum is positive, amber negative."""
     values = np.asarray(activation, dtype=np.float64)

@@ -12,11 +12,12 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.ticker import MaxNLocator
 
-from ramgru.report.data import Sample
+from ramgru.report.data import Answer, Sample
 from ramgru.report.theme import color, style
 
 ARC_TOKENS = 40  # more tokens than this, and arcs give way to a matrix
 FAINT = 0.02  # weights below are not drawn
+_MARKS = {True: "✓", False: "✗", None: "→"}
 
 
 def provenance(sample: Sample, most: int = 24) -> Figure:
@@ -46,12 +47,12 @@ def provenance_arcs(sample: Sample) -> Figure:
             for source, weight in enumerate(answer.weight):
                 if weight < FAINT:
                     continue
-                tallest = max(tallest, _arc(axes, answer.step, source, weight, answer.right))
+                tallest = max(tallest, _arc(axes, answer.step, source, weight, _role(answer)))
         longest = max(len(token) for token in sample.tokens)
         turn = 90 if longest > 2 or steps > 32 else 0
         for step, token in enumerate(sample.tokens):
             here = asked.get(step)
-            role = "ink" if here is None else ("plum" if here.right else "rose")
+            role = "ink" if here is None else _role(here)
             axes.text(
                 step,
                 -0.25,
@@ -65,7 +66,7 @@ def provenance_arcs(sample: Sample) -> Figure:
             )
         below = 1.0 if turn == 0 else 0.6 + 0.4 * longest
         for answer in sample.answers:
-            mark = f"{'✓' if answer.right else '✗'} {answer.answered}"
+            mark = f"{_MARKS[answer.right]} {answer.answered}"
             axes.text(
                 answer.step,
                 -below,
@@ -74,7 +75,7 @@ def provenance_arcs(sample: Sample) -> Figure:
                 ha="center",
                 va="top",
                 fontsize=9,
-                color=color("plum" if answer.right else "rose"),
+                color=color(_role(answer)),
             )
         axes.set(
             xlim=(-0.8, steps - 0.2),
@@ -89,10 +90,9 @@ def provenance_arcs(sample: Sample) -> Figure:
     return figure
 
 
-def _arc(axes: Axes, question: int, source: int, weight: float, right: bool) -> float:
+def _arc(axes: Axes, question: int, source: int, weight: float, role: str) -> float:
     """Half an ellipse between two steps; -> its height."""
     height = 0.6 + 0.35 * abs(question - source) ** 0.8
-    role, dash = ("plum", "-") if right else ("rose", (0, (4, 2)))
     top = height * 4 / 3  # a cubic's middle lies at 3/4 of its handles
     path = Curve(
         [(source, 0), (source, top), (question, top), (question, 0)],
@@ -103,7 +103,7 @@ def _arc(axes: Axes, question: int, source: int, weight: float, right: bool) -> 
             path,
             facecolor="none",
             edgecolor=color(role),
-            linestyle=dash,
+            linestyle=(0, (4, 2)) if role == "rose" else "-",
             linewidth=0.4 + 2.4 * weight,
             alpha=0.35 + 0.6 * min(weight, 1.0),
         )
@@ -111,10 +111,15 @@ def _arc(axes: Axes, question: int, source: int, weight: float, right: bool) -> 
     return height
 
 
+def _role(answer: Answer) -> str:
+    """Rose for a wrong answer only: one that nobody can judge is drawn as a right one."""
+    return "rose" if answer.right is False else "plum"
+
+
 def provenance_matrix(sample: Sample, most: int = 24) -> Figure:
     """A row a question, a column a step; the darker, the more of the answer was written there.
 
-    A ring is where the right answer was written; each row says on its right what was answered.
+    A ring is where the right answer was written; on its right each row says what was answered.
     """
     answers = list(sample.answers)[:most]
     with style():
@@ -131,7 +136,7 @@ def provenance_matrix(sample: Sample, most: int = 24) -> Figure:
         axes.set_ylim(len(answers) - 0.5, -0.5)
         wide = max(1.0, last / 90)  # a step may be thinner than a line: no mark is
         for row, answer in enumerate(answers):
-            role = "plum" if answer.right else "rose"
+            role = _role(answer)
             for step in np.flatnonzero(weights[row] >= FAINT):
                 axes.barh(
                     row,
@@ -152,7 +157,7 @@ def provenance_matrix(sample: Sample, most: int = 24) -> Figure:
                     markeredgewidth=1,
                     linestyle="none",
                 )
-            said = "✓" if answer.right else f"✗ said {answer.answered}"
+            said = f"{_MARKS[answer.right]} {answer.answered}"
             axes.text(
                 1.01,
                 row,
@@ -163,7 +168,11 @@ def provenance_matrix(sample: Sample, most: int = 24) -> Figure:
                 color=color(role),
             )
         axes.set_xlim(-0.5 - wide, last - 0.5 + wide)
-        asked = [f"step {a.step}: {sample.tokens[a.step]} → {a.expected}" for a in answers]
+        asked = [
+            f"step {a.step}: {sample.tokens[a.step]}"
+            + ("" if a.expected is None else f" → {a.expected}")
+            for a in answers
+        ]
         axes.set_yticks(range(len(answers)), asked)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set(title="Which write each answer came from", xlabel="step of the write")

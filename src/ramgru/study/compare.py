@@ -1,0 +1,155 @@
+"""`ramgru compare`: layers trained beside each other with one budget, one table, one report.
+
+Killed at any moment, the same command goes on: what is finished is reused, what is not is resumed.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ramgru.errors import DataError
+from ramgru.inspect.example import draw
+from ramgru.inspect.view import cells_in_use, look
+from ramgru.report import html, machine
+from ramgru.report.files import write_text
+from ramgru.report.theme import look as look_of
+from ramgru.study import budget, runs, terminal
+from ramgru.study.config import CompareConfig, Layer
+from ramgru.study.page import page
+from ramgru.study.results import Memory, Results, Run, Trial, from_json
+from ramgru.train.config import TrainConfig
+from ramgru.train.data import held_out_seed
+from ramgru.train.run import load_run
+
+DATA, TABLE, REPORT = "compare.json", "compare.csv", "report.html"
+MOST_ASKED = 64  # a sample with more questions is no picture any more
+
+
+def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
+    """Train, evaluate and report; -> the path of the report.
+
+    Written into `config.folder`: a run directory a layer and seed, compare.json (everything that
+    the report shows), compare.csv (tidy) and report.html.
+    quiet: print nothing.
+    Raises ValueError for options that do not fit together, RamgruError where a run fails or is
+    interrupted.
+    """
+    console = Console(quiet=quiet, highlight=False)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    done: list[Run] = []
+    tried: list[Trial] = []
+    for layer in config.layers:
+        done += _layer(config, layer, tried, console)
+    results = Results(
+        task=config.task.name,
+        metric=config.task.metric,
+        trained={k: v for k, v in config.task.options().items() if k in done[0].rows[0].axes},
+        runs=done,
+        tried=tried,
+        memory=_memory(config, done),
+        command=_command(config),
+        config=config.as_dict(),
+        machine=machine.describe(),
+    )
+    write_text(config.folder / DATA, results.to_json())
+    write_text(config.folder / TABLE, results.to_csv())
+    return _show(results, config.folder / REPORT, console)
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Draw the report of a comparison again from its saved data, without training."""
+
+    comparison: Path
+    """Directory of the comparison, or its compare.json."""
+    out: Path | None = None
+    """HTML file to write; None: report.html beside the data."""
+
+
+def report(config: ReportConfig, *, quiet: bool = False) -> Path:
+    """Draw a comparison's report again; -> its path.
+
+    Raises DataError where the data is missing, broken or foreign.
+    """
+    source = config.comparison
+    if source.is_dir():
+        source = source / DATA
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"cannot read {source}: expected what `ramgru compare` wrote ({error})"
+        ) from error
+    out = config.out if config.out is not None else source.with_name(REPORT)
+    console = Console(quiet=quiet, highlight=False)
+    return _show(from_json(text, str(source)), out, console)
+
+
+def _show(results: Results, path: Path, console: Console) -> Path:
+    html.write(page(results), path)
+    terminal.show(results, console)
+    console.print(f"report: {path}", soft_wrap=True)
+    return path
+
+
+def _layer(config: CompareConfig, layer: Layer, tried: list[Trial], console: Console) -> list[Run]:
+    """The runs of one layer, a seed each, at its best learning rate on the first seed."""
+    steps = budget.steps_of(config, layer)
+    rates = config.rates(layer)
+    first: dict[float, tuple[float, float]] = {}
+    if len(rates) > 1:
+        for lr in rates:
+            folder, _ = _train(config, layer, lr, config.seeds[0], steps, console)
+            first[lr] = runs.held_out(folder, config.task.metric)
+    # the best metric; of equals the lower loss, then the rate that stands first
+    best = max(first, key=lambda lr: (first[lr][0], -first[lr][1])) if first else rates[0]
+    tried += [Trial(layer, lr, *scores, chosen=lr == best) for lr, scores in first.items()]
+    made = []
+    for seed in config.seeds:
+        folder, training = _train(config, layer, best, seed, steps, console)
+        with console.status(f"evaluating {look_of(layer).label} …"):
+            made.append(runs.measured(folder, training, config.effort))
+    return made
+
+
+def _train(
+    config: CompareConfig, layer: Layer, lr: float, seed: int, steps: int, console: Console
+) -> tuple[Path, TrainConfig]:
+    training = config.training(layer, lr, seed, steps)
+    folder = config.folder / runs.run_name(training, config.effort)
+    already = ": finished before" if runs.finished(folder) else ""
+    console.print(f"{look_of(layer).label} · lr {lr:g} · seed {seed}{already}")
+    runs.trained(training, folder, quiet=console.quiet)
+    return folder, training
+
+
+def _memory(config: CompareConfig, done: list[Run]) -> Memory | None:
+    """Inside the first RAM-GRU: one sample of the training size, and cells in use at the last
+    slice of the evaluation; None where there is none."""
+    ours = next((run for run in done if run.layer == "ramgru"), None)
+    if ours is None:
+        return None
+    _, task, model = load_run(config.folder / ours.name)
+    seed = held_out_seed(config.seeds[0], 0)
+    hardest = next(p for p in task.grid() if dict(p.axes) == ours.rows[-1].axes)
+    view = look(model, task, draw(task.held_out(), seed))
+    if view is None:
+        return None
+    occupancy = cells_in_use(model, draw(hardest.task, seed), view.block)
+    sample = view.sample if view.exact and len(view.sample.answers) <= MOST_ASKED else None
+    return Memory(ours.name, occupancy, dict(hardest.axes), sample)
+
+
+def _command(config: CompareConfig) -> str:
+    program = Path(sys.argv[0])
+    if program.name == "ramgru":
+        return shlex.join(["ramgru", *sys.argv[1:]])
+    if program.name == "__main__.py" and program.parent.name == "ramgru":
+        return shlex.join(["python", "-m", "ramgru", *sys.argv[1:]])
+    # Called from Python: the configuration itself, which its options make anew.
+    return f"ramgru.study.compare({config!r})"

@@ -1,0 +1,80 @@
+"""What a comparison's pictures prove, in one sentence each, computed from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ramgru.report.data import Line
+from ramgru.report.plots import bytes_text, percent
+from ramgru.report.sentences import joined, slice_text
+from ramgru.report.theme import look
+from ramgru.study.results import Results
+
+
+def headline(results: Results) -> str:
+    """The scores at the last, hardest slice."""
+    hardest = results.slices()[-1]
+    scores = {layer: results.score(layer, hardest).mean for layer in results.layers}
+    parts = [f"{look(layer).label} {percent(mean)}" for layer, mean in scores.items()]
+    chance = results.runs[0].rows[-1].chance
+    trained = f", trained on {slice_text(results.trained)}" if results.trained else ""
+    return (
+        f"{results.metric.capitalize()} at {slice_text(hardest)}{trained}: {joined(parts)}; "
+        f"a guess is right with {percent(chance)}."
+    )
+
+
+def by_size(results: Results, lines: Sequence[Line], axis: str) -> str:
+    """How far each layer holds: the largest size at which it still reaches 90 %."""
+    parts = []
+    for line in lines:
+        held = [x for x, score in zip(line.x, line.scores) if score.mean >= 0.9]
+        name = look(line.layer).label
+        parts.append(f"{name} up to {max(held):,.0f}" if held else f"{name} at none of the sizes")
+    return f"At least 90 % {results.metric}, in {axis}: {joined(parts)}."
+
+
+def by_distance(results: Results, lines: Sequence[Line]) -> str:
+    """The score of the nearest beside the farthest questions."""
+    parts = [
+        f"{look(line.layer).label} {percent(line.scores[0].mean)} at the shortest distance and "
+        f"{percent(line.scores[-1].mean)} at the longest"
+        for line in lines
+    ]
+    return f"{results.metric.capitalize()}: {'; '.join(parts)}."
+
+
+def by_state(results: Results) -> str:
+    """What the best layer carries, and what it gives for it."""
+    hardest = results.slices()[-1]
+    order = sorted(results.layers, key=lambda layer: -results.score(layer, hardest).mean)
+    best, others = order[0], order[1:]
+    size = results.of(best)[0].state_bytes
+    text = (
+        f"{look(best).label} is right in {percent(results.score(best, hardest).mean)} of the "
+        f"questions with {bytes_text(size)} of state a sequence"
+    )
+    parts = [
+        f"{look(layer).label} in {percent(results.score(layer, hardest).mean)} with "
+        f"{bytes_text(results.of(layer)[0].state_bytes)}"
+        for layer in others
+    ]
+    return f"{text}; {joined(parts)}." if parts else f"{text}."
+
+
+def by_training(results: Results) -> str:
+    """When each layer was first at 95 % while training."""
+    parts = []
+    for layer in results.layers:
+        reached = [
+            next((s for s, m in zip(run.curve.metric_steps, run.curve.metric) if m >= 0.95), None)
+            for run in results.of(layer)
+        ]
+        known = sorted(step for step in reached if step is not None)
+        name = look(layer).label
+        if len(known) < len(reached):
+            best = max(max(run.curve.metric, default=0.0) for run in results.of(layer))
+            parts.append(f"{name} does not in every run (best {percent(best)})")
+        else:
+            parts.append(f"{name} after {known[len(known) // 2]:,} steps")
+    return f"95 % {results.metric} on held-out data of the training sizes: {joined(parts)}."

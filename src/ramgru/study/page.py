@@ -1,0 +1,195 @@
+"""The report of a comparison: the table first, then pictures with their finding, then the recipe.
+
+Drawn from saved results alone, so that it can be drawn again without training.
+"""
+
+from __future__ import annotations
+
+import json
+
+from ramgru.report import memory_plots, plots, provenance_plots, sentences
+from ramgru.report.data import Line, StatePoint
+from ramgru.report.html import Code, Page, Picture, Section, Table, Text, facts
+from ramgru.report.plots import bytes_text, percent
+from ramgru.report.theme import look
+from ramgru.study import findings
+from ramgru.study.results import Memory, Results
+
+
+def page(results: Results) -> Page:
+    """The whole report of a comparison."""
+    names = [look(layer, order).label for order, layer in enumerate(results.layers)]
+    sections = [
+        Section("Scores", _scores(results)),
+        Section(f"{results.metric.capitalize()} against size", _sizes(results)),
+    ]
+    if distances := results.distances():
+        sections.append(Section("Distance", [_distance(results, distances)]))
+    sections.append(Section("State", [_state(results)]))
+    sections.append(Section("Training", [_training(results), *_tried(results)]))
+    if results.memory is not None:
+        sections.append(Section("Inside the memory", _memory(results.memory)))
+    sections.append(Section("Repeat it", _recipe(results)))
+    return Page(
+        f"{names[0]} beside {sentences.joined(names[1:])} on {results.task}"
+        if names[1:]
+        else f"{names[0]} on {results.task}",
+        findings.headline(results),
+        sections,
+        footer=f"Made by ramgru {results.machine.get('ramgru', '')}".rstrip(),
+    )
+
+
+def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, layer × slices; the last rows are chance and the plateau, where known."""
+    slices = results.slices()
+    header = ["layer", "parameters", "state", "steps", "seconds"]
+    header += [sentences.slice_text(axes) for axes in slices]
+    rows = []
+    for order, layer in enumerate(results.layers):
+        runs = results.of(layer)
+        row = [
+            look(layer, order).label,
+            f"{runs[0].parameters:,}",
+            bytes_text(runs[0].state_bytes),
+            _range([run.steps for run in runs]),
+            _range([run.seconds for run in runs]),
+        ]
+        rows.append(row + [sentences.score_text(results.score(layer, axes)) for axes in slices])
+    first = results.runs[0].rows
+    rows.append(["chance", "", "", "", "", *(percent(row.chance) for row in first)])
+    if any(row.plateau is not None for row in first):
+        known = ["" if row.plateau is None else percent(row.plateau) for row in first]
+        rows.append(["which, but not where", "", "", "", "", *known])
+    return header, rows
+
+
+def _range(values: list[int] | list[float]) -> str:
+    low, high = f"{min(values):,.0f}", f"{max(values):,.0f}"
+    return low if low == high else f"{low} – {high}"
+
+
+def _scores(results: Results) -> list[Table | Text]:
+    header, rows = table_rows(results)
+    seeds = len(results.of(results.layers[0]))
+    interval = (
+        f"mean of {seeds} seeds, below it the 95 % interval over seeds"
+        if seeds > 1
+        else "one seed, below it the 95 % interval over questions"
+    )
+    ours = results.layers.index("ramgru") if "ramgru" in results.layers else None
+    return [
+        Table(f"{results.metric.capitalize()}: {interval}", header, rows, ours),
+        Text(
+            "Every layer is trained on the same examples in the same order, with the same number "
+            "of parameters and the same budget. Chance is the score of a guess; the plateau "
+            "“which, but not where” is that of a memory that knows the values it has seen, but "
+            "not to which key they belong."
+        ),
+    ]
+
+
+def axis_of(results: Results) -> str | None:
+    """The axis along which sizes are drawn: the one with the most sizes, the first of equals."""
+    slices = results.slices()
+    names = list(dict.fromkeys(name for axes in slices for name in axes))
+    if not names:
+        return None
+    return max(names, key=lambda name: len({axes.get(name) for axes in slices}))
+
+
+def _sizes(results: Results) -> list[Picture | Text]:
+    axis = axis_of(results)
+    if axis is None:
+        return [Text("This task is measured at one size only.")]
+    # Where several slices share a size, the last of them (the longest) stands for it.
+    slices = {axes[axis]: axes for axes in results.slices() if axis in axes}
+    sizes = sorted(slices)
+    lines = [
+        Line(layer, sizes, [results.score(layer, slices[size]) for size in sizes])
+        for layer in results.layers
+    ]
+    rows = {row.axes.get(axis): row for row in results.runs[0].rows}
+    plateau = {x: row.plateau for x, row in rows.items() if x is not None}
+    chances = {row.chance for row in rows.values()}
+    figure = plots.recall_against_pairs(
+        lines,
+        trained=results.trained.get(axis),
+        chance=chances.pop() if len(chances) == 1 else None,
+        plateau={x: value for x, value in plateau.items() if value is not None},
+        axis=axis,
+        metric=results.metric,
+        log=sizes[0] > 0,
+    )
+    alt = f"{results.metric} of {_names(results)} from {sizes[0]:,} to {sizes[-1]:,} {axis}."
+    return [Picture(figure, alt, findings.by_size(results, lines, axis))]
+
+
+def _distance(results: Results, lines: list[Line]) -> Picture:
+    figure = plots.recall_against_distance(
+        lines, chance=results.runs[0].rows[-1].chance, metric=results.metric
+    )
+    alt = f"{results.metric} of {_names(results)} by the distance from write to question."
+    return Picture(figure, alt, findings.by_distance(results, lines))
+
+
+def _state(results: Results) -> Picture:
+    hardest = results.slices()[-1]
+    points = [
+        StatePoint(layer, results.of(layer)[0].state_bytes, results.score(layer, hardest))
+        for layer in results.layers
+    ]
+    where = sentences.slice_text(hardest)
+    figure = plots.score_against_state(points, results.metric, where)
+    alt = f"{results.metric} of {_names(results)} at {where} against bytes of recurrent state."
+    return Picture(figure, alt, findings.by_state(results))
+
+
+def _training(results: Results) -> Picture:
+    figure = plots.learning_curves([run.curve for run in results.runs], results.metric)
+    alt = f"{results.metric} and loss of {_names(results)} by training step."
+    return Picture(figure, alt, findings.by_training(results))
+
+
+def _tried(results: Results) -> list[Table]:
+    if not results.tried:
+        return []
+    rows = [
+        [look(t.layer).label, f"{t.lr:g}", percent(t.metric), "yes" if t.chosen else "no"]
+        for t in results.tried
+    ]
+    caption = "Learning rates tried, each with the whole budget, on the first seed"
+    return [Table(caption, ("layer", "rate", f"held-out {results.metric}", "chosen"), rows)]
+
+
+def _memory(memory: Memory) -> list[Picture]:
+    where = sentences.slice_text(memory.occupancy_axes)
+    parts = [
+        Picture(
+            memory_plots.occupancy(memory.occupancy),
+            f"Writes per cell of one sequence at {where}: a map, and cells by rank.",
+            sentences.occupancy_finding(memory.occupancy, where),
+        )
+    ]
+    if memory.sample is not None and memory.sample.answers:
+        parts.append(
+            Picture(
+                provenance_plots.provenance(memory.sample),
+                "For each question of one sample, the steps whose writes its answer is made of.",
+                sentences.provenance_finding(memory.sample),
+            )
+        )
+    return parts
+
+
+def _recipe(results: Results) -> list[Text | Code | Table]:
+    return [
+        Text("The command; the same seeds give the same bits on the same machine and threads."),
+        Code(results.command),
+        Code(json.dumps(results.config, indent=2, ensure_ascii=False), summary="The configuration"),
+        facts("The machine", results.machine),
+    ]
+
+
+def _names(results: Results) -> str:
+    return sentences.joined([look(layer).label for layer in results.layers])

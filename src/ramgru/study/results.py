@@ -1,0 +1,242 @@
+"""What a comparison found, as plain data: read from run directories, kept as JSON and as tidy CSV.
+
+A report is drawn from this alone, so that it can be drawn again without training.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ramgru.errors import DataError
+from ramgru.report.data import Answer, Curve, Line, Occupancy, Sample, Score, over_seeds
+
+FORMAT = "ramgru-compare-1"
+_MEASURED = ("score", "count", "low", "high", "chance", "plateau")
+_NO_AXES = (*_MEASURED, "exact", "loss")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One slice of an evaluation: where it lies, and what came out."""
+
+    axes: dict[str, int]
+    score: float
+    count: int
+    low: float
+    high: float
+    chance: float
+    plateau: float | None = None
+
+
+@dataclass(frozen=True)
+class DistanceRow:
+    """The score of the questions asked `low` to `high` steps after their write, its interval."""
+
+    low: int
+    high: int
+    score: float
+    count: int
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run and its evaluation."""
+
+    name: str
+    layer: str
+    seed: int
+    lr: float
+    parameters: int
+    state_bytes: int
+    steps: int
+    seconds: float
+    curve: Curve
+    rows: list[Row]
+    distance: list[DistanceRow]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A learning rate that was tried with the whole budget, and what came of it.
+
+    metric, loss: of the last evaluation on held-out data of the training sizes.
+    """
+
+    layer: str
+    lr: float
+    metric: float
+    loss: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What was seen inside the RAM-GRU: cells in use at one slice, and one sample's answers."""
+
+    run: str
+    occupancy: Occupancy
+    occupancy_axes: dict[str, int]
+    sample: Sample | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole comparison.
+
+    runs: one a layer and seed. tried: all learning rates, where several were tried.
+    trained: sizes of the training task on the axes of the evaluation.
+    """
+
+    task: str
+    metric: str
+    trained: dict[str, int]
+    runs: list[Run]
+    tried: list[Trial] = field(default_factory=list)
+    memory: Memory | None = None
+    command: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers in the order in which they were trained."""
+        return list(dict.fromkeys(run.layer for run in self.runs))
+
+    def of(self, layer: str) -> list[Run]:
+        """The runs of a layer, one a seed."""
+        return [run for run in self.runs if run.layer == layer]
+
+    def slices(self) -> list[dict[str, int]]:
+        """The axes of each slice, in the order of the evaluation."""
+        return [row.axes for row in self.runs[0].rows]
+
+    def score(self, layer: str, axes: Mapping[str, int]) -> Score:
+        """A layer's mean score at a slice: with several seeds, the interval is over seeds."""
+        rows = [row for run in self.of(layer) for row in run.rows if row.axes == axes]
+        return over_seeds([row.score for row in rows], rows[0].low, rows[0].high)
+
+    def distances(self) -> list[Line]:
+        """Scores by distance, a line a layer; x is the geometric middle of each range."""
+        lines = []
+        for layer in self.layers:
+            ranges: dict[tuple[int, int], list[DistanceRow]] = {}
+            for run in self.of(layer):
+                for row in run.distance:
+                    ranges.setdefault((row.low, row.high), []).append(row)
+            if ranges:
+                x = [(max(low, 1) * max(high, 1)) ** 0.5 for low, high in ranges]
+                scores = [
+                    over_seeds([row.score for row in rows], *rows[0].interval)
+                    for rows in ranges.values()
+                ]
+                lines.append(Line(layer, x, scores))
+        return lines
+
+    def to_json(self) -> str:
+        """As text that `from_json` reads back."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+
+    def to_csv(self) -> str:
+        """Tidy data: one line a run and slice."""
+        axes = list(dict.fromkeys(axis for row in self.runs[0].rows for axis in row.axes))
+        about = ("run", "layer", "seed", "lr", "parameters", "state_bytes", "steps", "seconds")
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow([*about, *axes, *_MEASURED])
+        for run in self.runs:
+            facts = [run.name, *(getattr(run, name) for name in about[1:])]
+            for row in run.rows:
+                where = [row.axes.get(axis) for axis in axes]
+                lines.writerow([*facts, *where, *(getattr(row, name) for name in _MEASURED)])
+        return text.getvalue()
+
+
+def from_json(text: str, source: str = "the file") -> Results:
+    """Results as `to_json` wrote them.
+
+    source: what the text came from, for the error message.
+    Raises DataError: not JSON, of another format, or incomplete.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{source} must hold JSON, but: {error}") from error
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != FORMAT:
+        raise DataError(f"{source} must hold a comparison of format {FORMAT!r}, got {found!r}")
+    try:
+        data = {name: value for name, value in data.items() if name != "format"}
+        data["runs"] = [_run(run) for run in data["runs"]]
+        data["tried"] = [Trial(**trial) for trial in data["tried"]]
+        data["memory"] = _memory(data["memory"])
+        results = Results(**data)
+        for axes in results.slices():
+            for layer in results.layers:
+                results.score(layer, axes)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise DataError(f"{source} is not a whole comparison: {error!r}") from error
+    return results
+
+
+def _run(data: Mapping[str, Any]) -> Run:
+    rows = [Row(**row) for row in data["rows"]]
+    distance = [DistanceRow(**row) for row in data["distance"]]
+    return Run(**{**data, "rows": rows, "distance": distance, "curve": Curve(**data["curve"])})
+
+
+def _memory(data: Mapping[str, Any] | None) -> Memory | None:
+    if data is None:
+        return None
+    sample = data["sample"]
+    if sample is not None:
+        sample = Sample(sample["tokens"], [Answer(**answer) for answer in sample["answers"]])
+    return Memory(**{**data, "occupancy": Occupancy(**data["occupancy"]), "sample": sample})
+
+
+def read_evaluation(path: Path) -> tuple[dict[str, Any], list[Row], list[DistanceRow]]:
+    """evaluation.json of a run: its head (task, metric, state_bytes, …), its rows, its distances.
+
+    Raises DataError: missing, broken, or not an evaluation.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows = [
+            Row(
+                axes={k: v for k, v in row.items() if k not in _NO_AXES and type(v) is int},
+                score=row["score"],
+                count=row["count"],
+                low=row["low"],
+                high=row["high"],
+                chance=row.get("chance", data["chance"]),
+                plateau=row.get("plateau"),
+            )
+            for row in data["rows"]
+        ]
+        keys = ("low", "high", "score", "count", "interval")
+        distance = [DistanceRow(*(row[key] for key in keys)) for row in data.get("distance") or ()]
+        return {"metric": data["metric"], "state_bytes": int(data["state_bytes"])}, rows, distance
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not an evaluation: {error!r}") from error
+
+
+def curve_of(events: Sequence[Mapping[str, Any]], layer: str, seed: int, metric: str) -> Curve:
+    """The learning curve in the events of a run's log; losses that are not finite are left out."""
+    steps = [e for e in events if e.get("event") == "step" and e.get("loss") is not None]
+    scores = [e for e in events if e.get("event") == "evaluate" and e.get(metric) is not None]
+    return Curve(
+        layer,
+        seed,
+        [int(event["step"]) for event in steps],
+        [float(event["loss"]) for event in steps],
+        [int(event["step"]) for event in scores],
+        [float(event[metric]) for event in scores],
+    )

@@ -1,0 +1,107 @@
+"""One run of a comparison: trained, or gone on with, or reused where it is finished and equal.
+
+A run's directory is named by what it is (layer, rate, seed) and a digest of every option, so that
+another budget or task makes another directory and nothing that was trained is ever written over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ramgru.errors import DataError, RamgruError
+from ramgru.evaluate import Effort, EvaluateConfig, evaluate
+from ramgru.study.results import Run, curve_of, read_evaluation
+from ramgru.train import log
+from ramgru.train.build import build_model, count_parameters
+from ramgru.train.config import TrainConfig
+from ramgru.train.configfile import read_config, to_dict
+from ramgru.train.run import CONFIG, LOG, WEIGHTS
+from ramgru.train.start import train
+
+EVALUATION = "evaluation.json"
+_PLACE = ("out", "resume")  # where a run is, not what it is
+
+
+def run_name(config: TrainConfig, effort: Effort) -> str:
+    """LAYER-lrRATE-seedSEED-DIGEST."""
+    digest = hashlib.sha256(
+        json.dumps([_what(config), effort.__dict__], sort_keys=True).encode()
+    ).hexdigest()
+    return f"{config.model.layer}-lr{config.lr:g}-seed{config.seed}-{digest[:8]}"
+
+
+def _what(config: TrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in to_dict(config).items() if name not in _PLACE}
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run was trained to its end."""
+    if not (folder / LOG).exists() or not (folder / WEIGHTS).exists():
+        return False
+    return any(event.get("event") == "end" for event in log.read(folder / LOG))
+
+
+def trained(config: TrainConfig, folder: Path, *, quiet: bool = False) -> bool:
+    """Bring the run in `folder` to its end; -> whether there was anything to do.
+
+    Raises RamgruError where another run is in the way, or training was interrupted.
+    """
+    begun = (folder / CONFIG).exists()
+    if begun and _what(read_config(folder / CONFIG)) != _what(config):
+        raise RamgruError(
+            f"{folder} holds a run with other options than its name says; move it away"
+        )
+    if finished(folder):
+        return False
+    outcome = train(replace(config, out=folder, resume=folder if begun else None), quiet=quiet)
+    if outcome.reason == "interrupted":
+        raise RamgruError(
+            f"interrupted at step {outcome.step:,} of {folder.name}; the same command goes on there"
+        )
+    return True
+
+
+def measured(folder: Path, config: TrainConfig, effort: Effort) -> Run:
+    """A finished run with its evaluation, which is made where it is not there yet."""
+    sizes = [
+        dict(point.axes)
+        for point in config.task.grid()
+        if not effort.max_length or point.axes.get("length", 0) <= effort.max_length
+    ]
+    try:
+        head, rows, distance = read_evaluation(folder / EVALUATION)
+        known = [row.axes for row in rows] == sizes
+    except DataError:
+        known = False
+    if not known:
+        asked = EvaluateConfig(folder, effort=effort, threads=config.threads, device=config.device)
+        evaluate(asked, quiet=True)
+        head, rows, distance = read_evaluation(folder / EVALUATION)
+    events = log.read(folder / LOG)
+    end = next(event for event in reversed(events) if event.get("event") == "end")
+    layer: str = config.model.layer
+    return Run(
+        name=folder.name,
+        layer=layer,
+        seed=config.seed,
+        lr=config.lr,
+        parameters=count_parameters(build_model(config.model, config.task)),
+        state_bytes=head["state_bytes"],
+        steps=int(end["step"]),
+        seconds=float(end["seconds"]),
+        curve=curve_of(events, layer, config.seed, head["metric"]),
+        rows=rows,
+        distance=distance,
+    )
+
+
+def held_out(folder: Path, metric: str) -> tuple[float, float]:
+    """The last held-out metric and loss in a run's log: what a learning rate is chosen by."""
+    for event in reversed(log.read(folder / LOG)):
+        if event.get("event") == "evaluate" and event.get("loss") is not None:
+            return float(event[metric]), float(event["loss"])
+    raise DataError(f"{folder / LOG} holds no evaluation")
