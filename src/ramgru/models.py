@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramgru.layer import RAMGRU
+
 State = list[Any]  # one entry a block, of the kind that its layer carries
 
 
@@ -130,6 +132,67 @@ class SequenceModel(nn.Module):
             after, _ = self.hidden(tgt, state)
             hidden = torch.cat([hidden, after], dim=1)
         return self.head(hidden)
+
+
+class RAMGRUModel(SequenceModel):
+    """A token model whose every block is a `RAMGRU`: fixed state, random access.
+
+    vocab_size   V, number of tokens
+    d_model      C, width of embeddings and blocks
+    nhead        memories side by side in each block
+    memory_size  N, cells of each of them
+    num_layers   number of blocks
+    mlp_ratio    width of a gated MLP in each block, in units of d_model; 0 for none
+    layer_options  any further option of `RAMGRU`: controller, top_k, write_rule, …
+
+    >>> model = RAMGRUModel(vocab_size=100, d_model=32, nhead=2, memory_size=1024)
+    >>> model(torch.randint(100, (3, 7)), tgt=torch.randint(100, (3, 4))).shape
+    torch.Size([3, 11, 100])
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        nhead: int,
+        memory_size: int,
+        num_layers: int = 2,
+        *,
+        features: int = 0,
+        outputs: int = 0,
+        mlp_ratio: float = 0.0,
+        dropout: float = 0.0,
+        **layer_options: Any,
+    ) -> None:
+        self.config = {
+            "vocab_size": vocab_size,
+            "d_model": d_model,
+            "nhead": nhead,
+            "memory_size": memory_size,
+            "num_layers": num_layers,
+            "features": features,
+            "outputs": outputs,
+            "mlp_ratio": mlp_ratio,
+            "dropout": dropout,
+            **layer_options,
+        }
+        super().__init__(
+            lambda width: RAMGRU(
+                width,
+                width,
+                batch_first=True,
+                memory_size=memory_size,
+                num_heads=nhead,
+                **layer_options,
+            ),
+            d_model,
+            num_layers,
+            vocab_size=vocab_size,
+            features=features,
+            outputs=outputs,
+            mlp_ratio=mlp_ratio,
+            dropout=dropout,
+        )
 
 
 def detach(state: Sequence[Any]) -> State:

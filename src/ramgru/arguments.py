@@ -1,0 +1,129 @@
+"""Checks of the arguments that `nn.GRU` does not have: what came, and what was expected."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+
+from ramgru.address import factorise
+from ramgru.kernels.memory_scan import WRITE_RULES
+
+
+def check_memory_options(
+    *,
+    memory_size: int,
+    num_heads: int,
+    head_size: int,
+    top_k: int,
+    write_rule: str,
+    parts: int,
+    address_size: int,
+    window: int,
+    offsets: tuple[int, ...],
+    candidate_activation: str,
+) -> int:
+    """-> the number of cells: memory_size, rounded up to what its codebooks can name."""
+    positive = {
+        "memory_size": memory_size,
+        "num_heads": num_heads,
+        "head_size": head_size,
+        "top_k": top_k,
+        "parts": parts,
+        "address_size": address_size,
+        "window": window,
+    }
+    for name, value in positive.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    if top_k > memory_size:
+        raise ValueError(f"top_k: expected at most memory_size = {memory_size}, got {top_k}")
+    if write_rule not in WRITE_RULES:
+        raise ValueError(f"write_rule: expected one of {WRITE_RULES}, got {write_rule!r}")
+    if candidate_activation not in ("identity", "tanh"):
+        raise ValueError(
+            f"candidate_activation: expected 'identity' or 'tanh', got {candidate_activation!r}"
+        )
+    if not offsets or not all(isinstance(o, int) and 0 <= o < window for o in offsets):
+        raise ValueError(
+            f"offsets: expected numbers of steps in [0, window = {window}), got {offsets}"
+        )
+    sizes = factorise(memory_size, parts)
+    cells = math.prod(sizes)
+    if cells != memory_size:
+        shown = " x ".join(map(str, sizes))
+        warnings.warn(
+            f"memory_size={memory_size} is rounded up to {cells} = {shown} cells, "
+            f"so that codebooks of {shown} can name them all",
+            stacklevel=3,
+        )
+    return cells
+
+
+def check_lengths(
+    lengths: Tensor | None, batch: int, steps: int, device: torch.device
+) -> Tensor | None:
+    """-> lengths as int64 on the device of the input."""
+    if lengths is None:
+        return None
+    lengths = torch.as_tensor(lengths)
+    if lengths.dtype == torch.bool or lengths.is_floating_point():
+        raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
+    if tuple(lengths.shape) != (batch,):
+        raise ValueError(f"lengths: expected shape ({batch},), got {tuple(lengths.shape)}")
+    if _readable(lengths) and lengths.numel():
+        low, high = int(lengths.min()), int(lengths.max())
+        if low < 0 or high > steps:
+            raise ValueError(
+                f"lengths: expected numbers in [0, {steps}], the steps of the input, "
+                f"got {low if low < 0 else high}"
+            )
+    return lengths.to(device=device, dtype=torch.int64)
+
+
+def check_reset(reset: Tensor | None, batch: int, steps: int) -> None:
+    if reset is None:
+        return
+    if reset.dtype != torch.bool:
+        raise TypeError(f"reset: expected bool, got {reset.dtype}")
+    if tuple(reset.shape) != (batch, steps):
+        raise ValueError(
+            f"reset: expected one flag for each of {batch} sequences and {steps} steps, "
+            f"got shape {tuple(reset.shape)}"
+        )
+
+
+def check_index(
+    name: str, index: Tensor | None, batch: int, steps: int, heads: int, memory_size: int
+) -> Tensor | None:
+    """-> the addresses of every head, (B, T, H, K), from (B, T), (B, T, H) or (B, T, H, K)."""
+    if index is None:
+        return None
+    if index.dtype != torch.int64:
+        raise TypeError(f"{name}: expected int64, got {index.dtype}")
+    shape = tuple(index.shape)
+    head = (batch, steps, heads)
+    if shape[:3] != head[: len(shape)] or not 2 <= len(shape) <= 4 or 0 in shape[3:]:
+        raise ValueError(
+            f"{name}: expected {batch} sequences and {steps} steps, then nothing, ({heads},) heads "
+            f"or ({heads}, K) addresses, got shape {shape}"
+        )
+    if _readable(index) and index.numel():
+        low, high = int(index.min()), int(index.max())
+        if low < -1 or high >= memory_size:
+            raise IndexError(
+                f"{name}: expected cells in [0, memory_size = {memory_size}), or -1 for no access, "
+                f"got {low if low < -1 else high}"
+            )
+    if index.dim() == 2:
+        index = index.unsqueeze(-1).expand(head)
+    return index.unsqueeze(-1) if index.dim() == 3 else index
+
+
+def _readable(x: Tensor) -> bool:
+    """Whether values can be looked at: not on the meta device, nor while compiling."""
+    return x.device.type != "meta" and not torch.compiler.is_compiling()

@@ -1,0 +1,412 @@
+"""`RAMGRU`: a drop-in for `torch.nn.GRU` with a random-access memory in every layer.
+
+B sequences, T steps, I = input_size, C = hidden_size, L = num_layers, D = 2 if bidirectional.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from ramgru.arguments import check_index, check_lengths, check_memory_options, check_reset
+from ramgru.contract import RecurrentContract
+from ramgru.controller import CONTROLLERS
+from ramgru.memory import RandomAccessMemory, Steps, default_head_size
+from ramgru.ragged import padding_mask, reverse, reverse_reset
+from ramgru.state import RAMGRUState
+
+
+class RAMGRU(RecurrentContract):
+    """A GRU whose every time step can read and write any of `memory_size` gated cells.
+
+    Arguments up to `dtype` are those of `torch.nn.GRU`, in its order. The others:
+
+        controller       "gru": exactly nn.GRU, same parameter names, same numbers; "mingru": gates
+                         from the input alone, parallel over time
+        memory_size      N, cells a head; rounded up (with a warning) where it has no two factors
+                         of about equal size. Time and memory do not grow with it.
+        num_heads        memories side by side, each with its own addresses
+        head_size        width of a cell; hidden_size / num_heads, rounded up, where not given
+        top_k            K, cells that one step writes and reads in each head
+        write_rule       "gru": M[i] <- (1 - g) M[i] + g c, cell by cell; "delta": the K cells share
+                         one error-correcting write
+        parts            U, codebooks of an address: a head scores U · N^(1/U) codes
+        address_size     width of a code
+        window, offsets  head h writes what is here at the address of the input offsets[h] steps
+                         before; offsets are below window and are repeated over the heads
+        learn_context    learn read and write convolutions over the window that start there
+        learn_initial    learn what fresh cells hold, with about 2 √N rows a head
+        candidate_activation  "identity" or "tanh"
+        gate_bias        start of the update gate's bias: sigmoid(1) = 0.73 of a cell is written
+
+    forward(input, hx=None) -> output, h_n as `nn.GRU`: input (T, B, I), (B, T, I) with batch_first,
+    or (T, I); output (…, D·C); hx and h_n (D·L, B, C). A `PackedSequence` gives a
+    `PackedSequence`. If hx is a `RAMGRUState`, so is what comes back: the stream goes on from it.
+
+        lengths      (B,) int: steps that count in each sequence; output behind them is 0
+        reset        bool, shaped as the input without its last dimension: the sequence begins anew
+                     before this step, with hidden state, window and memory fresh
+        write_index, read_index   int64, shaped as the input without its last dimension, and then
+                     nothing, (H,) or (H, K): the cells to write and read in place of the computed
+                     ones, true random access; -1 is no access
+
+    >>> layer = RAMGRU(8, 16, memory_size=1024, batch_first=True)
+    >>> output, h_n = layer(torch.randn(2, 5, 8))
+    >>> output.shape, h_n.shape
+    (torch.Size([2, 5, 16]), torch.Size([1, 2, 16]))
+
+    Source: DESIGN §2; torch.nn.GRU for the controller; minGRU is arXiv 2410.01201.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        controller: str = "gru",
+        memory_size: int = 4096,
+        num_heads: int = 4,
+        head_size: int | None = None,
+        top_k: int = 4,
+        write_rule: str = "gru",
+        parts: int = 2,
+        address_size: int = 64,
+        window: int = 4,
+        offsets: tuple[int, ...] = (1, 0, 2, 3),
+        learn_context: bool = False,
+        learn_initial: bool = False,
+        candidate_activation: str = "identity",
+        gate_bias: float = 1.0,
+        **unknown: Any,
+    ) -> None:
+        if "proj_size" in unknown:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        if unknown:
+            raise TypeError(f"RAMGRU has no argument {next(iter(unknown))!r}")
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            controller,
+            device,
+            dtype,
+        )
+        head_size = head_size or default_head_size(hidden_size, num_heads)
+        self.memory_size = check_memory_options(
+            memory_size=memory_size,
+            num_heads=num_heads,
+            head_size=head_size,
+            top_k=top_k,
+            write_rule=write_rule,
+            parts=parts,
+            address_size=address_size,
+            window=window,
+            offsets=offsets,
+            candidate_activation=candidate_activation,
+        )
+        self._control = CONTROLLERS[controller]
+        self.num_heads, self.head_size, self.top_k = num_heads, head_size, top_k
+        self.write_rule = write_rule
+        self.window = window
+        for layer, suffix in self.directions():
+            memory = RandomAccessMemory(
+                self.layer_input_size(layer),
+                hidden_size,
+                self.memory_size,
+                num_heads,
+                head_size,
+                top_k,
+                write_rule,
+                learn_initial=learn_initial,
+                candidate_activation=candidate_activation,
+                gate_bias=gate_bias,
+                parts=parts,
+                width=address_size,
+                window=window,
+                offsets=offsets,
+                learn_context=learn_context,
+                device=device,
+                dtype=dtype,
+            )
+            self.add_module(f"memory_{suffix}", memory)
+        self.reset_parameters()
+
+    @classmethod
+    def from_gru(cls, gru: nn.GRU, **memory_options: Any) -> RAMGRU:
+        """A trained `nn.GRU` with a memory that says nothing yet: the same outputs, bit for bit.
+
+        Train it on, and the memory's read-out grows from zero.
+        """
+        if not isinstance(gru, nn.GRU):
+            raise TypeError(f"gru: expected a torch.nn.GRU, got {type(gru).__name__}")
+        weight = gru.weight_ih_l0
+        layer = cls(
+            gru.input_size,
+            gru.hidden_size,
+            gru.num_layers,
+            gru.bias,
+            gru.batch_first,
+            gru.dropout,
+            gru.bidirectional,
+            weight.device,
+            weight.dtype,
+            controller="gru",
+            **memory_options,
+        )
+        layer.load_state_dict(gru.state_dict(), strict=False)
+        layer.zero_read_out_()
+        return layer.train(gru.training)
+
+    def zero_read_out_(self) -> RAMGRU:
+        """Let the memory add exactly zero to the output, until training changes that."""
+        for memory in self.memories:
+            nn.init.zeros_(memory.read_out.weight)
+        return self
+
+    @property
+    def memories(self) -> list[RandomAccessMemory]:
+        """One for each layer and direction, in the order of h_n."""
+        return [getattr(self, f"memory_{suffix}") for _, suffix in self.directions()]
+
+    def reset_parameters(self) -> None:
+        self.reset_controller()
+        for memory in self.memories:
+            memory.reset_parameters()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def extra_repr(self) -> str:
+        options = ("controller", "memory_size", "num_heads", "head_size", "top_k", "write_rule")
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+        return f"{super().extra_repr()}, {shown}"
+
+    @property
+    def state_size(self) -> int:
+        """Floats that one sequence carries from step to step, with the rows of all cells."""
+        L = self.num_layers * self.num_directions
+        context = sum(
+            (self.window - 1) * self.layer_input_size(layer) for layer, _ in self.directions()
+        )
+        cells = L * self.num_heads * self.memory_size * self.head_size
+        return L * self.hidden_size + context + cells
+
+    def initial_state(self, batch_size: int, *, dense: bool = False) -> RAMGRUState:
+        """The start of `batch_size` streams; with `dense`, the rows of all cells are laid out."""
+        weight = self.memories[0].candidate.weight
+        L, made = (
+            self.num_layers * self.num_directions,
+            {
+                "dtype": weight.dtype,
+                "device": weight.device,
+            },
+        )
+        return RAMGRUState(
+            torch.zeros(L, batch_size, self.hidden_size, **made),
+            tuple(
+                torch.zeros(batch_size, self.window - 1, self.layer_input_size(layer), **made)
+                for layer, _ in self.directions()
+            ),
+            tuple(memory.initial_state(batch_size, dense) for memory in self.memories),
+        )
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Tensor | RAMGRUState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        reset: Tensor | None = None,
+        write_index: Tensor | None = None,
+        read_index: Tensor | None = None,
+    ) -> tuple[Any, Any]:
+        """See the class. -> output, and h_n or a `RAMGRUState`: the kind of state that came in."""
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx, lengths, reset, write_index, read_index)
+        hidden = hx.hidden if isinstance(hx, RAMGRUState) else hx
+        batched = input.dim() == 3
+        if not batched and isinstance(hx, RAMGRUState):
+            hidden = None  # a stream has a batch dimension of its own
+        self.check_input(input, hidden, packed=False)
+
+        def batch_first(x: Tensor | None) -> Tensor | None:
+            if x is None or (batched and self.batch_first):
+                return x
+            return x.transpose(0, 1) if batched else x.unsqueeze(0)
+
+        x = batch_first(input)
+        assert x is not None
+        if not batched and isinstance(hx, Tensor):
+            hx = hx.unsqueeze(1)
+        y, after = self._run(
+            x,
+            hx,
+            lengths,
+            batch_first(reset),
+            batch_first(write_index),
+            batch_first(read_index),
+        )
+        if not batched:
+            y = y.squeeze(0)
+        elif not self.batch_first:
+            y = y.transpose(0, 1)
+        if isinstance(after, Tensor) and not batched:
+            after = after.squeeze(1)
+        return y, after
+
+    def _forward_packed(
+        self,
+        input: PackedSequence,
+        hx: Tensor | RAMGRUState | None,
+        lengths: Tensor | None,
+        *unpackable: Tensor | None,
+    ) -> tuple[PackedSequence, Tensor | RAMGRUState]:
+        for name, value in zip(("reset", "write_index", "read_index"), unpackable, strict=True):
+            if value is not None:
+                raise ValueError(f"{name}: give padded input and lengths with it, not packed input")
+        if lengths is not None:
+            raise ValueError("lengths: a PackedSequence has its own, got both")
+        self.check_input(input.data, None, packed=True)
+        bare = PackedSequence(input.data, input.batch_sizes)  # in the order that packing sorted
+        x, lengths = pad_packed_sequence(bare, batch_first=True)
+        if hx is not None and input.sorted_indices is not None:
+            if isinstance(hx, RAMGRUState):
+                hx = hx[input.sorted_indices]
+            else:
+                self.check_hidden(hx, x.shape[0])
+                hx = hx.index_select(1, input.sorted_indices)
+        y, after = self._run(x, hx, lengths.to(x.device), None, None, None)
+        packed = pack_padded_sequence(y, lengths, batch_first=True)
+        if input.unsorted_indices is not None:
+            if isinstance(after, RAMGRUState):
+                after = after[input.unsorted_indices]
+            else:
+                after = after.index_select(1, input.unsorted_indices)
+        output = PackedSequence(
+            packed.data, input.batch_sizes, input.sorted_indices, input.unsorted_indices
+        )
+        return output, after
+
+    def step(
+        self,
+        input: Tensor,
+        state: RAMGRUState | None = None,
+        *,
+        donate: bool = False,
+        reset: Tensor | None = None,
+        write_index: Tensor | None = None,
+        read_index: Tensor | None = None,
+    ) -> tuple[Tensor, RAMGRUState]:
+        """One time step of a stream: input (B, I) -> output (B, C), the next state.
+
+        The same numbers as `forward` over the whole sequence. With `donate` the state given is
+        used up: its cells are overwritten in place, K rows a step, and no gradient is recorded.
+        reset (B,) bool; write_index and read_index (B,), (B, H) or (B, H, K).
+        """
+        if self.bidirectional:
+            raise ValueError("step: a bidirectional layer needs the end of the sequence first")
+        if input.dim() != 2:
+            raise ValueError(
+                f"input: expected shape (B, {self.input_size}), got {tuple(input.shape)}"
+            )
+        state = self.initial_state(input.shape[0]) if state is None else state
+        self.check_input(input, None, packed=True)
+
+        def one(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.unsqueeze(1)
+
+        y, after = self._run(
+            input.unsqueeze(1),
+            state,
+            None,
+            one(reset),
+            one(write_index),
+            one(read_index),
+            donate=donate,
+        )
+        assert isinstance(after, RAMGRUState)
+        return y.squeeze(1), after
+
+    def _run(
+        self,
+        x: Tensor,  # (B, T, I)
+        hx: Tensor | RAMGRUState | None,
+        lengths: Tensor | None,
+        reset: Tensor | None,  # (B, T)
+        write_index: Tensor | None,  # (B, T), (B, T, H) or (B, T, H, K)
+        read_index: Tensor | None,
+        *,
+        donate: bool = False,
+        record: list[Steps] | None = None,
+    ) -> tuple[Tensor, Tensor | RAMGRUState]:
+        B, T, _ = x.shape
+        if T == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        lengths = check_lengths(lengths, B, T, x.device)
+        check_reset(reset, B, T)
+        write_index, read_index = (
+            check_index(name, index, B, T, self.num_heads, self.memory_size)
+            for name, index in (("write_index", write_index), ("read_index", read_index))
+        )
+        carries = isinstance(hx, RAMGRUState)
+        if isinstance(hx, RAMGRUState):
+            state, memories = hx, hx.memory
+        else:
+            # A stream that nobody carries on needs no memory at its start, nor at its end.
+            state, memories = self.initial_state(B), None
+            if hx is not None:
+                state = RAMGRUState(hx, state.context, state.memory)
+        self.check_hidden(state.hidden, B)
+        hidden, context, memory = [], [], []
+        for layer in range(self.num_layers):
+            outputs = []
+            for backward in range(self.num_directions):
+                n = len(hidden)
+                there, r, w, q = x, reset, write_index, read_index
+                if backward:
+                    there = reverse(x, lengths)
+                    r = reverse_reset(reset, lengths)
+                    w, q = (None if v is None else reverse(v, lengths) for v in (w, q))
+                suffix = f"l{layer}" + ("_reverse" if backward else "")
+                weights, unit = self.weights(suffix), self.memories[n]
+                y, h = self._control(there, state.hidden[n], weights, lengths, r)
+                before = None if memories is None else memories[n]
+                if donate and before is not None:
+                    added, after = unit.step_(there, state.context[n], before, r, w, q)
+                else:
+                    added, after, steps = unit(
+                        there, state.context[n], before, lengths, r, w, q, carries
+                    )
+                    if record is not None:
+                        record.append(steps)
+                y = y + added
+                if lengths is not None:
+                    y = y.masked_fill(padding_mask(lengths, T).unsqueeze(-1), 0)
+                outputs.append(reverse(y, lengths) if backward else y)
+                hidden.append(h)
+                memory.append(after)
+                if carries:
+                    context.append(unit.next_context(there, state.context[n], lengths, r))
+            x = torch.cat(outputs, dim=-1) if self.bidirectional else outputs[0]
+            if self.dropout and self.training and layer < self.num_layers - 1:
+                # Drawn in order of time, as nn.GRU draws it.
+                x = nn.functional.dropout(x.transpose(0, 1).contiguous(), self.dropout)
+                x = x.transpose(0, 1)
+        h_n = torch.stack(hidden)
+        if not carries:
+            return x, h_n
+        return x, RAMGRUState(h_n, tuple(context), tuple(memory))

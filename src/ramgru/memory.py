@@ -1,0 +1,313 @@
+"""The random-access memory of one layer: what is written, how much, and how it is read out.
+
+B sequences, T steps, I inputs, H heads, N cells of width D, C = hidden_size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ramgru.address import Address, ProductKeys, factorise
+from ramgru.kernels.memory_scan import memory_scan
+from ramgru.kernels.rows import weighted_sum
+from ramgru.ragged import padding_mask
+
+
+@dataclass(frozen=True)
+class MemoryState:
+    """What the cells of one layer hold, of every sequence: plain tensors.
+
+    cells (B, H, P) the numbers of the cells that were ever written, -1 where unused, with
+    rows  (B, H, P, D) what they hold; or cells (B, H, 0) and the rows of all cells (B, H, N, D).
+    A cell that is not among them holds fresh_left[i // C] + fresh_right[i % C], or zeros.
+    """
+
+    cells: Tensor
+    rows: Tensor
+    memory_size: int
+    fresh_left: Tensor | None = None  # (H, R, D)
+    fresh_right: Tensor | None = None  # (H, C, D)
+
+    @property
+    def is_dense(self) -> bool:
+        return self.rows.shape[2] != self.cells.shape[2]
+
+    def fresh_rows(self) -> Tensor:
+        """(H, N, D) what cells hold before they are written."""
+        if self.fresh_left is None or self.fresh_right is None:
+            heads, width = self.rows.shape[1], self.rows.shape[3]
+            return self.rows.new_zeros(heads, self.memory_size, width)
+        fresh = (self.fresh_left.unsqueeze(2) + self.fresh_right.unsqueeze(1)).flatten(1, 2)
+        return fresh[:, : self.memory_size].to(self.rows.dtype)
+
+    def dense(self) -> MemoryState:
+        """The same with all N rows."""
+        if self.is_dense:
+            return self
+        B, H, P, D = self.rows.shape
+        if self.fresh_left is None:
+            rows = self.rows.new_zeros(B * H * self.memory_size, D)
+        else:
+            rows = self.fresh_rows().expand(B, -1, -1, -1).reshape(-1, D)
+        held = (self.cells >= 0).flatten().nonzero().squeeze(-1)
+        table = torch.arange(B * H, device=rows.device).repeat_interleave(P)
+        where = (table * self.memory_size + self.cells.flatten())[held]
+        rows = rows.index_copy_(0, where, self.rows.flatten(0, 2)[held])
+        return replace(
+            self,
+            cells=self.cells.new_empty(B, H, 0),
+            rows=rows.view(B, H, self.memory_size, D),
+        )
+
+    def trimmed(self) -> MemoryState:
+        """The same without columns that no sequence uses."""
+        if self.is_dense or self.cells.shape[-1] == 0:
+            return self
+        used = int((self.cells >= 0).sum(-1).max()) if self.cells.numel() else 0
+        # Contiguous copies: a view would keep the untrimmed tensors alive.
+        return replace(
+            self,
+            cells=self.cells[..., :used].contiguous(),
+            rows=self.rows[..., :used, :].contiguous(),
+        )
+
+    def row(self, cell: int, batch: int, head: int) -> Tensor:
+        """(D,) what one cell holds."""
+        if self.is_dense:
+            return self.rows[batch, head, cell]
+        found = (self.cells[batch, head] == cell).nonzero()
+        if len(found):
+            return self.rows[batch, head, int(found[0])]
+        if self.fresh_left is None or self.fresh_right is None:
+            return self.rows.new_zeros(self.rows.shape[-1])
+        columns = self.fresh_right.shape[1]
+        left, right = self.fresh_left[head, cell // columns], self.fresh_right[head, cell % columns]
+        return (left + right).to(self.rows.dtype)
+
+    def map(self, function: Any) -> MemoryState:
+        """The same with `function` applied to every tensor of the sequences."""
+        return replace(self, cells=function(self.cells), rows=function(self.rows))
+
+
+class Steps(NamedTuple):
+    """What a layer computes from its input before any cell is touched."""
+
+    write: Address  # (B, T, H, K)
+    read: Address  # (B, T, H, J)
+    gate: Tensor  # (B, T, H)
+    candidate: Tensor  # (B, T, H, D)
+
+
+class RandomAccessMemory(nn.Module):
+    """Reads and writes N gated cells a head; adds what it read to a layer's output.
+
+    M[i] <- (1 - z a[i]) M[i] + z a[i] c;  y = sum_i r[i] M[i];  out = gate * W_o y   (DESIGN §2)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        memory_size: int,
+        num_heads: int,
+        head_size: int,
+        top_k: int,
+        write_rule: str,
+        *,
+        learn_initial: bool = False,
+        candidate_activation: str = "identity",
+        gate_bias: float = 1.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **address: Any,
+    ) -> None:
+        super().__init__()
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.memory_size, self.num_heads, self.head_size = memory_size, num_heads, head_size
+        self.top_k, self.write_rule = top_k, write_rule
+        self.candidate_activation, self.gate_bias = candidate_activation, gate_bias
+        self.address = ProductKeys(input_size, num_heads, memory_size, top_k, **address, **made)
+        self.candidate = nn.Linear(input_size, num_heads * head_size, **made)
+        self.update_gate = nn.Linear(input_size, num_heads, **made)
+        self.output_gate = nn.Linear(input_size, hidden_size, **made)
+        self.read_out = nn.Linear(num_heads * head_size, hidden_size, bias=False, **made)
+        self.fresh_left: nn.Parameter | None
+        self.fresh_right: nn.Parameter | None
+        if learn_initial:
+            rows, columns = factorise(memory_size, 2)
+            self.fresh_left = nn.Parameter(torch.empty(num_heads, rows, head_size, **made))
+            self.fresh_right = nn.Parameter(torch.empty(num_heads, columns, head_size, **made))
+        else:
+            self.register_parameter("fresh_left", None)
+            self.register_parameter("fresh_right", None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.address.reset_parameters()
+        for linear in (self.candidate, self.update_gate, self.output_gate, self.read_out):
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+        nn.init.constant_(self.update_gate.bias, self.gate_bias)
+        for factor in (self.fresh_left, self.fresh_right):
+            if factor is not None:
+                nn.init.normal_(factor, std=0.02)
+
+    def initial_state(self, batch_size: int, dense: bool = False) -> MemoryState:
+        """A fresh memory: no cell is stored before it is written, unless all are asked for."""
+        weight = self.candidate.weight
+        wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        H, D = self.num_heads, self.head_size
+        state = MemoryState(
+            torch.empty(batch_size, H, 0, dtype=torch.int64, device=weight.device),
+            torch.empty(batch_size, H, 0, D, dtype=wide, device=weight.device),
+            self.memory_size,
+            self.fresh_left,
+            self.fresh_right,
+        )
+        return state.dense() if dense else state
+
+    def steps(
+        self,
+        x: Tensor,  # (B, T, I)
+        context: Tensor,  # (B, window - 1, I)
+        reset: Tensor | None,
+        write_index: Tensor | None,  # (B, T, H, K), -1: no access
+        read_index: Tensor | None,
+    ) -> Steps:
+        write = read = None
+        if write_index is None or read_index is None:
+            segments = None
+            if reset is not None:
+                segments = nn.functional.pad(reset.long().cumsum(1), (context.shape[1], 0))
+            write, read = self.address(torch.cat([context, x], dim=1), segments)
+        if write_index is not None:
+            write = Address(write_index.clamp_min(0), (write_index >= 0).to(x.dtype))
+        if read_index is not None:
+            weight = (read_index >= 0).to(x.dtype)
+            weight = weight / weight.sum(-1, keepdim=True).clamp_min(1)
+            read = Address(read_index.clamp_min(0), weight)
+        candidate = self.candidate(x).unflatten(-1, (self.num_heads, self.head_size))
+        if self.candidate_activation == "tanh":
+            candidate = candidate.tanh()
+        assert write is not None
+        assert read is not None
+        return Steps(write, read, torch.sigmoid(self.update_gate(x)), candidate)
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        memory: MemoryState | None,
+        lengths: Tensor | None = None,
+        reset: Tensor | None = None,
+        write_index: Tensor | None = None,
+        read_index: Tensor | None = None,
+        want_final: bool = True,
+    ) -> tuple[Tensor, MemoryState | None, Steps]:
+        """x (B, T, I) -> what the memory adds to the output (B, T, C), the memory after it."""
+        s = self.steps(x, context, reset, write_index, read_index)
+        if x.shape[0] == 0:
+            y, after = s.candidate, memory if memory is not None else self.initial_state(0)
+        else:
+            y, after = self.scan(s, memory, lengths, reset, want_final)
+        return self.add_to_output(x, y), after, s
+
+    @torch.no_grad()
+    def step_(
+        self,
+        x: Tensor,  # (B, 1, I)
+        context: Tensor,
+        memory: MemoryState,
+        reset: Tensor | None,  # (B, 1)
+        write_index: Tensor | None,
+        read_index: Tensor | None,
+    ) -> tuple[Tensor, MemoryState]:
+        """As `forward` for one step, but the memory given is overwritten: K rows are touched."""
+        memory = memory.dense()
+        B, H, N, D = memory.rows.shape
+        if reset is not None and bool(reset.any()):
+            memory.rows[reset[:, 0]] = memory.fresh_rows()
+        s = self.steps(x, context, reset, write_index, read_index)
+        table = memory.rows.view(B * H * N, D)
+        base = (torch.arange(B * H, device=x.device) * N).view(B, H, 1)
+        write = (s.write.index[:, 0] + base).flatten(0, 1)  # (B·H, K)
+        a, z, c = (
+            v[:, 0].flatten(0, 1).to(table.dtype) for v in (s.write.weight, s.gate, s.candidate)
+        )
+        if self.write_rule == "delta":
+            u = z[:, None, None] * (c[:, None] - a[:, None] @ table[write])  # (B·H, 1, D)
+            table.index_add_(0, write.flatten(), (a.unsqueeze(-1) * u).flatten(0, 1))
+        else:
+            # Product keys name distinct cells; only a caller can name one twice in one step.
+            group = 1 if write_index is not None else write.shape[1]
+            for some, weight in zip(write.split(group, 1), a.split(group, 1), strict=True):
+                g = (weight * z[:, None]).unsqueeze(-1)
+                rows = torch.lerp(table[some], c[:, None].expand(-1, some.shape[1], -1), g)
+                table.index_copy_(0, some.flatten(), rows.flatten(0, 1))
+        read = s.read.index[:, 0] + base
+        y = weighted_sum(table, read, s.read.weight[:, 0].to(table.dtype)).unsqueeze(1)
+        return self.add_to_output(x, y), memory
+
+    def scan(
+        self,
+        s: Steps,
+        memory: MemoryState | None,
+        lengths: Tensor | None,
+        reset: Tensor | None,
+        want_final: bool,
+    ) -> tuple[Tensor, MemoryState | None]:
+        """-> what each head reads (B, T, H, D), and the memory after it."""
+        given = memory if memory is not None and memory.rows.shape[2] else None
+        y, cells, rows = memory_scan(
+            s.write.index,
+            s.write.weight,
+            s.gate,
+            s.candidate,
+            s.read.index,
+            s.read.weight,
+            memory_size=self.memory_size,
+            rule=self.write_rule,
+            initial_cells=None if given is None or given.is_dense else given.cells,
+            initial_rows=None if given is None else given.rows,
+            fresh_left=self.fresh_left,
+            fresh_right=self.fresh_right,
+            reset=reset,
+            lengths=lengths,
+            want_final=want_final,
+        )
+        if not want_final:
+            return y, None
+        after = MemoryState(cells, rows, self.memory_size, self.fresh_left, self.fresh_right)
+        return y, after if torch.compiler.is_compiling() else after.trimmed()
+
+    def add_to_output(self, x: Tensor, y: Tensor) -> Tensor:
+        """gate * W_o y: x (B, T, I), y (B, T, H, D) -> (B, T, C)"""
+        return torch.sigmoid(self.output_gate(x)) * self.read_out(y.flatten(-2).to(x.dtype))
+
+    def next_context(
+        self, x: Tensor, context: Tensor, lengths: Tensor | None, reset: Tensor | None
+    ) -> Tensor:
+        """(B, window - 1, I) the last inputs, zeros in place of those before a reset."""
+        W = context.shape[1]
+        if W == 0:
+            return context
+        T = x.shape[1]
+        every = torch.cat([context, x], dim=1)
+        if reset is not None:
+            valid = reset if lengths is None else reset & ~padding_mask(lengths, T)
+            segment = nn.functional.pad(valid.long().cumsum(1), (W, 0))
+            every = every.masked_fill((segment != segment[:, -1:]).unsqueeze(-1), 0)
+        if lengths is None:
+            return every[:, T:]
+        place = lengths.unsqueeze(1) + torch.arange(W, device=x.device)
+        return every.gather(1, place.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+
+
+def default_head_size(hidden_size: int, num_heads: int) -> int:
+    return max(1, math.ceil(hidden_size / num_heads))

@@ -1,0 +1,83 @@
+"""Sequences of unequal length, or that begin anew in the middle, side by side in a batch.
+
+B sequences, T steps. `lengths` (B,) counts the steps of each sequence; the rest is padding.
+`reset` (B, T) is True at steps before which a sequence begins anew.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def padding_mask(lengths: Tensor, steps: int) -> Tensor:
+    """(B, T) True at steps behind a sequence's end."""
+    return torch.arange(steps, device=lengths.device) >= lengths.unsqueeze(1)
+
+
+def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x (B, T, ...) with every sequence back to front; padding stays behind."""
+    if lengths is None:
+        return x.flip(1)
+    steps = torch.arange(x.shape[1], device=x.device)
+    source = torch.where(
+        steps < lengths.unsqueeze(1), lengths.unsqueeze(1) - 1 - steps, steps
+    )  # (B, T)
+    return x.gather(1, source.view(*source.shape, *[1] * (x.dim() - 2)).expand_as(x))
+
+
+def reverse_reset(reset: Tensor | None, lengths: Tensor | None) -> Tensor | None:
+    """Resets as the reverse direction meets them: a border lies between the same two steps."""
+    if reset is None:
+        return None
+    after = torch.zeros_like(reset)  # True where the *next* step begins anew
+    after[:, :-1] = reset[:, 1:]
+    if lengths is not None:
+        last = torch.arange(reset.shape[1], device=reset.device) >= lengths.unsqueeze(1) - 1
+        after = after & ~last
+    return reverse(after, lengths)
+
+
+class Pieces(NamedTuple):
+    """The stretches between resets, packed as `torch.nn.utils.rnn.PackedSequence` packs them."""
+
+    source: Tensor  # (steps,) where each packed step lies in the flattened (B·T) steps
+    batch_sizes: Tensor  # int64 on the CPU, as torch's packed kernels want it
+    sequence: Tensor  # (pieces,) the sequence that each piece belongs to, longest piece first
+    carries: Tensor  # (pieces,) whether it takes up the initial state
+    last: Tensor  # (B,) each sequence's last piece, -1 for an empty sequence
+
+
+def pieces(batch: int, steps: int, lengths: Tensor | None, reset: Tensor | None) -> Pieces:
+    """Cut a batch at its resets and ends, so that one packed call runs all pieces."""
+    some = lengths if lengths is not None else reset
+    assert some is not None
+    device = some.device
+    step = torch.arange(steps, device=device).expand(batch, steps)
+    valid = torch.ones_like(step, dtype=torch.bool) if lengths is None else step < lengths[:, None]
+    anew = torch.zeros_like(valid) if reset is None else reset
+    start = valid & (anew | (step == 0))
+    number = start.flatten().cumsum(0) - 1  # the piece of each valid step
+    first = start.flatten().nonzero().squeeze(-1)  # (pieces,) flattened place of its first step
+    where = valid.flatten().nonzero().squeeze(-1)
+    piece = number[where]
+    size = torch.bincount(piece, minlength=len(first))
+    longest_first = size.argsort(descending=True, stable=True)
+    rank = torch.empty_like(longest_first)
+    rank[longest_first] = torch.arange(len(first), device=device)
+    inside = where - first[piece]
+    packed = (inside * max(len(first), 1) + rank[piece]).argsort()
+    sequence = torch.div(first, steps, rounding_mode="floor") if steps else first
+    carries = ~anew.flatten()[first] & (first % max(steps, 1) == 0)
+    newest = torch.full((batch,), -1, device=device)
+    newest = newest.scatter_reduce(0, sequence, torch.arange(len(first), device=device), "amax")
+    last = torch.where(newest >= 0, rank[newest], -1) if len(first) else newest
+    return Pieces(
+        where[packed],
+        torch.bincount(inside, minlength=1)[: int(size.max()) if len(first) else 0].cpu(),
+        sequence[longest_first],
+        carries[longest_first],
+        last,
+    )

@@ -1,0 +1,209 @@
+"""Looking inside: which cells each step touched, and where each answer came from.
+
+B sequences, T steps, H heads, K cells written and J read a step, D width of a cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ramgru.layer import RAMGRU
+from ramgru.memory import Steps
+from ramgru.models import SequenceModel
+from ramgru.state import RAMGRUState
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A memory unit, as it was used: its state, its gate and its activation at every step."""
+
+    state: Tensor  # (D,) what it holds at the end
+    gate: Tensor  # (T,) how far each step opened it: 1 overwrites the state, 0 leaves it as it is
+    activation: Tensor  # (T, D) what it gave out at each step: its state times the read weight
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What one layer (and direction) did, step by step. It starts from a fresh memory.
+
+    Steps behind a sequence's end neither write nor read: their gates and weights are 0.
+    """
+
+    write_index: Tensor  # (B, T, H, K)
+    write_gate: Tensor  # (B, T, H, K) = update gate z times address weight a
+    candidate: Tensor  # (B, T, H, D)
+    read_index: Tensor  # (B, T, H, J)
+    read_weight: Tensor  # (B, T, H, J)
+    memory_size: int
+    write_rule: str
+    segment: Tensor  # (B, T) how many resets lie at or before each step
+    fresh: Tensor | None  # (H, N, D) a learned initial memory, or None for zeros
+
+    def provenance(self, head: int = 0) -> Tensor:
+        """(B, T, S = T): the exact weight of the write at step s in the read at step t.
+
+        sum_i r_t[i] g_s[i] prod_{s < u <= t} (1 - g_u[i])   (DESIGN §2; GRU rule only)
+
+        With zeros in fresh cells, the read at t is its sum over s times the candidate at s.
+        """
+        if self.write_rule != "gru":
+            raise ValueError(
+                "write_rule: provenance is known exactly for 'gru' only, "
+                f"this layer has {self.write_rule!r}"
+            )
+        index, gate = self.write_index[:, :, head], self.write_gate[:, :, head]
+        read, weight = self.read_index[:, :, head], self.read_weight[:, :, head]
+        B, T, K = index.shape
+        # Every write so far, and the share of its candidate that its cell still holds.
+        share = gate.new_zeros(B, T, K)
+        result = gate.new_zeros(B, T, T)
+        for t in range(T):
+            same = self.segment[:, t, None] == self.segment  # (B, S)
+            share = share * same.unsqueeze(-1)
+            for k in range(K):
+                hit = index[:, : t + 1] == index[:, t, k, None, None]
+                share[:, : t + 1] *= torch.where(hit, 1 - gate[:, t, k, None, None], 1.0)
+                share[:, t, k] = gate[:, t, k]
+            found = (index[:, : t + 1, :, None] == read[:, t, None, None, :]).to(weight.dtype)
+            found = (found * weight[:, t, None, None, :]).sum(-1)  # (B, S, K)
+            result[:, t, : t + 1] = (found * share[:, : t + 1]).sum(-1)
+        return result
+
+    def occupancy(self) -> Tensor:
+        """(H, N) int64: how many writes each cell got, all sequences together."""
+        H = self.write_index.shape[2]
+        counts = torch.zeros(H, self.memory_size, dtype=torch.int64, device=self.segment.device)
+        written = (self.write_gate > 0).transpose(0, 2).flatten(1).long()
+        index = self.write_index.transpose(0, 2).flatten(1)
+        return counts.scatter_add_(1, index, written)
+
+    def cell(self, index: int, head: int = 0, batch: int = 0) -> Cell:
+        """One memory unit: its gate and activation at every step, and its state at the end."""
+        for name, value, size in (
+            ("index", index, self.memory_size),
+            ("head", head, self.write_index.shape[2]),
+            ("batch", batch, self.write_index.shape[0]),
+        ):
+            if not 0 <= value < size:
+                raise IndexError(f"{name}: expected a number in [0, {size}), got {value}")
+        hit = self.write_index[batch, :, head] == index  # (T, K)
+        gates = torch.where(hit, self.write_gate[batch, :, head], 0.0)
+        read = self.read_index[batch, :, head] == index
+        weight = torch.where(read, self.read_weight[batch, :, head], 0.0).sum(-1)
+        candidate = self.candidate[batch, :, head]
+        T, D = candidate.shape
+        start = candidate.new_zeros(D) if self.fresh is None else self.fresh[head, index]
+        state, states = start, []
+        for t in range(T):
+            if t and self.segment[batch, t] != self.segment[batch, t - 1]:
+                state = start
+            if self.write_rule == "gru":
+                for g in gates[t][hit[t]]:
+                    state = (1 - g) * state + g * candidate[t]
+            states.append(state)
+        if self.write_rule != "gru":
+            raise ValueError(
+                "write_rule: a cell's history depends on its neighbours' under the delta rule; "
+                "look at the state's rows instead"
+            )
+        history = torch.stack(states)
+        gate = 1 - (1 - gates).prod(-1)
+        return Cell(history[-1], gate, weight.unsqueeze(-1) * history)
+
+
+def trace(
+    layer: RAMGRU,
+    input: Tensor,
+    *,
+    lengths: Tensor | None = None,
+    reset: Tensor | None = None,
+    write_index: Tensor | None = None,
+    read_index: Tensor | None = None,
+) -> tuple[Tensor, RAMGRUState]:
+    """Run `layer` over fresh streams and record it -> output, and a state that carries the trace.
+
+    input (B, T, I), or (T, B, I) if the layer is not batch_first, and so the other arguments.
+    The state's `trace` has one `LayerTrace` a layer and direction; `state.cell(i)` reads it. The
+    trace of a reverse direction runs, as that direction does, from the end to the start.
+    """
+    if input.dim() != 3:
+        raise ValueError(f"input: expected 3 dimensions, got shape {tuple(input.shape)}")
+
+    def batch_first(x: Tensor | None) -> Tensor | None:
+        return x if x is None or layer.batch_first else x.transpose(0, 1)
+
+    x, reset = batch_first(input), batch_first(reset)
+    assert x is not None
+    record: list[Steps] = []
+    with torch.no_grad():
+        y, state = layer._run(
+            x,
+            layer.initial_state(x.shape[0]),
+            lengths,
+            reset,
+            batch_first(write_index),
+            batch_first(read_index),
+            record=record,
+        )
+    assert isinstance(state, RAMGRUState)
+    traces = []
+    for n, steps in enumerate(record):
+        backward = layer.bidirectional and n % 2 == 1
+        traces.append(_layer_trace(layer, n, steps, x.shape[:2], lengths, reset, backward))
+    return (y if layer.batch_first else y.transpose(0, 1)), replace(state, trace=tuple(traces))
+
+
+def _layer_trace(
+    layer: RAMGRU,
+    n: int,
+    s: Steps,
+    shape: torch.Size,
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    backward: bool,
+) -> LayerTrace:
+    from ramgru.ragged import padding_mask, reverse_reset
+
+    B, T = shape
+    if backward:
+        reset = reverse_reset(reset, lengths)
+    if reset is None:
+        segment = torch.zeros(B, T, dtype=torch.int64, device=s.gate.device)
+    else:
+        segment = reset.long().cumsum(1)
+    gate, weight = s.write.weight * s.gate.unsqueeze(-1), s.read.weight
+    if lengths is not None:
+        pad = padding_mask(torch.as_tensor(lengths, device=gate.device), T)[..., None, None]
+        gate, weight = gate.masked_fill(pad, 0), weight.masked_fill(pad, 0)
+    memory = layer.memories[n]
+    fresh = memory.initial_state(0).fresh_rows().detach() if memory.fresh_left is not None else None
+    return LayerTrace(
+        s.write.index,
+        gate,
+        s.candidate,
+        s.read.index,
+        weight,
+        layer.memory_size,
+        layer.write_rule,
+        segment,
+        fresh,
+    )
+
+
+def trace_model(model: SequenceModel, src: Tensor) -> list[LayerTrace | None]:
+    """One `LayerTrace` for each block of a model over src (B, T); None where it has no memory."""
+    traces: list[LayerTrace | None] = []
+    with torch.no_grad():
+        x = model.embedding(src)
+        for block, before in zip(model.blocks, model.initial_state(src.shape[0]), strict=True):
+            if isinstance(block.layer, RAMGRU):
+                _, state = trace(block.layer, block.norm(x))
+                assert state.trace is not None
+                traces.append(state.trace[0])
+            else:
+                traces.append(None)
+            x, _ = block(x, before)
+    return traces
