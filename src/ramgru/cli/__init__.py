@@ -1,4 +1,4 @@
-"""What a person types: `ramgru generate|train|evaluate|compare|inspect|info`."""
+"""What a person types: `ramgru generate|train|evaluate|compare|report|inspect|info`."""
 
 from ramgru.cli.main import main
 

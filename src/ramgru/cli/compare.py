@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ramgru.cli.parse import parse
-from ramgru.study.compare import CompareConfig, compare
+from ramgru.cli.parse import UsageError, parse
+from ramgru.cli.taskoptions import listing, split_task, with_help, without_help
+from ramgru.study.compare import compare
+from ramgru.study.config import CompareConfig, sized
+
+DESCRIPTION = """Train layers beside each other: `ramgru compare [TASK] [OPTIONS]`.
+
+RAM-GRU, nn.GRU and minGRU learn the same task with the same budget, and are then asked at sizes
+far beyond it. Ends in a table and one self-contained HTML report. Killed at any moment, the same
+command goes on where it was.
+
+    ramgru compare
+    ramgru compare parity --steps 500 --layers ramgru gru
+
+"""
 
 
 def run(args: Sequence[str]) -> int:
@@ -15,6 +29,16 @@ def run(args: Sequence[str]) -> int:
 
 def configure(args: Sequence[str]) -> CompareConfig:
     """The configuration that a command line means. Raises UsageError."""
-    return parse(
-        CompareConfig, args, prog="ramgru compare", description=CompareConfig.__doc__ or ""
+    name, rest = split_task(args)
+    try:
+        task = sized(name or "mqar")
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"TASK: {error}") from None
+    config = parse(
+        CompareConfig,
+        rest,
+        prog="ramgru compare",
+        description=DESCRIPTION + listing(),
+        default=CompareConfig(task=with_help(task)),
     )
+    return replace(config, task=without_help(config.task))

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from ramgru.cli.parse import parse
+from ramgru.cli.taskoptions import split_task
 from ramgru.inspect import InspectConfig, inspect
+
+DESCRIPTION = """Look inside a trained RAM-GRU: `ramgru inspect [RUN] [OPTIONS]`.
+
+RUN is the directory of a run (default: the newest below runs/ that has a memory). Shows, for one
+input, which cells each step wrote and read, and which write each answer came from. Prints a text
+view and writes one self-contained HTML page.
+
+    ramgru inspect
+    ramgru inspect runs/mqar-ramgru --input "2 8 4 7 0 0 4" --cell 17
+"""
 
 
 def run(args: Sequence[str]) -> int:
@@ -15,6 +28,6 @@ def run(args: Sequence[str]) -> int:
 
 def configure(args: Sequence[str]) -> InspectConfig:
     """The configuration that a command line means. Raises UsageError."""
-    return parse(
-        InspectConfig, args, prog="ramgru inspect", description=InspectConfig.__doc__ or ""
-    )
+    name, rest = split_task(args)
+    config = parse(InspectConfig, rest, prog="ramgru inspect", description=DESCRIPTION)
+    return config if name is None else replace(config, run=Path(name))

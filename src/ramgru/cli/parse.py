@@ -24,14 +24,9 @@ WORDS = (
     (r"^Error parsing ", ""),
     (r"invalid literal for int\(\) with base 10: ", "expected an integer, got "),
     (r"could not convert string to float: ", "expected a number, got "),
-    (
-        r"^invalid choice '(.*)' for argument '(.*)'. Expected (.*?)\.?$",
-        r"\2: expected \3, got '\1'",
-    ),
-    (
-        r"^Missing value for argument '(.*)'. Expected 1 values\.?$",
-        r"\1: expected a value, got none",
-    ),
+    (r"^invalid choice '(.*)' for argument '(.*)'. Expected (.*)$", r"\2: expected \3, got '\1'"),
+    (r"^Missing value for argument '(.*)'. Expected 1 values$", r"\1: expected a value"),
+    (r"^Missing value for argument '(.*)'. Expected (\d+) values$", r"\1: expected \2 values"),
 )
 
 

@@ -101,6 +101,13 @@ def value_of(flag: str, args: Sequence[str]) -> str | None:
     return None
 
 
+def task_values(args: Sequence[str]) -> dict[str, str]:
+    """{size: value} of the --task.* options that are given, before they are parsed."""
+    flags = [arg.split("=")[0] for arg in args if arg.startswith("--task.")]
+    values = {flag: value_of(flag, args) for flag in flags}
+    return {k.removeprefix("--task.").replace("-", "_"): v for k, v in values.items() if v}
+
+
 def _task(name: str | None, args: Sequence[str]) -> tasks.Task:
     data, text = value_of("--data", args), value_of("--text", args)
     if name is not None and (data or text):
@@ -108,5 +115,6 @@ def _task(name: str | None, args: Sequence[str]) -> tasks.Task:
         raise UsageError(f"give TASK or {given}, not both, got {name!r} and {data or text!r}")
     if data or text:
         paths = {key: Path(path) for key, path in (("data", data), ("text", text)) if path}
-        return source(TrainConfig(**paths))  # type: ignore[arg-type]
+        # The sizes are needed to read the file at all: it may be shorter than the default ones.
+        return source(TrainConfig(**paths), **task_values(args))  # type: ignore[arg-type]
     return named(name or "mqar")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -64,15 +64,18 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Outcome:
     return Outcome(folder, trainer.step, reason, best, wish.signal)
 
 
-def source(config: TrainConfig) -> Task:
-    """The task that `config` trains on: its file, its text, or its task as it is."""
+def source(config: TrainConfig, **options: Any) -> Task:
+    """The task that `config` trains on: its file, its text, or its task as it is.
+
+    options: of the task that reads the file, beside its path
+    """
     path = config.data or config.text
     if path is None:
         return config.task
     name = "file" if config.data else "tokens" if path.suffix == ".npy" else "text"
     if config.task.name == name and Path(config.task.options()["path"]) == path.resolve():
         return config.task  # with options of its own
-    return tasks.get(name, path=str(path.resolve()))
+    return tasks.get(name, path=str(path.resolve()), **options)
 
 
 def _folder(config: TrainConfig, accelerator: Accelerator) -> Path:
