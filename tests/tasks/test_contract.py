@@ -22,14 +22,16 @@ def drawn(task: Task, rows: int, seed: int) -> Batch:
     """A batch that was checked against the promises of Batch and Task."""
     batch = task.draw(rows, seed)
     shape = batch.inputs.shape[:2]
-    assert batch.lengths.shape == (rows,) == shape[:1]
+    assert shape[0] == rows
+    assert batch.lengths.shape == (rows,)
     assert batch.lengths.dtype == batch.labels.dtype == np.int64
-    assert 1 <= batch.lengths.min()
+    assert batch.lengths.min() >= 1
     assert batch.lengths.max() == shape[1]
     if task.vocab_size:
         assert batch.inputs.dtype == np.int64
         assert batch.labels.shape == shape
-        assert 0 <= batch.inputs.min() <= batch.inputs.max() < task.vocab_size
+        assert batch.inputs.min() >= 0
+        assert batch.inputs.max() < task.vocab_size
         top = task.vocab_size
     else:
         assert batch.inputs.dtype == np.float32
@@ -38,7 +40,8 @@ def drawn(task: Task, rows: int, seed: int) -> Batch:
         top = 2
     answers = batch.labels[batch.labels != IGNORE]
     assert answers.size
-    assert 0 <= answers.min() <= answers.max() < top
+    assert answers.min() >= 0
+    assert answers.max() < top
     asked = (batch.labels != IGNORE).reshape(*shape, -1).any(axis=2)
     assert asked.any(axis=1).all(), "every example asks something"
     beyond = np.arange(shape[1])[None] >= batch.lengths[:, None]
@@ -162,9 +165,7 @@ def tasks(draw: st.DrawFn) -> Task:
             "power": draw(st.sampled_from([0.01, 0.5, 1.0, 2.0])),
             "random_blanks": draw(st.booleans()),
         }
-        options |= (
-            {"exact": draw(st.booleans())} if name == "mqar" else {"updates": updates}
-        )
+        options |= {"exact": draw(st.booleans())} if name == "mqar" else {"updates": updates}
         return get(name, **options)
     if name == "programs":
         return get(

@@ -28,11 +28,9 @@ def test_exact_draw_has_the_bits_of_zoology(
 
 
 def test_exact_draw_leaves_numpys_global_generator_alone() -> None:
-    np.random.seed(5)
-    expected = np.random.randint(1000, size=4)
-    np.random.seed(5)
+    before = np.random.get_state()[1]  # noqa: NPY002  # it is what the peer changes
     MQAR(exact=True).draw(2, 0)
-    assert np.array_equal(np.random.randint(1000, size=4), expected)
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_exact_blanks_are_those_of_torch() -> None:
@@ -41,9 +39,7 @@ def test_exact_blanks_are_those_of_torch() -> None:
     blank = MQAR(vocab_size=64, pairs=4, length=32, exact=True).draw(10, 3)
     filled = MQAR(vocab_size=64, pairs=4, length=32, exact=True, random_blanks=True).draw(10, 3)
     expected = torch.randint(64, (10, 32), generator=torch.Generator().manual_seed(3)).numpy()
-    assert np.array_equal(
-        filled.inputs, np.where(blank.inputs == 0, expected, blank.inputs)
-    )
+    assert np.array_equal(filled.inputs, np.where(blank.inputs == 0, expected, blank.inputs))
     assert np.array_equal(filled.labels, blank.labels)
 
 

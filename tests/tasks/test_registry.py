@@ -44,7 +44,9 @@ def test_options_as_values(tmp_path: Path) -> None:
         ("text", {}, ValueError, "task text needs the option path"),
     ],
 )
-def test_errors(name: str, options: dict[str, object], error: type[Exception], message: str) -> None:
+def test_errors(
+    name: str, options: dict[str, object], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         get(name, **options)
 

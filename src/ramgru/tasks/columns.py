@@ -148,7 +148,8 @@ def write_npz(path: Path, examples: Examples) -> Path:
 def read_npz(path: Path) -> Examples:
     """What `write_npz` wrote."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:  # numpy leaves a broken file open that it opened itself
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} does not hold examples: it is a single array")
             missing = [name for name in ("config", *REQUIRED) if name not in archive]
@@ -156,6 +157,8 @@ def read_npz(path: Path) -> Examples:
                 raise DataError(f"{path} does not hold examples: it lacks {', '.join(missing)}")
             task, seed = parse_config(path, str(archive["config"]))
             arrays = {name: archive[name] for name in (*REQUIRED, *OPTIONAL) if name in archive}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("its members are no arrays")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except BROKEN as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -16,6 +14,7 @@ from ramgru.tasks import checks
 from ramgru.tasks.registry import register_source
 from ramgru.tasks.source import Loaded, TokenSource, stamp
 
+MAGIC = b"\x93NUMPY"
 LARGEST = 2**31 - 1  # no vocabulary is larger; a file that says so holds something else
 
 
@@ -60,18 +59,19 @@ def _load_tokens(path: str, stamp: tuple[int, int]) -> Loaded:
     content = hashlib.sha256()
     try:
         with open(path, "rb") as file:
+            magic = file.read(len(MAGIC))
+            content.update(magic)
             while block := file.read(1 << 20):
                 content.update(block)
-        if not os.path.getsize(path):
+        if not magic:
             raise DataError(f"{path} is empty")
+        if magic != MAGIC:
+            raise DataError(f"{path} is not a .npy file of integers: it does not begin as one")
         tokens = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError) as error:
         raise DataError(f"{path} is not a .npy file of integers: {error}") from error
-    if not isinstance(tokens, np.ndarray):
-        tokens.close()
-        raise DataError(f"{path} is not a .npy file of integers but an archive of several arrays")
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
         raise DataError(
             f"{path} must hold integers along one axis, got {tokens.dtype} of shape {tokens.shape}"
