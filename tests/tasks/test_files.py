@@ -2,6 +2,7 @@
 
 import json
 import resource
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,7 +115,7 @@ def test_usage_errors(tmp_path: Path, parity: FileTask) -> None:
         write_examples(tmp_path / "a.csv", get("mqar"), 3)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         write_examples(tmp_path / "a.npz", get("mqar"), 0)
-    with pytest.raises(ValueError, match="task must be one that is drawn"):
+    with pytest.raises(ValueError, match="task must be drawn from a seed alone, got file"):
         write_examples(tmp_path / "a.npz", parity, 3)
     with pytest.raises(TypeError, match="path must be a file's path, got None"):
         FileTask(None)  # type: ignore[arg-type]
@@ -232,6 +233,10 @@ ones = np.ones((4, 5), dtype=np.int64)
             lambda path: npz(path, config=config(task={"name": "parity", "options": {"x": 1}})),
             "cannot be made: task parity has no option 'x'",
         ),
+        (
+            lambda path: npz(path, config=config(task={"name": "file", "options": {"path": "x"}})),
+            "names the task file, which reads a file of its own",
+        ),
         (lambda path: npz(path, inputs=ones[:3]), r"labels of shape|inputs of shape \(3, 5\)"),
         (lambda path: npz(path, labels=ones[:, :4]), r"labels of shape \(4, 4\) do not fit"),
         (lambda path: npz(path, inputs=ones * 3), "inputs must be tokens below 3"),
@@ -303,6 +308,17 @@ def test_bad_parquet(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a Parquet file, or is broken"):
         read_examples(path)
     assert broken != whole
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # what a missing package looks like
+    for ask in (
+        lambda: write_examples(tmp_path / "a.parquet", get("parity"), 3),
+        lambda: read_examples(tmp_path / "a.parquet"),
+    ):
+        with pytest.raises(DataError, match=r"pip install \"ramgru\[parquet\]\""):
+            ask()
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_row_an_example_for_other_programs(tmp_path: Path) -> None:

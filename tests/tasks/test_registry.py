@@ -1,5 +1,6 @@
 """Names, options as values and as text, and what is said when they do not fit."""
 
+import json
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -73,6 +74,11 @@ def test_config_holds_every_option() -> None:
             "exact": False,
         },
     }
+
+
+def test_config_of_numpy_sizes_is_json() -> None:
+    config = to_config(MQAR(pairs=np.int64(3), power=np.float64(0.5)))  # type: ignore[arg-type]
+    assert from_config(json.loads(json.dumps(config))) == MQAR(pairs=3, power=0.5)
 
 
 def test_tasks_are_frozen_and_resized_as_copies() -> None:

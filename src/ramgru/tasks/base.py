@@ -98,7 +98,8 @@ class Task(ABC):
 
     def options(self) -> dict[str, Any]:
         """The sizes of this task by name: `ramgru.tasks.get(task.name, **task.options())`."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}
 
     def resized(self: SomeTask, **sizes: Any) -> SomeTask:
         """The same task with other sizes."""

@@ -14,7 +14,7 @@ import numpy as np
 from ramgru.errors import DataError
 from ramgru.tasks import atomic
 from ramgru.tasks.base import IGNORE, Batch, Task
-from ramgru.tasks.registry import from_config, to_config
+from ramgru.tasks.registry import SOURCES, from_config, to_config
 
 FORMAT = "ramgru examples"
 REQUIRED = ("inputs", "labels", "lengths")
@@ -68,10 +68,15 @@ def parse_config(path: Path, text: str) -> tuple[Task, int]:
     seed = config.get("seed")
     if not isinstance(seed, int):
         raise DataError(f"{path} has the seed {seed!r}, expected an integer")
+    described = config.get("task")
+    if isinstance(described, dict) and described.get("name") in SOURCES:
+        # or a file could name itself, or any other on this machine
+        raise DataError(f"{path} names the task {described['name']}, which reads a file of its own")
     try:
-        return from_config(config["task"]), seed
-    except (KeyError, TypeError, ValueError) as error:
+        task = from_config(described)
+    except (TypeError, ValueError) as error:
         raise DataError(f"{path} names a task that cannot be made: {error}") from error
+    return task, seed
 
 
 def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) -> Examples:

@@ -17,7 +17,7 @@ import numpy as np
 from ramgru.tasks import checks, columns, parquet
 from ramgru.tasks.base import Batch, Slice, Task
 from ramgru.tasks.columns import Examples
-from ramgru.tasks.registry import register_source
+from ramgru.tasks.registry import SOURCES, register_source
 from ramgru.tasks.source import stamp
 
 PARQUET = (".parquet", ".pq")
@@ -31,8 +31,8 @@ def write_examples(path: str | os.PathLike[str], task: Task, count: int, seed: i
     """
     path = Path(path)
     checks.draw_arguments(count, seed)
-    if task.name == "file":
-        raise ValueError("task must be one that is drawn, got examples that are in a file already")
+    if task.name in SOURCES:
+        raise ValueError(f"task must be drawn from a seed alone, got {task.name}, which has a file")
     if path.suffix not in (".npz", *PARQUET):
         raise ValueError(f"path must end in .npz or .parquet, got {os.fspath(path)!r}")
     if path.suffix in PARQUET:

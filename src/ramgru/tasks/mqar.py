@@ -37,8 +37,8 @@ class MQAR(Task):
     power:         exponent a of the gaps; 1 is uniform
     random_blanks: put random tokens in place of the blanks (as zoology does by default)
     exact:         the very bits of zoology's generator, which costs a permutation of the
-                   vocabulary a row (about 9 ms for 64 rows at V = 8,192). The default draws from
-                   the same distribution in about a tenth of that, for training.
+                   vocabulary a row (about 10 ms for 64 rows at V = 8,192). The default draws from
+                   the same distribution in about a fiftieth of that, for training.
 
     A guess among all values is right with chance 2/V; a memory that knows which values it saw,
     but not of which key, reaches the plateau 1/pairs.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ KEY = b"ramgru"  # where the config stands in the schema's metadata
 
 def require() -> None:
     """DataError with the command that helps, where pyarrow is not installed."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise DataError('Parquet needs pyarrow: pip install "ramgru[parquet]"')
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise DataError('Parquet needs pyarrow: pip install "ramgru[parquet]"') from error
 
 
 def write(path: Path, examples: Examples) -> Path:

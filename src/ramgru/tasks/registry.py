@@ -113,7 +113,7 @@ def to_config(task: Task) -> dict[str, Any]:
     return {"name": task.name, "options": task.options()}
 
 
-def from_config(config: dict[str, Any]) -> Task:
+def from_config(config: Any) -> Task:
     """The task that `to_config` described."""
     if not isinstance(config, dict) or not isinstance(config.get("name"), str):
         raise ValueError(f"a task's config must hold its name and its options, got {config!r}")

@@ -56,15 +56,11 @@ class Text(TokenSource):
 
     def encode(self, text: str) -> np.ndarray:
         """(n,) int64 tokens of a text; DataError for a character that is no token."""
-        if self.characters is None:
-            return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
-        return _encode(text, self.characters)
+        return encode(text, self.characters)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of tokens; by byte, what is no UTF-8 becomes U+FFFD."""
-        if self.characters is None:
-            return bytes(int(token) for token in tokens).decode("utf-8", errors="replace")
-        return "".join(self.characters[int(token)] for token in tokens)
+        return decode(tokens, self.characters)
 
     def _load(self) -> Loaded:
         return _load_text(self.path, self.unit, self.alphabet, stamp(self.path))
@@ -87,16 +83,22 @@ def _load_text(path: str, unit: str, alphabet: str, stamp: tuple[int, int]) -> L
         raise DataError(f"{path} is empty")
     characters = "".join(sorted(set(alphabet or text)))
     try:
-        tokens = _encode(text, characters).astype(np.int32)
+        tokens = encode(text, characters).astype(np.int32)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return Loaded(tokens, len(characters), characters, digest)
 
 
-def _encode(text: str, characters: str) -> np.ndarray:
-    """Sorted characters have sorted code points, so a binary search finds each token."""
-    known = np.array([ord(character) for character in characters], dtype=np.uint32)
-    points = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
+def encode(text: str, characters: str | None) -> np.ndarray:
+    """(n,) int64 tokens of a text: places in `characters`, which is sorted; None for UTF-8 bytes.
+
+    Raises DataError for a character that is no token.
+    """
+    if characters is None:
+        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
+    # Sorted characters have sorted code points, so a binary search finds each token.
+    known = _points(characters)
+    points = _points(text)
     tokens = np.minimum(np.searchsorted(known, points), len(known) - 1)
     strange = np.flatnonzero(known[tokens] != points)
     if strange.size:
@@ -105,3 +107,14 @@ def _encode(text: str, characters: str) -> np.ndarray:
             f"{len(characters)} characters of the vocabulary"
         )
     return tokens.astype(np.int64)
+
+
+def decode(tokens: Iterable[int], characters: str | None) -> str:
+    """The text of tokens, as `encode` made them; what is no UTF-8 becomes U+FFFD."""
+    if characters is None:
+        return bytes(int(token) for token in tokens).decode("utf-8", errors="replace")
+    return "".join(characters[int(token)] for token in tokens)
+
+
+def _points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")

@@ -1,9 +1,11 @@
 """The drawn programs: they run, ask of every kind, and label exactly their answers."""
 
+import re
+
 import numpy as np
 import pytest
 
-from ramgru.tasks import IGNORE, Programs, exact_answers
+from ramgru.tasks import IGNORE, Programs, exact_answers, programs
 from ramgru.tasks.programs import Interpreter
 
 
@@ -75,6 +77,23 @@ def test_shares() -> None:
     never_kept = Programs(keeps=0.0)
     text = never_kept.tokenizer.decode(never_kept.draw(1, 0).inputs[0], lines=True)
     assert not any(line.count(" ") > 2 for line in text.splitlines())
+
+
+def test_the_docstrings_show_true_programs() -> None:
+    shown = re.findall(r"^    ([a-zA-Z]\S.*?\$)(?:  |$)", programs.__doc__ or "", re.MULTILINE)
+    assert len(shown) == 8
+    answers = Interpreter().run("".join(shown).replace(">", "\t"))
+    assert [answer.value for answer in answers] == [12, -7, "ABC", 17, 17]
+
+    lines = [line.split() for line in (Programs.__doc__ or "").splitlines()]
+    inputs, labels = (
+        next(line[1:] for line in lines if line[:1] == [word]) for word in ("inputs", "labels")
+    )
+    assert Interpreter().run("".join(inputs).replace("_", " ").replace(">", "\t"))
+    asked = False
+    for token, after, label in zip(inputs, [*inputs[1:], "."], labels, strict=True):
+        asked = token == ">" or (asked and token != "$")
+        assert label == (after if asked else ".")
 
 
 def test_chance_is_the_best_constant_guess() -> None:

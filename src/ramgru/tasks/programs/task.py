@@ -48,7 +48,7 @@ class Programs(Task):
     keeps:      share of results that are kept in a register
 
     The metric counts tokens; `ramgru.tasks.exact_answers` counts whole answers. Chance is the
-    best constant guess (`$`, the end of an answer), measured on 512 programs.
+    best constant guess (`$`, the end of an answer), measured on programs of the same sizes.
     """
 
     name: ClassVar[str] = "programs"
@@ -138,6 +138,6 @@ def _vocabulary(names: int) -> Vocabulary:
 
 @lru_cache(maxsize=64)
 def _constant_guess(task: Programs) -> float:
-    labels = task.draw(512, 0).labels
+    labels = task.draw(max(8, 16_384 // task.statements), 0).labels
     counts = np.bincount(labels[labels != IGNORE])
     return float(counts.max() / counts.sum())
