@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import operator
+from ramgru.kernels.memory_scan.check import WRITE_RULES, check
 from ramgru.kernels.memory_scan.reference import memory_scan as reference
 
 __all__ = ["WRITE_RULES", "memory_scan", "reference"]
-
-WRITE_RULES = ("gru", "delta")
 
 
 def memory_scan(
@@ -47,7 +45,8 @@ def memory_scan(
     gate         (B, T, H) in [0, 1];          candidate (B, T, H, D)
     read_index   (B, T, H, J) int64 in [0, N); read_weight (B, T, H, J)
     initial_cells, initial_rows: the memory before the first step; cells (B, H, P), every cell at
-        most once, -1 where unused, with rows (B, H, P, D); or no cells and all rows (B, H, N, D)
+        most once, -1 where unused, with rows (B, H, P, D); or all rows (B, H, N, D) and cells None
+        or (B, H, 0)
     fresh_left (H, R, D), fresh_right (H, C, D): what a cell holds that has never been written:
         left[i // C] + right[i % C]; zeros where they are not given
     reset        (B, T) bool: the memory is fresh again before this step
@@ -61,7 +60,29 @@ def memory_scan(
     in weights, gate, candidate, initial_rows and the fresh factors; not in forward mode.
     Source: DESIGN §2; with one cell and weight 1 the GRU rule is minGRU (arXiv 2410.01201).
     """
-    _check(write_index, write_weight, gate, candidate, read_index, read_weight, memory_size, rule)
+    if (
+        initial_cells is not None
+        and initial_rows is not None
+        and initial_cells.shape[-1] == 0
+        and initial_rows.shape[-2] == memory_size
+    ):
+        initial_cells = None  # a final memory with all rows goes in again as it came out
+    check(
+        write_index,
+        write_weight,
+        gate,
+        candidate,
+        read_index,
+        read_weight,
+        initial_cells,
+        initial_rows,
+        fresh_left,
+        fresh_right,
+        reset,
+        lengths,
+        memory_size,
+        rule,
+    )
     outputs, cells, rows = operator.memory_scan(
         write_index,
         write_weight,
@@ -80,39 +101,3 @@ def memory_scan(
         want_final,
     )
     return outputs, cells, rows
-
-
-def _check(
-    write_index: Tensor,
-    write_weight: Tensor,
-    gate: Tensor,
-    candidate: Tensor,
-    read_index: Tensor,
-    read_weight: Tensor,
-    memory_size: int,
-    rule: str,
-) -> None:
-    if rule not in WRITE_RULES:
-        raise ValueError(f"rule: expected one of {WRITE_RULES}, got {rule!r}")
-    if memory_size < 1:
-        raise ValueError(f"memory_size: expected at least 1 cell, got {memory_size}")
-    if candidate.dim() != 4:
-        raise ValueError(f"candidate: expected shape (B, T, H, D), got {tuple(candidate.shape)}")
-    head = tuple(candidate.shape[:3])
-    for name, value, wanted in (
-        ("write_index", write_index, "(B, T, H, K)"),
-        ("read_index", read_index, "(B, T, H, J)"),
-    ):
-        if value.dtype != torch.int64:
-            raise TypeError(f"{name}: expected int64, got {value.dtype}")
-        if value.dim() != 4 or tuple(value.shape[:3]) != head:
-            raise ValueError(
-                f"{name}: expected shape {wanted} with (B, T, H) = {head}, got {tuple(value.shape)}"
-            )
-    for name, value, shape in (
-        ("write_weight", write_weight, tuple(write_index.shape)),
-        ("read_weight", read_weight, tuple(read_index.shape)),
-        ("gate", gate, head),
-    ):
-        if tuple(value.shape) != shape:
-            raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
