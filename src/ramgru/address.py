@@ -10,13 +10,15 @@ B sequences, T steps, H heads, K = top_k, U parts, A address width of one head.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class Address(NamedTuple):
+@dataclass(frozen=True)
+class Address:
     """Which cells, and how much of each. index (B, T, H, K) int64, weight (B, T, H, K)."""
 
     index: Tensor

@@ -46,7 +46,7 @@ class RecurrentContract(nn.Module):
         gates, made = GATES[controller] * hidden_size, {"device": device, "dtype": dtype}
         for layer, suffix in self.directions():
             width = self.layer_input_size(layer)
-            shapes = {"weight_ih": (gates, width)}
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, width)}
             if controller == "gru":
                 shapes["weight_hh"] = (gates, hidden_size)
             if bias:

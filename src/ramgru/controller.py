@@ -5,8 +5,6 @@ B sequences, T steps, I inputs, H hidden units. Both take and give a hidden stat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -20,7 +18,7 @@ GATES = {"gru": 3, "mingru": 2}
 def gru(
     x: Tensor,  # (B, T, I)
     hidden: Tensor,  # (B, H)
-    weights: Sequence[Tensor],  # weight_ih, weight_hh and, with bias, bias_ih, bias_hh
+    weights: list[Tensor],  # weight_ih, weight_hh and, with bias, bias_ih, bias_hh
     lengths: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -50,7 +48,7 @@ def gru(
 def mingru(
     x: Tensor,
     hidden: Tensor,
-    weights: Sequence[Tensor],  # weight_ih and, with bias, bias_ih
+    weights: list[Tensor],  # weight_ih and, with bias, bias_ih
     lengths: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:

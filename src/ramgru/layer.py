@@ -153,7 +153,7 @@ class RAMGRU(RecurrentContract):
         """
         if not isinstance(gru, nn.GRU):
             raise TypeError(f"gru: expected a torch.nn.GRU, got {type(gru).__name__}")
-        weight = gru.weight_ih_l0
+        weight: Tensor = gru.all_weights[0][0]
         layer = cls(
             gru.input_size,
             gru.hidden_size,
@@ -371,7 +371,9 @@ class RAMGRU(RecurrentContract):
             if hx is not None:
                 state = RAMGRUState(hx, state.context, state.memory)
         self.check_hidden(state.hidden, B)
-        hidden, context, memory = [], [], []
+        hidden: list[Tensor] = []
+        context: list[Tensor] = []
+        memory: list[Any] = []
         for layer in range(self.num_layers):
             outputs = []
             for backward in range(self.num_directions):

@@ -213,10 +213,10 @@ class RandomAccessMemory(nn.Module):
         """x (B, T, I) -> what the memory adds to the output (B, T, C), the memory after it."""
         s = self.steps(x, context, reset, write_index, read_index)
         if x.shape[0] == 0:
-            y, after = s.candidate, memory if memory is not None else self.initial_state(0)
-        else:
-            y, after = self.scan(s, memory, lengths, reset, want_final)
-        return self.add_to_output(x, y), after, s
+            after = memory if memory is not None else self.initial_state(0)
+            return self.add_to_output(x, s.candidate), after, s
+        y, after_scan = self.scan(s, memory, lengths, reset, want_final)
+        return self.add_to_output(x, y), after_scan, s
 
     @torch.no_grad()
     def step_(

@@ -87,12 +87,17 @@ class SequenceModel(nn.Module):
             nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
 
     @property
+    def layers(self) -> list[Any]:
+        """The recurrent layer of each block."""
+        return [block.layer for block in self.blocks]
+
+    @property
     def state_size(self) -> int:
         """Floats that one sequence carries from step to step, all blocks together."""
-        return sum(int(block.layer.state_size) for block in self.blocks)
+        return sum(layer.state_size for layer in self.layers)
 
     def initial_state(self, batch_size: int) -> State:
-        return [block.layer.initial_state(batch_size) for block in self.blocks]
+        return [layer.initial_state(batch_size) for layer in self.layers]
 
     def hidden(
         self,

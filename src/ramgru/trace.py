@@ -6,6 +6,7 @@ B sequences, T steps, H heads, K cells written and J read a step, D width of a c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -198,7 +199,8 @@ def trace_model(model: SequenceModel, src: Tensor) -> list[LayerTrace | None]:
     traces: list[LayerTrace | None] = []
     with torch.no_grad():
         x = model.embedding(src)
-        for block, before in zip(model.blocks, model.initial_state(src.shape[0]), strict=True):
+        blocks: list[Any] = list(model.blocks)
+        for block, before in zip(blocks, model.initial_state(src.shape[0]), strict=True):
             if isinstance(block.layer, RAMGRU):
                 _, state = trace(block.layer, block.norm(x))
                 assert state.trace is not None
