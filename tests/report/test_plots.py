@@ -53,7 +53,7 @@ def test_recall_against_pairs_holds_scores_band_chance_and_plateau(lines):
 
 def test_recall_against_distance_says_what_the_axis_is(lines):
     (axes,) = plots.recall_against_distance(lines, chance=0.1).axes
-    assert axes.get_xlabel() == "distance from write to question (steps)"
+    assert axes.get_xlabel().startswith("distance from write to question (steps")
     assert axes.get_title(loc="left") == "Recall against distance"
 
 
@@ -80,6 +80,17 @@ def test_bytes_as_text(count, text):
     assert plots.bytes_text(count) == text
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        *[(0.0, "0.0 %"), (0.00024, "0.024 %"), (0.0039, "0.39 %"), (0.941, "94.1 %")],
+        *[(0.9998, "99.98 %"), (0.99999, "99.99 %"), (1.0, "100.0 %")],
+    ],
+)
+def test_shares_as_text(share, text):
+    assert plots.percent(share) == text
+
+
 def test_layers_differ_in_color_marker_and_dash():
     looks = [*LOOKS.values(), look("other", 0), look("another", 1)]
     for part in ("color", "marker", "dash"):
@@ -92,7 +103,7 @@ def test_occupancy_maps_each_cell_and_ranks_them(memory):
     assert opacity.shape == (4, 4)
     assert set(zip(*np.nonzero(opacity))) == {(0, 0), (1, 1), (3, 3)}
     assert [line.get_ydata().tolist() for line in right.lines] == [[3, 1], [4]]
-    assert texts(right) == ["3 of 32 in use"]
+    assert right.get_title(loc="left") == "3 of 32 cells in use"
 
 
 @pytest.mark.parametrize(("cells", "side"), [(1, 1), (5, 3), (4096, 64), (65_536, 64), (2**20, 64)])
@@ -107,7 +118,7 @@ def test_a_memory_never_written_is_drawn_empty():
     empty = Occupancy.of(np.zeros((1, 9), dtype=np.int64))
     left, right = memory_plots.occupancy(empty).axes
     assert left.images[0].get_array()[..., 3].max() == 0
-    assert texts(right) == ["0 of 9 in use"]
+    assert right.get_title(loc="left") == "0 of 9 cells in use"
 
 
 def test_arcs_run_from_each_write_to_its_question(sample):

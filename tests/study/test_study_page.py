@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from ramgru.report.data import Line, Score
 from ramgru.report.html import render
 from ramgru.report.sentences import joined, occupancy_finding, provenance_finding, slice_text
 from ramgru.study import findings, terminal
@@ -38,28 +39,32 @@ def test_a_comparison_without_memory_distance_and_seeds_is_drawn_too(results):
     assert "one seed" in text
 
 
-def test_the_table_has_a_row_a_layer_then_chance_and_plateau(results):
+def test_the_table_has_a_column_a_layer_then_chance_and_plateau(results):
     header, rows = table_rows(results)
-    assert header[5:] == [
+    assert header == ["", "RAM-GRU", "nn.GRU", "chance", "plateau"]
+    assert rows[:4] == [
+        ["parameters", "1,000,000", "1,000,000", "", ""],
+        ["state", "16 MiB", "1 KiB", "", ""],
+        ["steps", "20", "20", "", ""],
+        ["seconds", "12", "12", "", ""],
+    ]
+    assert [row[0] for row in rows[4:]] == [
         "16 pairs, length 64",
         "256 pairs, length 1,024",
         "1,024 pairs, length 4,096",
     ]
-    assert [row[0] for row in rows] == ["RAM-GRU", "nn.GRU", "chance", "which, but not where"]
-    assert rows[0][1:5] == ["1,000,000", "16 MiB", "20", "12"]
-    assert rows[0][7] == "95.0 %\n82.3 – 100.0"
-    assert rows[2][5:] == ["0.024 %"] * 3
-    assert rows[3][5:] == ["6.2 %", "0.4 %", "0.098 %"]
+    assert rows[6][1:] == ["95.0 %\n82.3 – 100.0", "0.1 %\n0.1 – 0.1", "0.024 %", "0.098 %"]
 
 
-def test_a_task_without_plateau_has_no_such_row(results):
+def test_a_task_without_plateau_has_no_such_column(results):
     runs = [replace(r, rows=[replace(row, plateau=None) for row in r.rows]) for r in results.runs]
-    _, rows = table_rows(replace(results, runs=runs))
-    assert [row[0] for row in rows] == ["RAM-GRU", "nn.GRU", "chance"]
+    header, rows = table_rows(replace(results, runs=runs))
+    assert header[-1] == "chance"
+    assert {len(row) for row in rows} == {4}
 
 
 def test_the_terminal_shows_the_same_table(results):
-    console = Console(width=120, file=io.StringIO())
+    console = Console(width=80, file=io.StringIO())
     terminal.show(results, console)
     text = console.file.getvalue()
     for phrase in ("recall on mqar", "RAM-GRU", "95.0 %", "16 MiB", "chance", "0.024 %"):
@@ -69,15 +74,20 @@ def test_the_terminal_shows_the_same_table(results):
 def test_findings_are_computed_from_the_data(results):
     assert findings.headline(results) == (
         "Recall at 1,024 pairs, length 4,096, trained on 16 pairs, length 64: "
-        "RAM-GRU 95.0 % and nn.GRU 0.1 %; a guess is right with 0.024 %."
+        "RAM-GRU 95.0 % and nn.GRU 0.1 %; chance is 0.024 %."
+    )
+    ours = Line("ramgru", (4, 16, 64), [Score(1.0), Score(0.8), Score(0.95)])
+    theirs = Line("gru", (4, 16, 64), [Score(0.25)] * 3)
+    assert findings.by_size(results, [ours, theirs], "pairs") == (
+        "At least 90 % recall is reached by RAM-GRU up to 4 pairs; by nn.GRU at none of the sizes."
     )
     assert findings.by_state(results) == (
         "RAM-GRU is right in 95.0 % of the questions with 16 MiB of state a sequence; "
         "nn.GRU in 0.1 % with 1 KiB."
     )
     assert findings.by_training(results) == (
-        "95 % recall on held-out data of the training sizes: RAM-GRU after 20 steps and "
-        "nn.GRU does not in every run (best 6.2 %)."
+        "95 % recall on held-out data of the training sizes is reached by RAM-GRU after 20 steps; "
+        "by nn.GRU never (best 6.2 %)."
     )
     assert findings.by_distance(results, results.distances()) == (
         "Recall: RAM-GRU 100.0 % at the shortest distance and 98.5 % at the longest; "

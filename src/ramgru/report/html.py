@@ -6,9 +6,10 @@ No network, no script, no font from elsewhere; light and dark; every text is esc
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as _escape
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ class Table:
     """Rows under a header; a row's first cell is its own header.
 
     A cell may hold two lines, split by a line break: the second is set small. `ours` is the index
-    of the row to set off, if any. text: cells are words, not numbers (left, and wrapped).
+    of the column to set off, if any. text: cells are words, not numbers (left, and wrapped).
     """
 
     caption: str
@@ -36,12 +37,16 @@ class Table:
 
     def html(self, name: str) -> str:
         kind = ' class="text"' if self.text else ""
-        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in self.header)
+        mark = [' class="ours"' if i == self.ours else "" for i in range(len(self.header))]
+        head = "".join(
+            f'<th scope="col"{mark[i]}>{escape(cell)}</th>' for i, cell in enumerate(self.header)
+        )
         body = []
-        for index, (first, *rest) in enumerate(self.rows):
-            mark = ' class="ours"' if index == self.ours else ""
-            cells = "".join(f"<td>{_two_lines(cell)}</td>" for cell in rest)
-            body.append(f'<tr{mark}><th scope="row">{escape(first)}</th>{cells}</tr>')
+        for first, *rest in self.rows:
+            cells = "".join(
+                f"<td{mark[i]}>{_two_lines(cell)}</td>" for i, cell in enumerate(rest, 1)
+            )
+            body.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
         return (
             f'<div class="table" tabindex="0" role="region" aria-label="{escape(self.caption)}">'
             f"<table{kind}><caption>{escape(self.caption)}</caption>"
@@ -80,7 +85,7 @@ class Code:
     summary: str | None = None
 
     def html(self, name: str) -> str:
-        block = f'<pre tabindex="0"><code>{escape(self.code)}</code></pre>'
+        block = f'<pre tabindex="0"><code>{_escape(self.code)}</code></pre>'
         if self.summary is None:
             return block
         return f"<details><summary>{escape(self.summary)}</summary>{block}</details>"
@@ -146,6 +151,11 @@ def render(page: Page) -> str:
 def write(page: Page, path: str | os.PathLike[str]) -> Path:
     """Render a page into a file that is there whole or not at all."""
     return write_text(path, render(page))
+
+
+def escape(text: str) -> str:
+    """Text as HTML; a number and its % are not parted at the end of a line."""
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", _escape(text))
 
 
 def _two_lines(cell: str) -> str:

@@ -30,14 +30,15 @@ def occupancy(memory: Occupancy) -> Figure:
         left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
         grid = _map(memory)
         top = grid.max()
-        left.imshow(shade(np.log1p(grid) / np.log1p(max(top, 1))), aspect="equal")
+        depth = np.log1p(grid) / np.log1p(max(top, 1))
+        left.imshow(shade(np.where(grid > 0, 0.2 + 0.8 * depth, 0.0)), aspect="equal")
         left.set(xticks=[], yticks=[], title="Writes per cell")
         left.grid(visible=False)
         for spine in left.spines.values():
             spine.set_visible(True)
         each = memory.memory_size / grid.size
         square = "a cell" if each <= 1 else f"{each:.0f} cells"
-        left.set_xlabel(f"a square = {square}; darkest = {top:,.0f} writes", fontsize=9)
+        left.set_xlabel(f"a square = {square}; strongest = {top:,.0f} writes", fontsize=9)
         for head, writes in enumerate(memory.writes):
             ranked = sorted(writes, reverse=True)
             if ranked:
@@ -49,7 +50,12 @@ def occupancy(memory: Occupancy) -> Figure:
                     label=f"head {head}",
                 )
         most = max((max(head, default=0) for head in memory.writes), default=0)
-        right.set(title="Cells by rank", xlabel="cells, most written first", ylabel="writes")
+        there = memory.memory_size * len(memory.cells)
+        right.set(
+            title=f"{memory.used:,} of {there:,} cells in use",
+            xlabel="cells, most written first",
+            ylabel="writes",
+        )
         sides = (
             (right.xaxis, right.set_xscale, memory.used),
             (right.yaxis, right.set_yscale, most),
@@ -60,16 +66,6 @@ def occupancy(memory: Occupancy) -> Figure:
             else:
                 axis.set_major_locator(MaxNLocator(5, integer=True))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        right.text(
-            0.97,
-            0.95,
-            f"{memory.used:,} of {memory.memory_size * len(memory.cells):,} in use",
-            transform=right.transAxes,
-            ha="right",
-            va="top",
-            fontsize=9,
-            color=color("muted"),
-        )
         if len(memory.writes) > 1 and memory.used:
             right.legend(loc="lower left")
     return figure

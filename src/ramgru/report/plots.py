@@ -69,7 +69,7 @@ def recall_against_pairs(
     """
     _need(lines, "lines")
     with style():
-        figure = Figure(figsize=(7.2, 3.9))
+        figure = Figure(figsize=(7.2, 4.2))
         axes = figure.subplots()
         xs = sorted({x for line in lines for x in line.x})
         if trained is not None:
@@ -105,7 +105,8 @@ def recall_against_pairs(
         if log:
             _log_axis(axes, xs)
             axes.set_xlim(xs[0] / 1.25, xs[-1] * 1.25)
-        figure.legend(loc="outside right upper")
+        # Three a column: the layers under each other, what they are measured against beside them.
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -114,7 +115,9 @@ def recall_against_distance(
 ) -> Figure:
     """Scores against the steps between a write and the question for it (log), with intervals."""
     figure = recall_against_pairs(lines, chance=chance, axis="distance", metric=metric)
-    figure.axes[0].set_xlabel("distance from write to question (steps)")
+    figure.axes[0].set_xlabel(
+        "distance from write to question (steps, from here up to the next point)"
+    )
     return figure
 
 
@@ -215,8 +218,14 @@ def _plain(value: float, _: Any = None) -> str:
 
 
 def percent(share: float) -> str:
-    """0.941 -> '94.1 %'; a share near nothing keeps two digits: 0.00024 -> '0.024 %'."""
-    return f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else f"{100 * share:.2g} %"
+    """0.941 -> '94.1 %'; near nothing two digits that count, 0.00024 -> '0.024 %'; and what is
+    not everything never reads so: 0.9998 -> '99.98 %'."""
+    if 0 < share < 0.01:
+        return f"{100 * share:.2g} %"
+    text = f"{100 * share:.1f}"
+    if text == "100.0" and share < 1:
+        text = f"{min(100 * share, 99.99):.2f}"
+    return f"{text} %"
 
 
 def _need(data: Sequence[Any], name: str) -> None:

@@ -20,18 +20,24 @@ def headline(results: Results) -> str:
     trained = f", trained on {slice_text(results.trained)}" if results.trained else ""
     return (
         f"{results.metric.capitalize()} at {slice_text(hardest)}{trained}: {joined(parts)}; "
-        f"a guess is right with {percent(chance)}."
+        f"chance is {percent(chance)}."
     )
 
 
 def by_size(results: Results, lines: Sequence[Line], axis: str) -> str:
-    """How far each layer holds: the largest size at which it still reaches 90 %."""
-    parts = []
+    """How far each layer holds: the largest size up to which it reaches 90 %."""
+    parts, never = [], []
     for line in lines:
-        held = [x for x, score in zip(line.x, line.scores) if score.mean >= 0.9]
+        failed = [x for x, score in zip(line.x, line.scores) if score.mean < 0.9]
+        held = [x for x in line.x if not failed or x < min(failed)]
         name = look(line.layer).label
-        parts.append(f"{name} up to {max(held):,.0f}" if held else f"{name} at none of the sizes")
-    return f"At least 90 % {results.metric}, in {axis}: {joined(parts)}."
+        if held:
+            parts.append(f"{name} up to {max(held):,.0f} {axis}")
+        else:
+            never.append(name)
+    if never:
+        parts.append(f"{joined(never)} at none of the sizes")
+    return f"At least 90 % {results.metric} is reached by {'; by '.join(parts)}."
 
 
 def by_distance(results: Results, lines: Sequence[Line]) -> str:
@@ -72,9 +78,11 @@ def by_training(results: Results) -> str:
         ]
         known = sorted(step for step in reached if step is not None)
         name = look(layer).label
-        if len(known) < len(reached):
-            best = max(max(run.curve.metric, default=0.0) for run in results.of(layer))
-            parts.append(f"{name} does not in every run (best {percent(best)})")
-        else:
+        if len(known) == len(reached):
             parts.append(f"{name} after {known[len(known) // 2]:,} steps")
-    return f"95 % {results.metric} on held-out data of the training sizes: {joined(parts)}."
+        else:
+            best = max(max(run.curve.metric, default=0.0) for run in results.of(layer))
+            often = "never" if not known else f"in {len(known)} of {len(reached)} runs"
+            parts.append(f"{name} {often} (best {percent(best)})")
+    sizes = f"95 % {results.metric} on held-out data of the training sizes is reached by"
+    return f"{sizes} {'; by '.join(parts)}."

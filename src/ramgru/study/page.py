@@ -15,6 +15,8 @@ from ramgru.report.theme import look
 from ramgru.study import findings
 from ramgru.study.results import Memory, Results
 
+COSTS = 4  # rows of the table before its slices
+
 
 def page(results: Results) -> Page:
     """The whole report of a comparison."""
@@ -41,26 +43,25 @@ def page(results: Results) -> Page:
 
 
 def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, layer × slices; the last rows are chance and the plateau, where known."""
-    slices = results.slices()
-    header = ["layer", "parameters", "state", "steps", "seconds"]
-    header += [sentences.slice_text(axes) for axes in slices]
-    rows = []
-    for order, layer in enumerate(results.layers):
-        runs = results.of(layer)
-        row = [
-            look(layer, order).label,
-            f"{runs[0].parameters:,}",
-            bytes_text(runs[0].state_bytes),
-            _range([run.steps for run in runs]),
-            _range([run.seconds for run in runs]),
-        ]
-        rows.append(row + [sentences.score_text(results.score(layer, axes)) for axes in slices])
+    """Header and rows: a column a layer, then chance and the plateau where known; first what each
+    layer costs (COSTS rows), then a row a slice."""
+    layers = results.layers
     first = results.runs[0].rows
-    rows.append(["chance", "", "", "", "", *(percent(row.chance) for row in first)])
+    header = ["", *(look(layer, order).label for order, layer in enumerate(layers)), "chance"]
+    runs = [results.of(layer) for layer in layers]
+    rows = [
+        ["parameters", *(f"{of[0].parameters:,}" for of in runs), ""],
+        ["state", *(bytes_text(of[0].state_bytes) for of in runs), ""],
+        ["steps", *(_range([run.steps for run in of]) for of in runs), ""],
+        ["seconds", *(_range([run.seconds for run in of]) for of in runs), ""],
+    ]
+    for place, axes in enumerate(results.slices()):
+        scores = [sentences.score_text(results.score(layer, axes)) for layer in layers]
+        rows.append([sentences.slice_text(axes), *scores, percent(first[place].chance)])
     if any(row.plateau is not None for row in first):
+        header.append("plateau")
         known = ["" if row.plateau is None else percent(row.plateau) for row in first]
-        rows.append(["which, but not where", "", "", "", "", *known])
+        rows = [[*row, cell] for row, cell in zip(rows, [*[""] * COSTS, *known])]
     return header, rows
 
 
@@ -77,14 +78,14 @@ def _scores(results: Results) -> list[Table | Text]:
         if seeds > 1
         else "one seed, below it the 95 % interval over questions"
     )
-    ours = results.layers.index("ramgru") if "ramgru" in results.layers else None
+    ours = 1 + results.layers.index("ramgru") if "ramgru" in results.layers else None
+    same = ", with the same number of parameters" if results.config.get("equal_parameters") else ""
     return [
         Table(f"{results.metric.capitalize()}: {interval}", header, rows, ours),
         Text(
-            "Every layer is trained on the same examples in the same order, with the same number "
-            "of parameters and the same budget. Chance is the score of a guess; the plateau "
-            "“which, but not where” is that of a memory that knows the values it has seen, but "
-            "not to which key they belong."
+            f"Every layer is trained on the same examples in the same order{same}, with the same "
+            "budget. Chance is the score of a guess; the plateau is that of a memory that knows "
+            "which values it has seen, but not to which key they belong."
         ),
     ]
 

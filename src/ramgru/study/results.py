@@ -123,7 +123,7 @@ class Results:
         return over_seeds([row.score for row in rows], rows[0].low, rows[0].high)
 
     def distances(self) -> list[Line]:
-        """Scores by distance, a line a layer; x is the geometric middle of each range."""
+        """Scores by distance, a line a layer; x is where each range begins."""
         lines = []
         for layer in self.layers:
             ranges: dict[tuple[int, int], list[DistanceRow]] = {}
@@ -131,7 +131,7 @@ class Results:
                 for row in run.distance:
                     ranges.setdefault((row.low, row.high), []).append(row)
             if ranges:
-                x = [(max(low, 1) * max(high, 1)) ** 0.5 for low, high in ranges]
+                x = [max(low, 1) for low, _ in ranges]  # for a log axis
                 scores = [
                     over_seeds([row.score for row in rows], *rows[0].interval)
                     for rows in ranges.values()
