@@ -208,13 +208,8 @@ class RAMGRU(RecurrentContract):
     def initial_state(self, batch_size: int, *, dense: bool = False) -> RAMGRUState:
         """The start of `batch_size` streams; with `dense`, the rows of all cells are laid out."""
         weight = self.memories[0].candidate.weight
-        L, made = (
-            self.num_layers * self.num_directions,
-            {
-                "dtype": weight.dtype,
-                "device": weight.device,
-            },
-        )
+        L = self.num_layers * self.num_directions
+        made: dict[str, Any] = {"dtype": weight.dtype, "device": weight.device}
         return RAMGRUState(
             torch.zeros(L, batch_size, self.hidden_size, **made),
             tuple(

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ramgru.layer import RAMGRU
-
 State = list[Any]  # one entry a block, of the kind that its layer carries
 
 
@@ -43,10 +41,23 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, state: Any, **ragged: Any) -> tuple[Tensor, Any]:
         y, state = self.layer(self.norm(x), state, **ragged)
+        return self._mix(x, y), state
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """x (B, C) -> (B, C); see `SequenceModel.step`."""
+        if hasattr(self.layer, "step"):
+            y, state = self.layer.step(self.norm(x), state, donate=True)
+        else:
+            y, state = self.layer(self.norm(x).unsqueeze(1), state)
+            y = y.squeeze(1)
+        return self._mix(x, y), state
+
+    def _mix(self, x: Tensor, y: Tensor) -> Tensor:
+        """The residual sums around a layer's output y."""
         x = x + self.dropout(y)
         if self.mlp is not None and self.mlp_norm is not None:
             x = x + self.dropout(self.mlp(self.mlp_norm(x)))
-        return x, state
+        return x
 
 
 class SequenceModel(nn.Module):
@@ -120,6 +131,18 @@ class SequenceModel(nn.Module):
             after.append(new)
         return self.norm(x), after
 
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step of a stream: tokens (B,) or features (B, F) -> hidden (B, C), the next state.
+
+        The state given is used up: layers that can, overwrite it in place.
+        """
+        x = self.embedding(token)
+        after: State = []
+        for block, before in zip(self.blocks, state, strict=True):
+            x, new = block.step(x, before)
+            after.append(new)
+        return self.norm(x), after
+
     def head(self, hidden: Tensor) -> Tensor:
         """(..., C) -> logits (..., V), with the embedding's own weights; or (..., outputs)."""
         if self.readout is not None:
@@ -137,67 +160,6 @@ class SequenceModel(nn.Module):
             after, _ = self.hidden(tgt, state)
             hidden = torch.cat([hidden, after], dim=1)
         return self.head(hidden)
-
-
-class RAMGRUModel(SequenceModel):
-    """A token model whose every block is a `RAMGRU`: fixed state, random access.
-
-    vocab_size   V, number of tokens
-    d_model      C, width of embeddings and blocks
-    nhead        memories side by side in each block
-    memory_size  N, cells of each of them
-    num_layers   number of blocks
-    mlp_ratio    width of a gated MLP in each block, in units of d_model; 0 for none
-    layer_options  any further option of `RAMGRU`: controller, top_k, write_rule, …
-
-    >>> model = RAMGRUModel(vocab_size=100, d_model=32, nhead=2, memory_size=1024)
-    >>> model(torch.randint(100, (3, 7)), tgt=torch.randint(100, (3, 4))).shape
-    torch.Size([3, 11, 100])
-    """
-
-    def __init__(
-        self,
-        vocab_size: int,
-        d_model: int,
-        nhead: int,
-        memory_size: int,
-        num_layers: int = 2,
-        *,
-        features: int = 0,
-        outputs: int = 0,
-        mlp_ratio: float = 0.0,
-        dropout: float = 0.0,
-        **layer_options: Any,
-    ) -> None:
-        self.config = {
-            "vocab_size": vocab_size,
-            "d_model": d_model,
-            "nhead": nhead,
-            "memory_size": memory_size,
-            "num_layers": num_layers,
-            "features": features,
-            "outputs": outputs,
-            "mlp_ratio": mlp_ratio,
-            "dropout": dropout,
-            **layer_options,
-        }
-        super().__init__(
-            lambda width: RAMGRU(
-                width,
-                width,
-                batch_first=True,
-                memory_size=memory_size,
-                num_heads=nhead,
-                **layer_options,
-            ),
-            d_model,
-            num_layers,
-            vocab_size=vocab_size,
-            features=features,
-            outputs=outputs,
-            mlp_ratio=mlp_ratio,
-            dropout=dropout,
-        )
 
 
 def detach(state: Sequence[Any]) -> State:

@@ -1,0 +1,58 @@
+"""Files that are whole or not there: written beside their place, synced, then moved into it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ramgru.errors import RamgruError
+
+
+def write(path: str | Path, content: bytes | str | Callable[[BinaryIO], None]) -> Path:
+    """Put a file in place once it is complete. content: what it holds, or what writes it.
+
+    Raises RamgruError, with the system's own reason, where it cannot be written: no such folder,
+    no permission, a full disk. What stood at `path` before then still stands there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException as error:  # also when interrupted: what was begun is taken away
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            kept = "; the former file is untouched" if path.exists() else ""
+            reason = error.strerror or error
+            raise RamgruError(f"cannot write {path}: {reason}{kept}") from error
+        raise
+    return path
+
+
+def write_json(path: str | Path, content: Any) -> Path:
+    """`write` of indented JSON; NaN and infinities, which JSON does not know, raise ValueError."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return write(path, text + "\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename survives a power cut only once the folder itself is on the disk.
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

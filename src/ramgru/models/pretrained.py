@@ -1,0 +1,59 @@
+"""A trained model on disk: config.json, which describes it, and model.safetensors, its weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ramgru import files
+from ramgru.errors import CheckpointError
+
+CONFIG, WEIGHTS, KIND = "config.json", "model.safetensors", "ramgru"
+
+
+def save(model: nn.Module, folder: str | Path) -> Path:
+    """model.config and its weights -> `folder`, made if it is not there."""
+    from safetensors.torch import save as to_bytes
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    files.write(folder / WEIGHTS, to_bytes(tensors))
+    files.write_json(folder / CONFIG, {"model_type": KIND, **model.config})  # type: ignore[dict-item]
+    return folder
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The arguments of the model's constructor."""
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} holds no saved model: it has no {CONFIG}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    kind = config.pop("model_type", None) if isinstance(config, dict) else None
+    if kind != KIND:
+        raise CheckpointError(f"{path}: expected a model of type {KIND!r}, got {kind!r}")
+    if "offsets" in config:
+        config["offsets"] = tuple(config["offsets"])
+    return config
+
+
+def load_weights(model: nn.Module, folder: str | Path) -> None:
+    """Fill a model of the right shape; `safetensors` holds numbers only, so nothing can run."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder) / WEIGHTS
+    try:
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} holds no weights: it has no {WEIGHTS}") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is broken: {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its {CONFIG}: {error}") from error
