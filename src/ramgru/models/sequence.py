@@ -30,6 +30,8 @@ class GatedMLP(nn.Module):
 class Block(nn.Module):
     """x + layer(norm(x)), then x + mlp(norm(x)) where there is one."""
 
+    layer: Any
+
     def __init__(self, layer: nn.Module, d_model: int, mlp_ratio: float, dropout: float) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(d_model)
@@ -64,8 +66,11 @@ class SequenceModel(nn.Module):
     """A stack of residual blocks over tokens (`vocab_size`) or over features (`features`).
 
     layer(d_model) builds one recurrent layer with `forward(x, state, *, lengths, reset)
-    -> (y, state)`, x and y (B, T, C), `initial_state(batch_size)` and `state_size`.
+    -> (y, state)`, x and y (B, T, C), `initial_state(batch_size)` and `state_size`; and, where
+    one step can be cheaper than a sequence of one, `step(x, state, donate=True)`, x and y (B, C).
     """
+
+    blocks: Any  # an nn.ModuleList of `Block`
 
     def __init__(
         self,
