@@ -1,0 +1,82 @@
+"""A model on disk: what comes back is what was saved, and nothing else is accepted."""
+
+import json
+
+import pytest
+import torch
+
+from ramgru import RAMGRUModel
+from ramgru.errors import CheckpointError, RamgruError
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(0)
+    model = RAMGRUModel(23, 16, 2, 64, num_layers=1, controller="mingru", offsets=(1, 2))
+    model.save_pretrained(tmp_path / "model")
+    return model.eval(), tmp_path / "model"
+
+
+def test_round_trip_gives_the_same_bits(saved):
+    model, folder = saved
+    again = RAMGRUModel.from_pretrained(folder).eval()
+    src = torch.randint(23, (2, 9))
+    assert again.config == model.config
+    assert torch.equal(again(src), model(src))
+
+
+def test_only_the_two_files_are_left(saved):
+    _, folder = saved
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds no saved model: it has no config.json"):
+        RAMGRUModel.from_pretrained(tmp_path / "nowhere")
+
+
+def test_missing_weights(saved):
+    _, folder = saved
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"it has no model.safetensors"):
+        RAMGRUModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -8])
+def test_broken_weights(saved, keep):
+    _, folder = saved
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"model.safetensors is broken"):
+        RAMGRUModel.from_pretrained(folder)
+
+
+def test_weights_of_another_shape(saved):
+    _, folder = saved
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "d_model": 32}))
+    with pytest.raises(CheckpointError, match=r"does not fit its config.json"):
+        RAMGRUModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model_type": "bert"}', "{not json"])
+def test_foreign_or_broken_config(saved, text):
+    _, folder = saved
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config.json"):
+        RAMGRUModel.from_pretrained(folder)
+
+
+def test_a_full_disk_leaves_the_former_model(saved, monkeypatch):
+    model, folder = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with torch.no_grad():
+        model.embedding.weight.zero_()
+    with pytest.raises(RamgruError, match=r"No space left on device; the former file is untouched"):
+        model.save_pretrained(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
