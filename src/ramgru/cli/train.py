@@ -55,9 +55,11 @@ def configure(args: Sequence[str]) -> TrainConfig:
     name, rest = split_task(args)
     resume, rest = take_resume(rest)
     if resume is not None:
-        if name is not None:
-            raise UsageError(f"TASK: a run keeps its own when it goes on, got {name!r}")
         default = replace(read_config(resume / CONFIG), resume=resume, out=resume)
+        if name not in (None, default.task.name):
+            raise UsageError(
+                f"TASK must stay {default.task.name!r} when {resume} goes on, got {name!r}"
+            )
     else:
         default = TrainConfig(task=_task(name, rest))
     config = parse(

@@ -59,13 +59,12 @@ def wrap(
     return accelerator.prepare(objective, optimizer)
 
 
-def shard_blocks(model: nn.Module, whole: nn.Module) -> None:
-    """FSDP2 (`fully_shard`): each residual block is a unit, the rest another."""
+def shard_objective(objective: nn.Module) -> None:
+    """FSDP2 (`fully_shard`), the whole as one unit: the blocks' initial states are made before the
+    blocks run, and may be learnt, so their parameters must be whole by then."""
     from torch.distributed.fsdp import fully_shard
 
-    for block in model.get_submodule("blocks").children():
-        fully_shard(block)
-    fully_shard(whole)
+    fully_shard(objective)
 
 
 def gathered(tensor: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Stepper:
         self.plain: nn.Module = Objective(model)  # for evaluation: no gradients to synchronise
         self.sharded = config.parallel == "fsdp" and accelerator.num_processes > 1
         if self.sharded:
-            parallel.shard_blocks(model, self.plain)
+            parallel.shard_objective(self.plain)
         optimizer = make_optimizer(model, config)
         self.objective, self.optimizer = parallel.wrap(
             accelerator, self.plain, optimizer, shard=self.sharded
