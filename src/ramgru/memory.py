@@ -53,7 +53,7 @@ class MemoryState:
         if self.fresh_left is None:
             rows = self.rows.new_zeros(B * H * self.memory_size, D)
         else:
-            rows = self.fresh_rows().expand(B, -1, -1, -1).reshape(-1, D)
+            rows = self.fresh_rows().repeat(B, 1, 1, 1).flatten(0, 2)
         held = (self.cells >= 0).flatten().nonzero().squeeze(-1)
         table = torch.arange(B * H, device=rows.device).repeat_interleave(P)
         where = (table * self.memory_size + self.cells.flatten())[held]
