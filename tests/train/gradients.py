@@ -32,11 +32,9 @@ def share(rank: int, layer: str) -> Batch:
 
 
 def config(kind: str, parallel: str = "ddp") -> TrainConfig:
-    name, options = (
-        ("copy", {"bits": 3}) if kind == "features" else ("mqar", {"vocab_size": 16, "pairs": 2})
-    )
+    tokens = tasks.get("mqar", vocab_size=16, pairs=2)
     return TrainConfig(
-        task=tasks.get(name, **options),
+        task=tasks.get("copy", bits=3) if kind == "features" else tokens,
         model=ModelConfig(layer="gru", d_model=8, num_layers=2),
         tbptt=5 if kind == "chunks" else 0,
         parallel=parallel,  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ class TrainConfig:
 
     batch_size: int = 64
     """Sequences a step, over all processes together."""
-    steps: int = 1000
+    steps: int = 500
     """Optimizer steps at most."""
     epochs: int = 0
     """Epochs at most, instead of `steps`; 0: as `steps` says."""

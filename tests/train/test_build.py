@@ -1,0 +1,79 @@
+"""Models from descriptions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ramgru import tasks
+from ramgru.train import ModelConfig, RAMOptions, build_model, count_parameters
+from ramgru.train.build import LAYERS
+
+TOKENS = tasks.get("mqar", vocab_size=16, pairs=2, length=8)
+BITS = tasks.get("copy", bits=3, length=4)
+TINY = ModelConfig(d_model=8, num_layers=2, ram=RAMOptions(memory_size=16, top_k=2))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_tokens_in_logits_out(layer):
+    model = build_model(replace(TINY, layer=layer), TOKENS)
+    batch = TOKENS.draw(3, seed=0)
+    assert model(torch.from_numpy(batch.inputs)).shape == (3, 8, 16)
+    assert model.state_size > 0
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_features_in_bits_out(layer):
+    model = build_model(replace(TINY, layer=layer), BITS)
+    batch = BITS.draw(3, seed=0)
+    assert model(torch.from_numpy(batch.inputs)).shape == (*batch.labels.shape,)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_same_seed_same_bits(layer):
+    config = replace(TINY, layer=layer)
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        weights.append(torch.cat([p.flatten() for p in build_model(config, TOKENS).parameters()]))
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("layer", ["gru", "mingru"])
+@pytest.mark.parametrize("wanted", [2_000, 10_000, 100_000])
+def test_parameter_count_is_the_nearest(layer, wanted):
+    """No width comes nearer than the one that was chosen."""
+
+    def count(width: int) -> int:
+        return count_parameters(
+            build_model(ModelConfig(layer=layer, d_model=8, hidden_size=width), TOKENS)
+        )
+
+    model = build_model(ModelConfig(layer=layer, d_model=8, parameters=wanted), TOKENS)
+    width = model.state_size // 2
+    missed = abs(count_parameters(model) - wanted)
+    assert missed <= min(abs(count(w) - wanted) for w in (width - 1, width + 1))
+
+
+def test_too_few_parameters():
+    with pytest.raises(ValueError, match="parameters must be at least 2.., .*got 10|at least"):
+        build_model(ModelConfig(layer="gru", d_model=8, parameters=10), TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": "lstm"}, "layer must be one of ramgru, gru, mingru, got 'lstm'"),
+        ({"d_model": 0}, "d_model must be at least 1, got 0"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"mlp_ratio": -1.0}, "mlp_ratio must not be negative, got -1.0"),
+        ({"parameters": 9}, "parameters sets the width of a gru or mingru layer"),
+        ({"hidden_size": 9}, "hidden_size sets the width of a gru or mingru layer"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**options)
