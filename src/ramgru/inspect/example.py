@@ -13,6 +13,7 @@ from ramgru.tasks.base import IGNORE, Task
 from ramgru.tasks.mqar import MQAR
 from ramgru.tasks.mqar_update import MQARUpdate
 from ramgru.tasks.programs import Interpreter, Programs
+from ramgru.tasks.programs.tokenizer import split
 from ramgru.tasks.text import Text
 
 LONGEST = 4096  # provenance is a matrix of T × T
@@ -101,14 +102,11 @@ def token_label(task: Task, token: int) -> str:
 def _program(task: Programs, text: str) -> Example:
     # A shell hands on \t as two characters; no program holds a backslash otherwise.
     program = Interpreter().complete(text.replace("\\t", "\t"))
-    vocabulary = task.vocabulary
-    inputs = np.array(task.tokenizer.encode(program), dtype=np.int64)
-    names = [vocabulary.token(int(token)) for token in inputs]
-    if "<unknown>" in names:
-        raise ValueError(
-            f"input must use registers r0 … r{task.names - 1}, got another one at step "
-            f"{names.index('<unknown>')}"
-        )
+    unknown = [token for token in split(program) if token not in task.vocabulary]
+    if unknown:
+        raise ValueError(f"input must use the registers r0 … r{task.names - 1}, got {unknown[0]!r}")
+    inputs = np.array(task.tokenizer.encode(program, marks=True), dtype=np.int64)
+    names = [task.vocabulary.token(int(token)) for token in inputs]
     questions, answering = [], False
     for step, name in enumerate(names):
         answering = (answering or name == "<tab>") and name != "$"

@@ -68,7 +68,7 @@ def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
     path = html.write(made, config.out if config.out is not None else run / "inspect.html")
     if not quiet:
         print(pages.text(view))
-        print(path)
+        print(f"page: {path}")
     return path
 
 

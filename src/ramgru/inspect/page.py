@@ -49,7 +49,7 @@ def page(view: View, *, title: str, typed: str, command: str) -> Page:
     sections = [
         Section("Where each answer came from", parts),
         Section("Gates over time", [gates]),
-        Section("Cells in use", [cells]),
+        Section("Cells in use", [cells, Text(_most_written(view))]),
     ]
     if view.unit is not None:
         sections.append(Section(f"Cell {view.unit.cell}", _unit(view, view.unit)))
@@ -77,6 +77,7 @@ def text(view: View) -> str:
     if not view.exact:
         lines.append(_NO_PROVENANCE)
     lines.append(sentences.occupancy_finding(view.occupancy, f"{len(tokens):,} steps"))
+    lines.append(_most_written(view))
     if view.unit is not None:
         lines.append(f"cell {view.unit.cell}: gate |{bars(view.unit.gate)}|")
         lines.append(f"  {_unit_finding(view.unit)}")
@@ -141,6 +142,14 @@ def _gate_finding(view: View) -> str:
         f"{len(gate):,} steps, most at step {strongest} ({tokens[strongest]}, "
         f"gate {gate[strongest]:.2f})."
     )
+
+
+def _most_written(view: View) -> str:
+    cells = view.occupancy.most_written(view.head)
+    if not cells:
+        return f"Head {view.head} writes into no cell."
+    named = ", ".join(f"{cell} ({writes:,})" for cell, writes in cells)
+    return f"Cells most written by head {view.head} (writes): {named}. --cell shows one over time."
 
 
 def _unit(view: View, unit: Unit) -> list[Picture | Table]:

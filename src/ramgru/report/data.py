@@ -95,6 +95,11 @@ class Occupancy:
         """Cells written at least once, over all heads."""
         return sum(len(head) for head in self.cells)
 
+    def most_written(self, head: int, most: int = 8) -> list[tuple[int, int]]:
+        """(cell, writes) of a head's cells, most written first."""
+        pairs = zip(self.cells[head], self.writes[head])
+        return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:most]
+
     @property
     def share(self) -> float:
         """Cells in use / cells there are."""

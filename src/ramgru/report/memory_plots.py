@@ -129,8 +129,13 @@ def _head(head: int) -> dict[str, Any]:
 
 def _token_axis(axes: Axes, tokens: Sequence[str]) -> None:
     if len(tokens) <= TOKEN_TICKS:
-        turn = 90 if max(map(len, tokens), default=0) > 2 else 0
-        axes.set_xticks(range(len(tokens)), tokens, rotation=turn)
+        axes.set_xticks(range(len(tokens)), tokens, rotation=turn_of(tokens))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("step")
+
+
+def turn_of(tokens: Sequence[str]) -> int:
+    """Degrees that labels are turned by: upright where they would meet each other."""
+    longest = max(map(len, tokens), default=0)
+    return 90 if (longest + 1) * len(tokens) > 90 else 0

@@ -13,6 +13,7 @@ from matplotlib.path import Path as Curve
 from matplotlib.ticker import MaxNLocator
 
 from ramgru.report.data import Answer, Sample
+from ramgru.report.memory_plots import turn_of
 from ramgru.report.theme import color, style
 
 ARC_TOKENS = 40  # more tokens than this, and arcs give way to a matrix
@@ -49,7 +50,7 @@ def provenance_arcs(sample: Sample) -> Figure:
                     continue
                 tallest = max(tallest, _arc(axes, answer.step, source, weight, _role(answer)))
         longest = max(len(token) for token in sample.tokens)
-        turn = 90 if longest > 2 or steps > 32 else 0
+        turn = turn_of(sample.tokens)
         for step, token in enumerate(sample.tokens):
             here = asked.get(step)
             role = "ink" if here is None else _role(here)

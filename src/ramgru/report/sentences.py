@@ -50,4 +50,6 @@ def provenance_finding(sample: Sample) -> str:
     if known:
         met = sum(max(range(len(a.weight)), key=a.weight.__getitem__) == a.written for a in known)
         text += f"; {met} of {len(known)} come mostly from the step at which the answer was written"
-    return text + ". Weights are exact: the layer's output is this mixture of past writes."
+    return (
+        text + ". The weights are exact: what the memory gives back is this mixture of past writes."
+    )
