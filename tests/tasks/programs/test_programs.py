@@ -41,6 +41,32 @@ def test_distance_leads_to_the_value_that_was_written() -> None:
     assert np.array_equal(batch.inputs[row, back], batch.labels[row, step])
 
 
+def test_distance_of_a_result_leads_to_the_older_operand() -> None:
+    task = Programs(keeps=0.5)
+    batch = task.draw(20, 1)
+    assert batch.distance is not None
+    checked = 0
+    for row, ids in enumerate(batch.inputs.tolist()):
+        tokens = [task.vocabulary.token(index) for index in ids]
+        written: dict[str, int] = {}
+        start = 1  # after <start>
+        for stop in [place for place, token in enumerate(tokens) if token == "$"]:
+            statement = tokens[start:stop]
+            if "<tab>" not in statement:
+                written[statement[0]] = start + 1
+            else:
+                tab = start + statement.index("<tab>")
+                names = [token for token in tokens[start:tab] if token in written]
+                kept = names.pop(0) if tab - start > 1 and statement[0] in written else None
+                oldest = min(written[name] for name in names)
+                assert (batch.distance[row, tab:stop] == tab - oldest).all()
+                checked += len(set(names)) > 1
+                if kept:
+                    written[kept] = tab
+            start = stop + 1
+    assert checked > 50
+
+
 def test_all_operators_kinds_and_names_are_in_use() -> None:
     task = Programs()
     batch = task.draw(300, 0)
