@@ -230,6 +230,8 @@ class RandomAccessMemory(nn.Module):
     ) -> tuple[Tensor, MemoryState]:
         """As `forward` for one step, but the memory given is overwritten: K rows are touched."""
         memory = memory.dense()
+        if not memory.rows.is_contiguous():  # as `from_tensor` leaves it
+            memory = replace(memory, rows=memory.rows.contiguous())
         B, H, N, D = memory.rows.shape
         if reset is not None and bool(reset.any()):
             memory.rows[reset[:, 0]] = memory.fresh_rows()

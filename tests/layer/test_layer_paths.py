@@ -1,0 +1,252 @@
+"""One result, whatever the path: pieces, single steps, ragged, packed and reset batches.
+
+Outputs, final states and all gradients equal those of the whole sequence, in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layer_cases import (
+    CONTROLLERS,
+    RULES,
+    Case,
+    Tensors,
+    assert_same,
+    cases,
+    everything,
+    starting_state,
+    state_source,
+    whole,
+)
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from ramgru import RAMGRU, RAMGRUState
+
+Result = tuple[Tensor, RAMGRUState]
+both_ways = pytest.mark.parametrize("controller", CONTROLLERS)
+both_rules = pytest.mark.parametrize("rule", RULES)
+
+
+def part(options: Tensors, start: int, end: int) -> Tensors:
+    """The options of the steps from start to end."""
+    return {
+        name: (v - start).clamp(0, end - start) if name == "lengths" else v[:, start:end]
+        for name, v in options.items()
+    }
+
+
+def join(states: list[RAMGRUState]) -> RAMGRUState:
+    """One batch of states that each hold one sequence."""
+    flat = torch.cat([s.to_tensor() for s in states])
+    return states[0].from_tensor(flat)
+
+
+def in_pieces(*borders: int):
+    def run(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        outputs, edges = [], [0, *borders, x.shape[1]]
+        for start, end in zip(edges, edges[1:]):
+            if start < end:
+                y, state = layer(x[:, start:end], state, **part(options, start, end))
+                outputs.append(y)
+        return torch.cat(outputs, dim=1), state
+
+    return run
+
+
+def step_by_step(donate: bool):
+    def run(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        outputs = []
+        for t in range(x.shape[1]):
+            now = {name: v[:, t] for name, v in options.items()}
+            y, state = layer.step(x[:, t], state, donate=donate, **now)
+            outputs.append(y)
+        return torch.stack(outputs, dim=1), state
+
+    return run
+
+
+def one_by_one(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+    """Every sequence of a ragged batch alone, at its own length."""
+    outputs, states = [], []
+    for b, length in enumerate(options["lengths"].tolist()):
+        rest = {name: v[b : b + 1, :length] for name, v in options.items() if name != "lengths"}
+        if length:
+            y, after = layer(x[b : b + 1, :length], state[b], **rest)
+        else:
+            y, after = x.new_zeros(1, 0, layer.hidden_size * layer.num_directions), state[b]
+        outputs.append(torch.nn.functional.pad(y, (0, 0, 0, x.shape[1] - length)))
+        states.append(after)
+    return torch.cat(outputs), join(states)
+
+
+def packed(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+    given = pack_padded_sequence(x, options["lengths"], batch_first=True, enforce_sorted=False)
+    y, after = layer(given, state)
+    padded, lengths = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+    assert lengths.tolist() == options["lengths"].tolist()
+    return padded, after
+
+
+def stream_by_stream(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+    """Cut every sequence at its resets, and begin each part but the first with a fresh stream."""
+    T = x.shape[1]
+    outputs, states = [], []
+    for b in range(x.shape[0]):
+        edges = sorted({0, T, *options["reset"][b].nonzero().flatten().tolist()})
+        now, ys = state[b], []
+        for start, end in zip(edges, edges[1:]):
+            if options["reset"][b, start]:
+                now = layer.initial_state(1)
+            rest = {k: v[b : b + 1, start:end] for k, v in options.items() if k != "reset"}
+            y, now = layer(x[b : b + 1, start:end], now, **rest)
+            ys.append(y)
+        outputs.append(torch.cat(ys, dim=1))
+        states.append(now)
+    return torch.cat(outputs), join(states)
+
+
+@given(case=cases(bidirectional=False), data=st.data())
+@settings(max_examples=20)
+def test_any_split(case: Case, data: st.DataObject) -> None:
+    borders = data.draw(st.lists(st.integers(0, case.T), max_size=3).map(sorted))
+    assert_same(everything(case, in_pieces(*borders)), everything(case, whole))
+
+
+@given(case=cases(bidirectional=False, lengths=False))
+@settings(max_examples=15)
+def test_one_step_at_a_time(case: Case) -> None:
+    assert_same(everything(case, step_by_step(donate=False)), everything(case, whole))
+
+
+@given(case=cases(bidirectional=False, lengths=False))
+@settings(max_examples=25)
+def test_steps_that_use_up_their_state(case: Case) -> None:
+    with torch.no_grad():
+        found = everything(case, step_by_step(donate=True), gradients=False)
+        assert_same(found, everything(case, whole, gradients=False))
+
+
+@given(case=cases(lengths=True, index="none"))
+@settings(max_examples=20)
+def test_ragged_batch(case: Case) -> None:
+    assert_same(everything(case, one_by_one), everything(case, whole))
+
+
+@given(case=cases(reset=False, lengths=True, index="none"), data=st.data())
+@settings(max_examples=20)
+def test_packed_sequence(case: Case, data: st.DataObject) -> None:
+    lengths = data.draw(st.lists(st.integers(1, case.T), min_size=case.B, max_size=case.B))
+
+    def ragged(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        return layer(x, state, lengths=torch.tensor(lengths))
+
+    def as_packed(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        return packed(layer, x, state, {"lengths": torch.tensor(lengths)})
+
+    assert_same(everything(case, as_packed), everything(case, ragged))
+
+
+@given(case=cases(bidirectional=False, reset=True, lengths=False))
+@settings(max_examples=20)
+def test_resets_in_the_middle(case: Case) -> None:
+    assert_same(everything(case, stream_by_stream), everything(case, whole))
+
+
+@both_ways
+@both_rules
+@pytest.mark.parametrize("index", ["none", "step", "head", "cells"])
+@pytest.mark.parametrize("start", ["fresh", "compact", "dense"])
+def test_every_path_of_two_layers(controller: str, rule: str, index: str, start: str) -> None:
+    case = Case(
+        B=3,
+        T=6,
+        L=2,
+        controller=controller,
+        rule=rule,
+        index=index,
+        start=start,
+        learn_initial=start != "dense",
+        learn_context=start == "compact",
+    )
+    expected = everything(case, whole)
+    assert_same(everything(case, in_pieces(1, 4)), expected)
+    assert_same(everything(case, step_by_step(donate=False)), expected)
+    reset = replace(case, reset=True)
+    assert_same(everything(reset, stream_by_stream), everything(reset, whole))
+    ragged = replace(case, lengths=True)
+    assert_same(everything(ragged, one_by_one), everything(ragged, whole))
+
+
+@both_ways
+@both_rules
+@pytest.mark.parametrize("reset", [False, True], ids=["", "resets"])
+def test_reverse_direction_is_the_flipped_sequence(controller: str, rule: str, reset: bool) -> None:
+    """A layer of one direction with the reverse weights, run over the sequence back to front."""
+    case = Case(T=6, controller=controller, rule=rule, reset=reset, bidirectional=True)
+    layer, x, options = case.layer(), case.input(), case.options()
+    there = replace(case, bidirectional=False).layer()
+    there.load_state_dict(
+        {
+            name.replace("_reverse", ""): value
+            for name, value in layer.state_dict().items()
+            if "_reverse" in name
+        }
+    )
+    if reset:  # a border lies between the same two steps
+        first = torch.zeros(case.B, 1, dtype=torch.bool)
+        options["reset"] = torch.cat([first, options["reset"][:, 1:].flip(1)], dim=1)
+    expected, _ = there(x.flip(1), **options)
+    both, _ = layer(x, **case.options())
+    torch.testing.assert_close(both[..., case.C :], expected.flip(1), rtol=0, atol=1e-12)
+
+
+@both_ways
+@both_rules
+def test_stack_is_its_layers_one_after_the_other(controller: str, rule: str) -> None:
+    case = Case(T=6, C=3, L=2, controller=controller, rule=rule)
+    layer, y, h_n = case.layer(), case.input(), []
+    expected, expected_h = layer(y)
+    for n in range(2):
+        one = replace(case, L=1).layer()
+        one.load_state_dict(
+            {
+                name.replace(f"_l{n}", "_l0"): value
+                for name, value in layer.state_dict().items()
+                if f"_l{n}" in name
+            }
+        )
+        y, h = one(y)
+        h_n.append(h)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.cat(h_n), expected_h, rtol=0, atol=1e-12)
+
+
+@both_ways
+@pytest.mark.parametrize("start", ["fresh", "compact", "dense"])
+def test_state_kinds_give_the_same_numbers(controller: str, start: str) -> None:
+    """A state that holds only written cells goes on as its dense form does."""
+    case = Case(T=6, N=40, controller=controller, start=start, learn_initial=True)
+    layer, x = case.layer(), case.input()
+    state = starting_state(case, layer, state_source(case, layer))
+    y, after = layer(x, state)
+    y_dense, after_dense = layer(x, state.dense())
+    torch.testing.assert_close(y_dense, y, rtol=0, atol=1e-12)
+    torch.testing.assert_close(after_dense.to_tensor(), after.to_tensor(), rtol=0, atol=1e-12)
+
+
+@both_ways
+def test_hidden_tensor_or_state_gives_the_same_output(controller: str) -> None:
+    case = Case(controller=controller, L=2)
+    layer, x = case.layer(), case.input()
+    hidden = case.normal(9, 2, case.B, case.C)
+    state = replace(layer.initial_state(case.B), hidden=hidden)
+    y, h_n = layer(x, hidden)
+    y_state, after = layer(x, state)
+    assert torch.equal(y, y_state)
+    assert torch.equal(h_n, after.hidden)
