@@ -59,8 +59,9 @@ class Program:
 def program(rng: np.random.Generator, registers: int, statements: int, style: Style) -> Program:
     """First every register is written once, in random order; then anything may come. The last
     statement is a question."""
-    uniform = rng.random((statements, 8))
-    letters = rng.integers(len(LETTERS), size=(statements, style.letters))
+    # As lists: their numbers are read one by one, which arrays are slow at.
+    uniform = rng.random((statements, 8)).tolist()
+    letters = rng.integers(len(LETTERS), size=(statements, style.letters)).tolist()
     names = [register_name(int(i)) for i in rng.permutation(style.names)[:registers]]
     made = Program([START])
     interpreter = Interpreter()
@@ -98,7 +99,7 @@ def _pick(names: Sequence[str], u: float) -> str:
     return names[int(u * len(names))]
 
 
-def _value(u: np.ndarray, letters: np.ndarray, style: Style) -> Value:
+def _value(u: Sequence[float], letters: Sequence[int], style: Style) -> Value:
     """A number or a word, equally likely; all lengths equally likely."""
     if u[_NUMBER] < 0.5:
         digits = 1 + int(u[_LENGTH] * style.digits)
@@ -107,7 +108,7 @@ def _value(u: np.ndarray, letters: np.ndarray, style: Style) -> Value:
     return "".join(LETTERS[i] for i in letters[: 1 + int(u[_LENGTH] * style.letters)])
 
 
-def _combine(u: np.ndarray, names: list[str], interpreter: Interpreter) -> list[str]:
+def _combine(u: Sequence[float], names: list[str], interpreter: Interpreter) -> list[str]:
     """`OPERATOR a b` over two registers of the same type; a division never by zero."""
     values = interpreter.registers
     first = _pick(names, u[_FIRST])

@@ -79,7 +79,7 @@ def spell(value: Value) -> list[str]:
 
 def is_register(token: str) -> bool:
     """Whether a token names a register: r0, r1, …"""
-    return len(token) > 1 and token[0] == "r" and _DIGITS.issuperset(token[1:])
+    return token[:1] == "r" and token[1:].isdigit() and token.isascii()
 
 
 class Interpreter:
@@ -203,7 +203,7 @@ class Interpreter:
 
     def _value(self, spelled: list[str], tokens: list[str]) -> Value:
         if spelled[0] != NUMBER:
-            if not _LETTERS.issuperset(spelled):
+            if not all(token in _LETTERS for token in spelled):
                 raise errors.ProgramSyntaxError(
                     f"{self._where(tokens)}: a word is spelled with letters, got {join(spelled)}"
                 )
@@ -212,7 +212,7 @@ class Interpreter:
         digits = spelled[2:] if spelled[1:2] == [MINUS] else spelled[1:]
         text = "".join(spelled[1:])
         canonical = digits[:1] != ["0"] or text == "0"
-        if not digits or not _DIGITS.issuperset(digits) or not canonical:
+        if not digits or not all(token in _DIGITS for token in digits) or not canonical:
             raise errors.ProgramSyntaxError(
                 f"{self._where(tokens)}: a number is # and digits without leading zeros, "
                 f"got {join(spelled)}"
