@@ -4,8 +4,8 @@ from importlib.resources import files
 
 import pytest
 
+from ramgru.errors import RamgruError
 from ramgru.report import machine, memory_plots, plots
-from ramgru.report.files import write_text
 from ramgru.report.html import Code, Page, Picture, Section, Table, Text, facts, render, write
 from ramgru.report.svg import inline
 from ramgru.report.theme import PAGE, PALETTE
@@ -159,12 +159,19 @@ def test_a_page_is_written_whole(tmp_path, page):
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path):
-    path = write_text(tmp_path / "report.html", "before")
+def test_a_failed_write_leaves_what_was_there(tmp_path, page):
+    path = write(page, tmp_path / "report.html")
+    before = path.read_bytes()
     with pytest.raises(UnicodeEncodeError):
-        write_text(path, "half \ud800 of it")  # a lone surrogate cannot be encoded
-    assert path.read_text(encoding="utf-8") == "before"
+        write(Page("a lone surrogate: \ud800", "", []), path)
+    assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path, page):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RamgruError, match=r"cannot make the folder .*file"):
+        write(page, tmp_path / "file" / "report.html")
 
 
 def test_theme_and_css_are_shipped_with_the_package():

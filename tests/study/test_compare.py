@@ -141,6 +141,12 @@ def test_the_table_and_the_path_are_printed(small, capsys):
     assert printed.splitlines()[-1] == f"report: {path}"
 
 
+def test_a_folder_that_cannot_be_made_is_said(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RamgruError, match=r"cannot make the folder .*file"):
+        compare(replace(small, out=tmp_path / "file" / "compare"), quiet=True)
+
+
 def test_layers_differ_in_their_model_alone(small):
     ours, theirs = (small.training(layer, 1e-3, 2, 9) for layer in ("ramgru", "gru"))
     assert replace(theirs, model=ours.model) == ours

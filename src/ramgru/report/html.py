@@ -14,7 +14,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ramgru.report.files import write_text
+from ramgru import files
+from ramgru.errors import RamgruError
 from ramgru.report.svg import inline
 from ramgru.report.theme import css_variables
 
@@ -149,8 +150,16 @@ def render(page: Page) -> str:
 
 
 def write(page: Page, path: str | os.PathLike[str]) -> Path:
-    """Render a page into a file that is there whole or not at all."""
-    return write_text(path, render(page))
+    """Render a page into a file that is there whole or not at all; its folder is made.
+
+    Raises RamgruError where the file or its folder cannot be written.
+    """
+    target, text = Path(path), render(page)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RamgruError(f"cannot make the folder {target.parent}: {error.strerror}") from error
+    return files.write(target, text)
 
 
 def escape(text: str) -> str:

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from ramgru.report.files import write_text
+from ramgru import files
 from ramgru.study.config import CompareConfig, Layer
 from ramgru.study.runs import run_name
 from ramgru.train import log
@@ -45,5 +45,5 @@ def steps_of(config: CompareConfig, layer: Layer) -> int:
         seconds = [event["seconds"] for event in events if event["event"] == "step"]
         each = (seconds[-1] - seconds[_WARM - 1]) / (len(seconds) - _WARM)
         known[key] = max(1, round(config.seconds / max(each, 1e-6)))
-        write_text(path, json.dumps(known, indent=1) + "\n")
+        files.write_json(path, known)
     return known[key]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ramgru.errors import DataError
+from ramgru import files
+from ramgru.errors import DataError, RamgruError
 from ramgru.inspect.example import draw
 from ramgru.inspect.view import cells_in_use, look
 from ramgru.report import html, machine
-from ramgru.report.files import write_text
 from ramgru.report.theme import look as look_of
 from ramgru.study import budget, runs, terminal
 from ramgru.study.config import CompareConfig, Layer
@@ -40,7 +40,10 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
     interrupted.
     """
     console = Console(quiet=quiet, highlight=False)
-    config.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RamgruError(f"cannot make the folder {config.folder}: {error.strerror}") from error
     done: list[Run] = []
     tried: list[Trial] = []
     for layer in config.layers:
@@ -56,8 +59,8 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
         config=config.as_dict(),
         machine=machine.describe(),
     )
-    write_text(config.folder / DATA, results.to_json())
-    write_text(config.folder / TABLE, results.to_csv())
+    files.write(config.folder / DATA, results.to_json())
+    files.write(config.folder / TABLE, results.to_csv())
     return _show(results, config.folder / REPORT, console)
 
 
