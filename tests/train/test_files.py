@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,45 +15,6 @@ from safetensors.torch import save_file
 
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.train import checkpoint, log
-from ramgru.train.atomic import write_bytes, write_json
-
-
-def test_file_is_replaced(tmp_path):
-    path = tmp_path / "file"
-    write_bytes(path, b"one")
-    write_bytes(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-@pytest.mark.parametrize("place", ["write", "fsync", "replace"])
-def test_failure_leaves_the_former_file(tmp_path, monkeypatch, place):
-    """No space shows itself in write, in fsync, or when the folder must grow."""
-    path = tmp_path / "file"
-    write_bytes(path, b"one")
-
-    def fail(*args: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    if place == "write":
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2, limits[1]))
-    else:
-        monkeypatch.setattr(os, place, fail)
-    try:
-        with pytest.raises(RamgruError, match="cannot write .*file: .*; the former file is unto"):
-            write_bytes(path, b"three")
-    finally:
-        if place == "write":
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert path.read_bytes() == b"one"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_json_has_no_nan(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "file", {"score": float("nan")})
-    assert os.listdir(tmp_path) == []
 
 
 def test_checkpoint_comes_back_bit_for_bit(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
+from ramgru import files
 from ramgru.evaluate.sweep import Effort, Evaluation, sweep
-from ramgru.train.atomic import write_json
 from ramgru.train.parallel import pick_device
 from ramgru.train.run import load_run, newest_run
 
@@ -48,7 +48,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> Evaluation:
     _, task, model = load_run(run, device)
     done = _Progress(quiet)
     evaluation = sweep(model, task, config.effort, device=device, on_row=done.row)
-    write_json(run / FILE, evaluation.to_dict())
+    files.write_json(run / FILE, evaluation.to_dict())
     done.tables(evaluation, f"{run}")
     return evaluation
 

@@ -33,6 +33,14 @@ class RAMOptions:
     """How the addressed cells take the candidate: each by its gate, or one shared correction."""
     controller: Literal["gru", "mingru"] = "mingru"
     """What drives the memory: an exact nn.GRU, or gates from the input alone (parallel in time)."""
+    parts: int = 2
+    """Parts of an address; more make large memories cheaper to address."""
+    window: int = 4
+    """Steps of the input that an address may look at."""
+    learn_context: bool = False
+    """Let addresses learn to look at the steps of the window beside their head's own."""
+    learn_initial: bool = False
+    """Learn what the cells hold before anything is written."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ def count_parameters(model: nn.Module) -> int:
 def _interface(task: Task) -> dict[str, int]:
     if task.vocab_size:
         return {"vocab_size": task.vocab_size}
-    return {"features": task.features, "outputs": task.outputs}
+    return {"vocab_size": 0, "features": task.features, "outputs": task.outputs}
 
 
 def _layer_builder(layer: Any, hidden_size: int | None) -> Callable[[int], nn.Module]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ramgru import files
 from ramgru.errors import CheckpointError
-from ramgru.train.atomic import write_bytes
 
 FORMAT = "ramgru training state 1"
 
@@ -27,7 +27,7 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     # One metadata key only: safetensors writes several in an order of its own, never the same.
     header = {"ramgru": json.dumps({"format": FORMAT, **facts})}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, serialise(plain, metadata=header))
+    files.write(path, serialise(plain, metadata=header))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,9 +10,8 @@ from typing import Any, get_type_hints
 import numpy as np
 import torch
 
-from ramgru import tasks
+from ramgru import files, tasks
 from ramgru.errors import CheckpointError
-from ramgru.train.atomic import write_json
 from ramgru.train.build import ModelConfig, RAMOptions
 from ramgru.train.config import TrainConfig
 from ramgru.version import __version__
@@ -56,7 +55,7 @@ def write_config(path: Path, config: TrainConfig) -> None:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-    write_json(path, {**to_dict(config), "versions": versions})
+    files.write_json(path, {**to_dict(config), "versions": versions})
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import IO, Any
 
+from ramgru import files
 from ramgru.errors import RamgruError
-from ramgru.train.atomic import write_bytes
 
 
 class RunLog:
@@ -62,7 +62,7 @@ def cut(path: Path, step: int) -> None:
     """Leave out what was logged after `step`, the end of the run, and a torn last line."""
     kept = [e for e in read(path) if e.get("event") != "end" and e.get("step", 0) <= step]
     text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in kept)
-    write_bytes(path, text.encode())
+    files.write(path, text)
 
 
 def _board(folder: Path, step: int) -> Any:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
+from ramgru import files
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.models import SequenceModel
 from ramgru.tasks.base import Task
 from ramgru.train import checkpoint, configfile
-from ramgru.train.atomic import write_bytes, write_json
 from ramgru.train.build import build_model
 from ramgru.train.config import TrainConfig
 
@@ -92,15 +92,31 @@ def fill(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -
 
 
 def save_model(config: TrainConfig, folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Write model/: what is needed to use the trained model, without the rest of the run."""
+    """Write model/: what is needed to use the trained model, without the rest of the run.
+
+    A ramgru model can be read by `RAMGRUModel.from_pretrained(folder / "model")` too.
+    """
     from safetensors.torch import save
 
     path = folder / WEIGHTS
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    if config.model.layer == "ramgru":
+        model = build_model(config.model, config.task)
+        model.load_state_dict(plain)
+        model.save_pretrained(path.parent)  # type: ignore[operator]
+        return
     path.parent.mkdir(exist_ok=True)
     values = configfile.to_dict(config)
-    write_json(path.parent / CONFIG, {"task": values["task"], "model": values["model"]})
-    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    write_bytes(path, save(plain))
+    described = {"model_type": config.model.layer, "task": values["task"], "model": values["model"]}
+    files.write_json(path.parent / CONFIG, described)
+    files.write(path, save(plain))
+
+
+def sweep_up(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed while it wrote."""
+    for pattern in (".*.tmp", "model/.*.tmp"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

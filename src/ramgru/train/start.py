@@ -55,6 +55,8 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Outcome:
         folder = _folder(config, accelerator)
         config = replace(config, out=folder)
         with run.locked(folder, wanted=accelerator.is_main_process):
+            if accelerator.is_main_process:
+                run.sweep_up(folder)
             trainer = Trainer(config, folder, accelerator, quiet=quiet)
             try:
                 reason = trainer.train(wish)
