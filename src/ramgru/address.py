@@ -41,6 +41,17 @@ def factorise(memory_size: int, parts: int) -> tuple[int, ...]:
     return (first, *factorise(math.ceil(memory_size / first), parts - 1))
 
 
+def default_parts(memory_size: int, codes: int = 64) -> int:
+    """The fewest parts in which no codebook has more than `codes` codes.
+
+    So the cost of an address grows with the logarithm of the number of cells.
+    """
+    parts = 1
+    while max(factorise(memory_size, parts)) > codes:
+        parts += 1
+    return parts
+
+
 def best(logits: list[Tensor], top_k: int) -> tuple[Tensor, Tensor]:
     """The top_k largest sums of one logit from each part -> values and cells, (..., K).
 
@@ -79,7 +90,7 @@ class ProductKeys(nn.Module):
         top_k: int,
         *,
         parts: int = 2,
-        width: int = 64,
+        width: int = 32,
         window: int = 4,
         offsets: tuple[int, ...] = (1, 0, 2, 3),
         learn_context: bool = False,

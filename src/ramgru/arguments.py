@@ -8,7 +8,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from ramgru.address import factorise
+from ramgru.address import default_parts, factorise
 from ramgru.kernels.memory_scan import WRITE_RULES
 
 
@@ -16,16 +16,16 @@ def check_memory_options(
     *,
     memory_size: int,
     num_heads: int,
-    head_size: int,
+    head_size: int | None,
     top_k: int,
     write_rule: str,
-    parts: int,
+    parts: int | None,
     address_size: int,
     window: int,
     offsets: tuple[int, ...],
     candidate_activation: str,
-) -> int:
-    """-> the number of cells: memory_size, rounded up to what its codebooks can name."""
+) -> tuple[int, int]:
+    """-> the number of cells, rounded up to what its codebooks can name, and of codebooks."""
     positive = {
         "memory_size": memory_size,
         "num_heads": num_heads,
@@ -36,6 +36,8 @@ def check_memory_options(
         "window": window,
     }
     for name, value in positive.items():
+        if value is None and name in ("head_size", "parts"):
+            continue
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
         if value < 1:
@@ -52,6 +54,7 @@ def check_memory_options(
         raise ValueError(
             f"offsets: expected numbers of steps in [0, window = {window}), got {offsets}"
         )
+    parts = parts or default_parts(memory_size)
     sizes = factorise(memory_size, parts)
     cells = math.prod(sizes)
     if cells != memory_size:
@@ -61,7 +64,7 @@ def check_memory_options(
             f"so that codebooks of {shown} can name them all",
             stacklevel=3,
         )
-    return cells
+    return cells, parts
 
 
 def check_lengths(

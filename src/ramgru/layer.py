@@ -5,6 +5,7 @@ B sequences, T steps, I = input_size, C = hidden_size, L = num_layers, D = 2 if 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from ramgru.arguments import check_index, check_lengths, check_memory_options, check_reset
 from ramgru.contract import RecurrentContract
 from ramgru.controller import CONTROLLERS
-from ramgru.memory import RandomAccessMemory, Steps, default_head_size
+from ramgru.memory import RandomAccessMemory, Steps
 from ramgru.ragged import padding_mask, reverse, reverse_reset
 from ramgru.state import RAMGRUState
 
@@ -33,7 +34,8 @@ class RAMGRU(RecurrentContract):
         top_k            K, cells that one step writes and reads in each head
         write_rule       "gru": M[i] <- (1 - g) M[i] + g c, cell by cell; "delta": the K cells share
                          one error-correcting write
-        parts            U, codebooks of an address: a head scores U · N^(1/U) codes
+        parts            U, codebooks of an address: a head scores U · N^(1/U) codes. Where it is not
+                         given, as many as it takes for codebooks of at most 64
         address_size     width of a code
         window, offsets  head h writes what is here at the address of the input offsets[h] steps
                          before; offsets are below window and are repeated over the heads
@@ -79,8 +81,8 @@ class RAMGRU(RecurrentContract):
         head_size: int | None = None,
         top_k: int = 4,
         write_rule: str = "gru",
-        parts: int = 2,
-        address_size: int = 64,
+        parts: int | None = None,
+        address_size: int = 32,
         window: int = 4,
         offsets: tuple[int, ...] = (1, 0, 2, 3),
         learn_context: bool = False,
@@ -105,8 +107,7 @@ class RAMGRU(RecurrentContract):
             device,
             dtype,
         )
-        head_size = head_size or default_head_size(hidden_size, num_heads)
-        self.memory_size = check_memory_options(
+        self.memory_size, self.parts = check_memory_options(
             memory_size=memory_size,
             num_heads=num_heads,
             head_size=head_size,
@@ -119,7 +120,8 @@ class RAMGRU(RecurrentContract):
             candidate_activation=candidate_activation,
         )
         self._control = CONTROLLERS[controller]
-        self.num_heads, self.head_size, self.top_k = num_heads, head_size, top_k
+        self.num_heads, self.top_k = num_heads, top_k
+        self.head_size = head_size or math.ceil(hidden_size / num_heads)
         self.write_rule = write_rule
         self.window = window
         for layer, suffix in self.directions():
@@ -128,13 +130,13 @@ class RAMGRU(RecurrentContract):
                 hidden_size,
                 self.memory_size,
                 num_heads,
-                head_size,
+                self.head_size,
                 top_k,
                 write_rule,
                 learn_initial=learn_initial,
                 candidate_activation=candidate_activation,
                 gate_bias=gate_bias,
-                parts=parts,
+                parts=self.parts,
                 width=address_size,
                 window=window,
                 offsets=offsets,

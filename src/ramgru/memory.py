@@ -5,7 +5,6 @@ B sequences, T steps, I inputs, H heads, N cells of width D, C = hidden_size.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -309,7 +308,3 @@ class RandomAccessMemory(nn.Module):
             return every[:, T:]
         place = lengths.unsqueeze(1) + torch.arange(W, device=x.device)
         return every.gather(1, place.unsqueeze(-1).expand(-1, -1, x.shape[2]))
-
-
-def default_head_size(hidden_size: int, num_heads: int) -> int:
-    return max(1, math.ceil(hidden_size / num_heads))
