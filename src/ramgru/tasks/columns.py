@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ramgru import files
 from ramgru.errors import DataError
-from ramgru.tasks import atomic
 from ramgru.tasks.base import IGNORE, Batch, Task
 from ramgru.tasks.registry import SOURCES, from_config, to_config
 
@@ -147,7 +147,7 @@ def arrays_of(batch: Batch) -> dict[str, np.ndarray]:
 def write_npz(path: Path, examples: Examples) -> Path:
     """Compressed arrays, and the config as a string beside them."""
     arrays: dict[str, Any] = {"config": np.array(examples.config()), **arrays_of(examples.batch)}
-    return atomic.write(path, lambda file: np.savez_compressed(file, **arrays))
+    return files.write(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def read_npz(path: Path) -> Examples:

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ramgru.errors import DataError
 from ramgru.tasks import checks, columns, parquet
 from ramgru.tasks.base import Batch, Slice, Task
 from ramgru.tasks.columns import Examples
@@ -26,8 +27,9 @@ PARQUET = (".parquet", ".pq")
 def write_examples(path: str | os.PathLike[str], task: Task, count: int, seed: int = 0) -> Path:
     """Writes `count` examples, the bits of `task.draw(count, seed)`, to `path`.
 
-    The ending says how: .npz, or .parquet (which needs pyarrow). The file is put in place whole;
-    DataError where it cannot be written (a full disk, a missing folder), with nothing left behind.
+    The ending says how: .npz, or .parquet (which needs pyarrow). The file is put in place whole.
+    Raises RamgruError where it cannot be written (a full disk, a missing folder), and then leaves
+    nothing behind.
     """
     path = Path(path)
     checks.draw_arguments(count, seed)
@@ -37,6 +39,8 @@ def write_examples(path: str | os.PathLike[str], task: Task, count: int, seed: i
         raise ValueError(f"path must end in .npz or .parquet, got {os.fspath(path)!r}")
     if path.suffix in PARQUET:
         parquet.require()
+    if not path.parent.is_dir():  # said before minutes are spent on drawing
+        raise DataError(f"cannot write {path}: there is no folder {path.parent}")
     examples = Examples(task.draw(count, seed), task, seed)
     if path.suffix in PARQUET:
         return parquet.write(path, examples)

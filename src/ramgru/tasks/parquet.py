@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ramgru import files
 from ramgru.errors import DataError
-from ramgru.tasks import atomic
 from ramgru.tasks.base import IGNORE
 from ramgru.tasks.columns import OPTIONAL, Examples, arrays_of, checked, parse_config
 
@@ -42,7 +42,7 @@ def write(path: Path, examples: Examples) -> Path:
                 pyarrow.array(offsets), pyarrow.array(array[shown].ravel())
             )
     table = pyarrow.table(columns).replace_schema_metadata({KEY: examples.config().encode()})
-    return atomic.write(path, lambda file: pyarrow.parquet.write_table(table, file))
+    return files.write(path, lambda file: pyarrow.parquet.write_table(table, file))
 
 
 def read(path: Path) -> Examples:

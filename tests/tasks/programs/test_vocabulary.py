@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramgru.errors import DataError
+from ramgru.errors import DataError, RamgruError
 from ramgru.tasks.programs import Tokenizer, Vocabulary
 from ramgru.tasks.programs.tokenizer import join, split
 from ramgru.tasks.programs.vocabulary import LETTERS, OPERATORS
@@ -80,7 +80,7 @@ def test_foreign_file(tmp_path: Path, content: bytes, message: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*: No such file"):
         Vocabulary.load(tmp_path / "nothing.json")
-    with pytest.raises(DataError, match=r"cannot write .*: No such file"):
+    with pytest.raises(RamgruError, match=r"cannot write .*: No such file"):
         STANDARD.save(tmp_path / "nowhere" / "vocabulary.json")
 
 

@@ -11,8 +11,9 @@ import string
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ramgru import files
 from ramgru.errors import DataError
-from ramgru.tasks import atomic, checks
+from ramgru.tasks import checks
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unknown>"
 NUMBER, SPACE, TAB, STOP = "<number>", "<space>", "<tab>", "$"
@@ -92,9 +93,9 @@ class Vocabulary:
         return self.tokens[checks.integer("token id", index, 0, len(self.tokens) - 1)]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the tokens as JSON, in one piece; DataError where that fails."""
-        text = json.dumps({"format": FORMAT, "version": 1, "tokens": self.tokens}, indent=1) + "\n"
-        return atomic.write(path, text.encode("utf-8"))
+        """Writes the tokens as JSON, in one piece; RamgruError where that fails."""
+        content = {"format": FORMAT, "version": 1, "tokens": self.tokens}
+        return files.write_json(Path(path), content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
