@@ -34,8 +34,8 @@ class RAMGRU(RecurrentContract):
         top_k            K, cells that one step writes and reads in each head
         write_rule       "gru": M[i] <- (1 - g) M[i] + g c, cell by cell; "delta": the K cells share
                          one error-correcting write
-        parts            U, codebooks of an address: a head scores U · N^(1/U) codes. Where it is not
-                         given, as many as it takes for codebooks of at most 64
+        parts            U, codebooks of an address: a head scores U · N^(1/U) codes; where not
+                         given, as few as keep every codebook at 64 codes or less
         address_size     width of a code
         window, offsets  head h writes what is here at the address of the input offsets[h] steps
                          before; offsets are below window and are repeated over the heads
