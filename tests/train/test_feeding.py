@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -22,9 +24,8 @@ def feed(**changes: object) -> Feed:
 
 
 def test_held_out_seeds_are_never_trained_on():
-    trained = {
-        training_seed(seed, step, rank) for seed in (0, 1) for step in range(50) for rank in (0, 1)
-    }
+    numbers = itertools.product((0, 1), range(50), (0, 1))  # seeds, steps, processes
+    trained = {training_seed(*each) for each in numbers}
     held = {held_out_seed(seed, index) for seed in (0, 1) for index in range(50)}
     assert len(trained) == 200
     assert len(held) == 100
