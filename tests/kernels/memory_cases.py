@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import memory_scan, reference
+from ramgru.kernels.memory_scan.inputs import Inputs
 
 Tensors = dict[str, Tensor]
 Scan = Callable[[Tensors, "Case"], tuple[Tensor, Tensor]]
@@ -176,3 +177,38 @@ def assert_near(
         far = (value.double() - want.double()).abs().max().item()
         bar = absolute + relative * want.double().abs().max().item()
         assert far <= bar, f"{name}: off by {far:.3g}, at most {bar:.3g} is allowed"
+
+
+SMALL = {
+    "no-initial-memory": Case(T=4, K=2, D=2, N=40),
+    "cells-and-all-options": Case(
+        T=4, K=2, D=2, N=40, initial="cells", fresh=True, reset=True, lengths=True
+    ),
+    "cells-to-all-rows": Case(T=4, K=2, D=2, N=5, initial="cells", fresh=True, reset=True),
+    "all-rows-and-all-options": Case(
+        T=4, K=2, D=2, N=5, initial="dense", fresh=True, reset=True, lengths=True
+    ),
+}
+
+
+def small(kind: str, rule: str) -> tuple[Case, Tensors]:
+    case = Case(**{**SMALL[kind].__dict__, "rule": rule})
+    return case, case.tensors()
+
+
+def of_leaves(x: Tensors, case: Case) -> tuple[Callable[..., tuple[Tensor, Tensor]], list[Tensor]]:
+    """The scan as a function of its floating-point inputs -> outputs, final rows; and these."""
+    names = floating(x)
+
+    def scan(*values: Tensor) -> tuple[Tensor, Tensor]:
+        given = {**x, **dict(zip(names, values, strict=True))}
+        outputs, _, rows = memory_scan(**given, memory_size=case.N, rule=case.rule)
+        return outputs, rows
+
+    return scan, [x[name].detach().requires_grad_() for name in names]
+
+
+def arguments(x: Tensors) -> list[Tensor | None]:
+    """The operator's tensors in its order, differentiable where they can be."""
+    leaves = {name: x[name].detach().requires_grad_() for name in floating(x)}
+    return [{**x, **leaves}.get(name) for name in Inputs._fields]

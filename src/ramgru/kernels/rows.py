@@ -1,4 +1,4 @@
-"""Rows of a table by number: weighted sums of them, and sums into them, the same bits every time."""
+"""Rows of a table by number: weighted sums of them, sums into them; the same bits every time."""
 
 from __future__ import annotations
 

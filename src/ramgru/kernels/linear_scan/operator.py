@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ramgru.kernels.transforms import call, fold
+
 
 @torch.library.custom_op("ramgru::linear_scan", mutates_args=())
 def linear_scan_op(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool) -> Tensor:
@@ -62,18 +64,13 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
         size = info.batch_size
-        folded = [
-            (x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)).flatten(0, 1)
-            for x, dim in zip(args[:3], in_dims[:3], strict=True)
-        ]
-        return scan(*folded, args[3]).unflatten(0, (size, -1)), 0
+        a, u, h = (fold(x, dim, size) for x, dim in zip(args[:3], in_dims[:3], strict=True))
+        return scan(a, u, h, args[3]).unflatten(0, (size, -1)), 0
 
 
 def scan(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool) -> Tensor:
     """The operator, by the way that the transforms which are active ask for."""
-    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
-        return _Scan.apply(decay, update, initial, reverse)
-    return torch.ops.ramgru.linear_scan(decay, update, initial, reverse)
+    return call(_Scan, torch.ops.ramgru.linear_scan, (decay, update, initial, reverse))
 
 
 linear_scan_op.register_autograd(_Scan.backward, setup_context=_Scan.setup_context)

@@ -1,8 +1,8 @@
 """`torch.ops.ramgru.memory_scan`: one operator, whatever computes it.
 
 Fake, autograd and vmap rules, so that compiling, exporting and functional transforms see an
-operator like torch's own. First derivatives run the hand-written backward; second derivatives go
-through the same recurrence built of differentiable calls.
+operator like torch's own. First derivatives run the hand-written backward; for second derivatives
+see `second`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import chains, delta, portable
-from ramgru.kernels.memory_scan.portable import DIFFERENTIABLE, Inputs, Order
-
-ORDER_SIZE = 7  # tensors of an Order, the same number for both rules
-
-
-def _order(rule: str, saved: list[Tensor]) -> Order:
-    return chains.Chains(*saved) if rule == "gru" else delta.Steps(*saved)
+from ramgru.kernels.memory_scan import portable
+from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
+from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, compute_dtype, widen
+from ramgru.kernels.memory_scan.portable import ORDER_SIZE, make_order
+from ramgru.kernels.memory_scan.second import SecondBackward
+from ramgru.kernels.transforms import call, fold, one_by_one
 
 
 @torch.library.custom_op("ramgru::memory_scan", mutates_args=())
@@ -56,9 +54,7 @@ def memory_scan_op(
         lengths,
     )
     path = portable.order(x, memory_size, rule, want_final)
-    outputs, cells, rows, versions = portable.forward(
-        portable.widen(x), path, memory_size, want_final
-    )
+    outputs, cells, rows, versions = portable.forward(widen(x), path, memory_size, want_final)
     return [outputs.to(candidate.dtype), cells, rows, versions, *path]
 
 
@@ -68,7 +64,7 @@ def _(*args: Any) -> list[Tensor]:
     B, T, H, K = x.write_index.shape
     J, D = x.read_index.shape[-1], x.candidate.shape[-1]
     P = 0 if x.initial_cells is None else x.initial_cells.shape[-1]
-    dtype = portable.compute_dtype(x)
+    dtype = compute_dtype(x)
     index, value = x.write_index, x.candidate
     size = P + T * K if want_final else 0
     events = B * H * (P + T * (K + J))
@@ -129,8 +125,8 @@ def memory_scan_backward_op(
     )
     versions = saved[0]
     grads = portable.backward(
-        portable.widen(x),
-        _order(rule, saved[1:]),
+        widen(x),
+        make_order(rule, saved[1:]),
         versions,
         grad_output.to(versions.dtype).contiguous(),
         None if grad_rows is None else grad_rows.to(versions.dtype).contiguous(),
@@ -168,7 +164,7 @@ class _Forward(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         saved, inputs = ctx.saved_tensors[: 1 + ORDER_SIZE], ctx.saved_tensors[1 + ORDER_SIZE :]
         grad_rows = grads[2] if ctx.want_final else None
-        found = _call(
+        found = call(
             _Backward,
             _backward_operator,
             (grads[0], grad_rows, *saved, *inputs, ctx.memory_size, ctx.rule),
@@ -186,9 +182,10 @@ class _Forward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        folded = _fold_inputs(info.batch_size, in_dims[:12], args[:12])
-        found = _call(_Forward, torch.ops.ramgru.memory_scan, (*folded, *args[12:]))
-        results = [value.unflatten(0, (info.batch_size, -1)) for value in found[:3]]
+        batch = batch_size(in_dims[0], args[0])
+        folded = fold_named(Inputs._fields, info.batch_size, batch, in_dims[:12], args[:12])
+        found = call(_Forward, torch.ops.ramgru.memory_scan, (*folded, *args[12:]))
+        results = [value.unflatten(0, (info.batch_size, batch)) for value in found[:3]]
         return (*results, *found[3:]), (0, 0, 0, *[None] * (1 + ORDER_SIZE))
 
 
@@ -215,15 +212,20 @@ class _Backward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_grads: Any) -> tuple[Any, ...]:
         grad_output, grad_rows, *rest = ctx.saved_tensors
-        order, x = _order(ctx.rule, rest[:ORDER_SIZE]), Inputs(*rest[ORDER_SIZE:])
-        upstream, by_name = _second_order(
-            x, order, grad_output, grad_rows, grad_grads, ctx.memory_size
+        inputs = dict(zip(Inputs._fields, rest[ORDER_SIZE:], strict=True))
+        wanted = [
+            None if inputs[name] is None else value
+            for name, value in zip(DIFFERENTIABLE, grad_grads, strict=True)
+        ]
+        found = SecondBackward.apply(
+            grad_output, grad_rows, *wanted, *rest, ctx.memory_size, ctx.rule
         )
+        by_name = dict(zip(DIFFERENTIABLE, found[2:], strict=True))
         return (
-            upstream[0],
-            upstream[1] if grad_rows is not None else None,
+            found[0],
+            None if grad_rows is None else found[1],
             *[None] * (1 + ORDER_SIZE),
-            *(by_name.get(name) for name in Inputs._fields),
+            *(by_name.get(name) if value is not None else None for name, value in inputs.items()),
             None,
             None,
         )
@@ -232,112 +234,21 @@ class _Backward(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
         size, n = info.batch_size, 3 + ORDER_SIZE
 
-        def call(*given: Any) -> Any:
-            return _call(_Backward, _backward_operator, given)
+        def apply(*given: Any) -> Any:
+            return call(_Backward, _backward_operator, given)
 
         if all(dim is None for dim in in_dims[n:-2]):  # many gradients of one and the same forward
-            each = [
-                call(
-                    *(
-                        g if dim is None else g.select(dim, i)
-                        for g, dim in zip(args[:2], in_dims[:2], strict=True)
-                    ),
-                    *args[2:],
-                )
-                for i in range(size)
-            ]
-            stacked = tuple(torch.stack(grads) for grads in zip(*each, strict=True))
-            return stacked, tuple([0] * len(stacked))
-        grads = [_fold(g, dim, size) for g, dim in zip(args[:2], in_dims[:2], strict=True)]
-        found = call(*grads, *args[2:n], *_fold_inputs(size, in_dims[n:-2], args[n:-2]), *args[-2:])
-        heads = found[1].shape[-1]  # the gate's gradient: (V·B, T, H)
-        unfolded = []
-        for name, grad in zip(DIFFERENTIABLE, found, strict=True):
-            if not grad.numel():
-                unfolded.append(grad.expand(size, 0))
-            elif name.startswith("fresh"):
-                unfolded.append(grad.unflatten(0, (size, -1, heads)).sum(1))
-            else:
-                unfolded.append(grad.unflatten(0, (size, -1)))
-        return tuple(unfolded), tuple([0] * len(unfolded))
-
-
-def _second_order(
-    x: Inputs,
-    order: Order,
-    grad_output: Tensor,
-    grad_rows: Tensor | None,
-    grad_grads: tuple[Tensor | None, ...],
-    memory_size: int,
-) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """-> gradients of (grad_output, grad_rows), and of the inputs by name."""
-    with torch.enable_grad():
-        leaves = {
-            name: value.detach().requires_grad_()
-            for name in DIFFERENTIABLE
-            if (value := getattr(x, name)) is not None
-        }
-        upstream = [g.detach().requires_grad_() for g in (grad_output, grad_rows) if g is not None]
-        outputs, _, rows, _ = portable.forward(
-            portable.widen(x._replace(**leaves)),
-            order,
-            memory_size,
-            want_final=grad_rows is not None,
-            differentiable=True,
-        )
-        results = [outputs.to(x.candidate.dtype), rows][: len(upstream)]
-        first = torch.autograd.grad(
-            results, list(leaves.values()), upstream, create_graph=True, materialize_grads=True
-        )
-        wanted = [g for n, g in zip(DIFFERENTIABLE, grad_grads, strict=True) if n in leaves]
-        pairs = [
-            (g, gg)
-            for g, gg in zip(first, wanted, strict=True)
-            if gg is not None and g.requires_grad
-        ]
-        second = torch.autograd.grad(
-            [g for g, _ in pairs],
-            [*upstream, *leaves.values()],
-            [gg for _, gg in pairs],
-            materialize_grads=True,
-            allow_unused=True,
-        )
-    n = len(upstream)
-    return second[:n], dict(zip(leaves, second[n:], strict=True))
-
-
-def _call(function: Any, operator: Any, args: tuple[Any, ...]) -> Any:
-    transformed = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
-    return function.apply(*args) if transformed else operator(*args)
-
-
-# vmap folds the mapped dimension into the batch. The factors of the fresh memory, which all
-# sequences share, become one set for each sequence; the order and the versions are of the whole.
-
-
-def _fold(value: Tensor | None, dim: int | None, size: int) -> Tensor | None:
-    if value is None:
-        return None
-    value = value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
-    return value.flatten(0, 1)
-
-
-def _fold_inputs(size: int, dims: Any, tensors: Any) -> list[Tensor | None]:
-    batch = tensors[0].shape[0] if dims[0] is None else tensors[0].movedim(dims[0], 0).shape[1]
-    folded = []
-    for name, dim, value in zip(Inputs._fields, dims, tensors, strict=True):
-        if value is not None and name.startswith("fresh"):
-            value = value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
-            value = value.unsqueeze(1).expand(size, batch, *value.shape[1:]).flatten(0, 2)
-            folded.append(value.contiguous())
-        else:
-            folded.append(_fold(value, dim, size))
-    return folded
+            return one_by_one(apply, size, in_dims, args)
+        grads = [fold(g, dim, size) for g, dim in zip(args[:2], in_dims[:2], strict=True)]
+        batch = batch_size(in_dims[n], args[n])
+        inputs = fold_named(Inputs._fields, size, batch, in_dims[n:-2], args[n:-2])
+        found = apply(*grads, *args[2:n], *inputs, *args[-2:])
+        return unfold_named(DIFFERENTIABLE, size, batch, found)
 
 
 def memory_scan(*args: Any) -> list[Tensor]:
     """The operator, by the way that the transforms which are active ask for."""
-    return list(_call(_Forward, torch.ops.ramgru.memory_scan, args))[:3]
+    return list(call(_Forward, torch.ops.ramgru.memory_scan, args))[:3]
 
 
 def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:

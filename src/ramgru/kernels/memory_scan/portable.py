@@ -6,76 +6,21 @@ here: padding, the bases that chains begin with, reads, and the final memory.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import chains, delta
+from ramgru.kernels.memory_scan.inputs import Inputs, padding
 from ramgru.kernels.rows import add_rows_, weighted_sum
 
-
-class Inputs(NamedTuple):
-    """The operator's tensors (shapes: `reference.memory_scan`)."""
-
-    write_index: Tensor
-    write_weight: Tensor
-    gate: Tensor
-    candidate: Tensor
-    read_index: Tensor
-    read_weight: Tensor
-    initial_cells: Tensor | None
-    initial_rows: Tensor | None
-    fresh_left: Tensor | None
-    fresh_right: Tensor | None
-    reset: Tensor | None
-    lengths: Tensor | None
-
-
-DIFFERENTIABLE = (
-    "write_weight",
-    "gate",
-    "candidate",
-    "read_weight",
-    "initial_rows",
-    "fresh_left",
-    "fresh_right",
-)
-
 Order = chains.Chains | delta.Steps
+ORDER_SIZE = 7  # tensors of an Order, the same number for both rules
 
 
-def compute_dtype(x: Inputs) -> torch.dtype:
-    """float64 where any input is; else float32, also for half-precision inputs."""
-    wide = any(
-        value is not None and value.dtype == torch.float64
-        for value in (getattr(x, name) for name in DIFFERENTIABLE)
-    )
-    return torch.float64 if wide else torch.float32
-
-
-def widen(x: Inputs) -> Inputs:
-    """Inputs in the dtype of the computation, contiguous, and with nothing in the padding."""
-    dtype = compute_dtype(x)
-    values = {
-        name: value.to(dtype).contiguous()
-        for name in DIFFERENTIABLE
-        if (value := getattr(x, name)) is not None
-    }
-    pad = padding(x)
-    if pad is not None:
-        for name in ("write_weight", "gate", "candidate", "read_weight"):
-            shape = (*pad.shape, *[1] * (values[name].dim() - 2))
-            values[name] = values[name].masked_fill(pad.view(shape), 0)
-    return x._replace(**values)
-
-
-def padding(x: Inputs) -> Tensor | None:
-    """(B, T) True at steps that lie behind a sequence's end."""
-    if x.lengths is None:
-        return None
-    steps = torch.arange(x.gate.shape[1], device=x.gate.device)
-    return steps >= x.lengths.unsqueeze(1)
+def make_order(rule: str, tensors: Sequence[Tensor]) -> Order:
+    return chains.Chains(*tensors) if rule == "gru" else delta.Steps(*tensors)
 
 
 def dense_final(x: Inputs, memory_size: int) -> bool:

@@ -1,0 +1,69 @@
+"""The operator's tensors under one name, in the dtype of the computation, free of padding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Inputs(NamedTuple):
+    """The operator's tensors (shapes: `reference.memory_scan`)."""
+
+    write_index: Tensor
+    write_weight: Tensor
+    gate: Tensor
+    candidate: Tensor
+    read_index: Tensor
+    read_weight: Tensor
+    initial_cells: Tensor | None
+    initial_rows: Tensor | None
+    fresh_left: Tensor | None
+    fresh_right: Tensor | None
+    reset: Tensor | None
+    lengths: Tensor | None
+
+
+DIFFERENTIABLE = (
+    "write_weight",
+    "gate",
+    "candidate",
+    "read_weight",
+    "initial_rows",
+    "fresh_left",
+    "fresh_right",
+)
+
+
+def compute_dtype(x: Inputs) -> torch.dtype:
+    """float64 where any input is; else float32, also for half-precision inputs."""
+    wide = any(
+        value is not None and value.dtype == torch.float64
+        for value in (getattr(x, name) for name in DIFFERENTIABLE)
+    )
+    return torch.float64 if wide else torch.float32
+
+
+def widen(x: Inputs) -> Inputs:
+    """Inputs in the dtype of the computation, contiguous, and with nothing in the padding."""
+    dtype = compute_dtype(x)
+    values = {
+        name: value.to(dtype).contiguous()
+        for name in DIFFERENTIABLE
+        if (value := getattr(x, name)) is not None
+    }
+    pad = padding(x)
+    if pad is not None:
+        for name in ("write_weight", "gate", "candidate", "read_weight"):
+            shape = (*pad.shape, *[1] * (values[name].dim() - 2))
+            values[name] = values[name].masked_fill(pad.view(shape), 0)
+    return x._replace(**values)
+
+
+def padding(x: Inputs) -> Tensor | None:
+    """(B, T) True at steps that lie behind a sequence's end."""
+    if x.lengths is None:
+        return None
+    steps = torch.arange(x.gate.shape[1], device=x.gate.device)
+    return steps >= x.lengths.unsqueeze(1)

@@ -1,0 +1,98 @@
+"""Second derivatives of `memory_scan`: the recurrence built of differentiable calls, twice through.
+
+Derivatives of third order are refused: what is computed here is cut off from its inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ramgru.kernels.memory_scan import portable
+from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
+from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, widen
+from ramgru.kernels.memory_scan.portable import ORDER_SIZE, make_order
+from ramgru.kernels.transforms import fold, one_by_one
+
+UPSTREAM = 2  # gradients of outputs and of final rows, the latter None if there are none
+INPUTS = UPSTREAM + len(DIFFERENTIABLE) + ORDER_SIZE  # where the inputs begin
+
+
+class SecondBackward(torch.autograd.Function):
+    """The backward of memory_scan's backward.
+
+    Arguments: grad of outputs, grad of rows, grads of the first gradients in the order of
+    DIFFERENTIABLE, order, the twelve inputs, size, rule.
+    -> gradients of the two first and of DIFFERENTIABLE; an empty tensor where there is none.
+    """
+
+    @staticmethod
+    def forward(*args: Any) -> tuple[Tensor, ...]:
+        grad_output, grad_rows = args[:UPSTREAM]
+        wanted = args[UPSTREAM : UPSTREAM + len(DIFFERENTIABLE)]
+        memory_size, rule = args[-2:]
+        order = make_order(rule, args[INPUTS - ORDER_SIZE : INPUTS])
+        x = Inputs(*args[INPUTS:-2])
+        with torch.enable_grad():
+            leaves = {
+                name: value.detach().requires_grad_()
+                for name in DIFFERENTIABLE
+                if (value := getattr(x, name)) is not None
+            }
+            upstream = [
+                g.detach().requires_grad_() for g in (grad_output, grad_rows) if g is not None
+            ]
+            outputs, _, rows, _ = portable.forward(
+                widen(x._replace(**leaves)),
+                order,
+                memory_size,
+                want_final=grad_rows is not None,
+                differentiable=True,
+            )
+            results = [outputs.to(x.candidate.dtype), rows][: len(upstream)]
+            first = torch.autograd.grad(
+                results, list(leaves.values()), upstream, create_graph=True, materialize_grads=True
+            )
+            given = [g for name, g in zip(DIFFERENTIABLE, wanted, strict=True) if name in leaves]
+            pairs = [
+                (g, gg)
+                for g, gg in zip(first, given, strict=True)
+                if gg is not None and g.requires_grad
+            ]
+            second = torch.autograd.grad(
+                [g for g, _ in pairs],
+                [*upstream, *leaves.values()],
+                [gg for _, gg in pairs],
+                materialize_grads=True,
+                allow_unused=True,
+            )
+        none = grad_output.new_empty(0)
+        by_name = dict(zip(leaves, second[len(upstream) :], strict=True))
+        return (
+            second[0],
+            none if grad_rows is None else second[1],
+            *(by_name.get(name, none.clone()) for name in DIFFERENTIABLE),
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass  # nothing is kept: there is no further backward
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError("memory_scan: derivatives of third order are not available")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        size, dims = info.batch_size, in_dims
+        if all(dim is None for dim in dims[INPUTS:-2]):
+            return one_by_one(SecondBackward.apply, size, dims, args)
+        batch = batch_size(dims[INPUTS], args[INPUTS])
+        n = INPUTS - ORDER_SIZE
+        upstream = [fold(args[i], dims[i], size) for i in range(UPSTREAM)]
+        wanted = fold_named(DIFFERENTIABLE, size, batch, dims[UPSTREAM:n], args[UPSTREAM:n])
+        inputs = fold_named(Inputs._fields, size, batch, dims[INPUTS:-2], args[INPUTS:-2])
+        found = SecondBackward.apply(*upstream, *wanted, *args[n:INPUTS], *inputs, *args[-2:])
+        return unfold_named(("", "", *DIFFERENTIABLE), size, batch, found)

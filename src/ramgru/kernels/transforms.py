@@ -1,0 +1,49 @@
+"""How an operator meets torch.func: transforms look for an autograd.Function, not for an operator.
+
+vmap's rules here fold the mapped dimension into the batch, so that one call does it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+
+def call(function: type[torch.autograd.Function], operator: Any, args: tuple[Any, ...]) -> Any:
+    """The operator, or the Function of the same forward where a transform is active.
+
+    In forward mode as well: the Function refuses it, the operator would drop the tangents.
+    """
+    if torch.compiler.is_compiling():
+        return operator(*args)
+    active = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return function.apply(*args) if active else operator(*args)
+
+
+MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
+
+
+def fold(value: MaybeTensor, dim: int | None, size: int) -> MaybeTensor:
+    """(B, ...) mapped over `dim` with `size` entries -> (size·B, ...)"""
+    if value is None:
+        return value
+    value = value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
+    return value.flatten(0, 1)
+
+
+def one_by_one(
+    function: Callable[..., Sequence[Tensor]], size: int, dims: Sequence[Any], args: Sequence[Any]
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """vmap as a loop, for what cannot be folded."""
+    each = [
+        function(
+            *(a if dim is None else a.select(dim, i) for a, dim in zip(args, dims, strict=True))
+        )
+        for i in range(size)
+    ]
+    stacked = tuple(torch.stack(values) for values in zip(*each, strict=True))
+    return stacked, (0,) * len(stacked)
