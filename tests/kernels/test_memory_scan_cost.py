@@ -1,0 +1,72 @@
+"""What autograd keeps for backward: free of the number of cells, linear in the steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from memory_cases import Case, floating
+from torch import Tensor
+
+from ramgru.kernels.memory_scan import memory_scan
+
+RULES = pytest.mark.parametrize("rule", ["gru", "delta"])
+INITIAL = pytest.mark.parametrize("initial", ["none", "cells"])
+
+
+def saved_bytes(T: int, N: int, rule: str, initial: str, want_final: bool = True) -> int:
+    """Bytes of all memory that is kept between forward and backward, inputs included."""
+    x = Case(B=2, T=T, H=2, K=4, J=4, D=16, N=64, rule=rule).tensors(torch.float32)
+    if initial == "cells":
+        x["initial_cells"] = torch.arange(10).expand(2, 2, 10).clone()
+        x["initial_rows"] = torch.ones(2, 2, 10, 16)
+    # Cells of a small memory lie far apart in a large one.
+    for name in ("write_index", "read_index"):
+        x[name] *= N // 64
+    for name in floating(x):
+        x[name].requires_grad_()
+    kept: dict[int, int] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        kept[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        memory_scan(**x, memory_size=N, rule=rule, want_final=want_final)
+    return sum(kept.values())
+
+
+@RULES
+@INITIAL
+def test_saved_memory_is_the_same_for_any_number_of_cells(initial: str, rule: str) -> None:
+    few, many = (saved_bytes(32, N, rule, initial) for N in (2**10, 2**20))
+    assert 0 < few == many
+
+
+@RULES
+@INITIAL
+def test_saved_memory_is_linear_in_the_steps(initial: str, rule: str) -> None:
+    one, two, three = (saved_bytes(T, 2**20, rule, initial) for T in (32, 64, 96))
+    assert three - two == two - one > 0
+
+
+@RULES
+def test_saved_memory_without_a_final_one_is_smaller(rule: str) -> None:
+    assert saved_bytes(32, 2**20, rule, "none", False) < saved_bytes(32, 2**20, rule, "none")
+
+
+@RULES
+@pytest.mark.parametrize("initial", ["none", "cells"])
+def test_no_tensor_has_as_many_rows_as_the_memory_cells(initial: str, rule: str) -> None:
+    """Forward and backward at 2^40 cells: a table of them would not fit anywhere."""
+    case = Case(T=5, N=2**20, rule=rule)
+    x = case.tensors()
+    x["write_index"] *= 2**20
+    x["read_index"] = x["write_index"][..., :2].clone()
+    if initial == "cells":
+        x["initial_cells"] = x["write_index"][:, 0].clone()
+        x["initial_rows"] = torch.ones(2, 2, 3, 3, dtype=torch.float64)
+    for name in floating(x):
+        x[name].requires_grad_()
+    outputs, _, rows = memory_scan(**x, memory_size=2**40, rule=rule)
+    (outputs.sum() + rows.sum()).backward()
+    assert x["candidate"].grad.abs().sum() > 0
