@@ -133,6 +133,9 @@ class RecurrentContract(nn.Module):
         expected = (self.num_layers * self.num_directions, batch, self.hidden_size)
         if tuple(hx.shape) != expected:
             raise RuntimeError(f"Expected hidden size {expected}, got {list(hx.shape)}")
+        weight = getattr(self, f"{self._weight_names[0]}_l0")
+        if hx.dtype != weight.dtype and not torch.is_autocast_enabled(hx.device.type):
+            raise RuntimeError(f"Expected hidden dtype {weight.dtype}, got {hx.dtype}")
 
 
 def _check_constructor(

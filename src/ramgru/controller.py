@@ -1,6 +1,7 @@
 """What drives a layer from step to step: an exact GRU, or a minGRU that is parallel over time.
 
-B sequences, T steps, I inputs, H hidden units. Both take and give a hidden state of (B, H).
+B sequences, T steps, I inputs, H hidden units, D = 2 directions or 1. Both give outputs
+(B, T, D·H), the forward half first, and the hidden state at each direction's end (D, B, H).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels.linear_scan import linear_scan
-from ramgru.ragged import padding_mask, pieces
+from ramgru.ragged import padding_mask, pieces, reverse, reverse_reset
 
 # Rows of the input-to-hidden weights in units of H: r, z, n of the GRU; z, n of the minGRU.
 GATES = {"gru": 3, "mingru": 2}
@@ -17,42 +18,53 @@ GATES = {"gru": 3, "mingru": 2}
 
 def gru(
     x: Tensor,  # (B, T, I)
-    hidden: Tensor,  # (B, H)
-    weights: list[Tensor],  # weight_ih, weight_hh and, with bias, bias_ih, bias_hh
+    hidden: Tensor,  # (D, B, H)
+    weights: list[list[Tensor]],  # a direction: weight_ih, weight_hh and, with bias, both biases
     lengths: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """torch's own GRU, to the last bit -> outputs (B, T, H), hidden state at each end (B, H).
+    """torch's own GRU, to the last bit: both directions in one call, as `nn.GRU` makes it.
 
     Resets and lengths cut the batch into pieces, which run as one packed sequence.
     """
-    bias = len(weights) == 4
+    D, flat = len(weights), [w for one_way in weights for w in one_way]
+    bias = len(weights[0]) == 4
     # `train` only tells cuDNN to keep what backward needs; there is no dropout in here.
     if lengths is None and reset is None:
-        y, h = torch.gru(x, hidden.unsqueeze(0), weights, bias, 1, 0.0, True, False, True)
-        return y, h.squeeze(0)
+        return torch.gru(x, hidden, flat, bias, 1, 0.0, True, D == 2, True)
     B, T, _ = x.shape
     cut = pieces(B, T, lengths, reset)
     if len(cut.sequence) == 0:
-        return x.new_zeros(B, T, hidden.shape[-1]) + 0 * hidden.unsqueeze(1), hidden
-    start = hidden[cut.sequence] * cut.carries.unsqueeze(-1).to(hidden.dtype)
+        return x.new_zeros(B, T, D * hidden.shape[-1]) + 0 * hidden[0].sum(), hidden
+    carries = torch.stack([cut.opens, cut.closes])[:D].unsqueeze(-1)  # (D, pieces, 1)
+    start = torch.where(carries, hidden[:, cut.sequence], 0)
     packed = x.flatten(0, 1)[cut.source]
-    y, h = torch.gru(
-        packed, cut.batch_sizes, start.unsqueeze(0), weights, bias, 1, 0.0, True, False
-    )
+    y, h = torch.gru(packed, cut.batch_sizes, start, flat, bias, 1, 0.0, True, D == 2)
     outputs = y.new_zeros(B * T, y.shape[-1]).index_copy(0, cut.source, y).view(B, T, -1)
-    ends = h.squeeze(0)[cut.last.clamp_min(0)]
+    ends = torch.stack([h[d][end.clamp_min(0)] for d, end in enumerate((cut.last, cut.first)[:D])])
     return outputs, torch.where((cut.last >= 0).unsqueeze(-1), ends, hidden)
 
 
 def mingru(
-    x: Tensor,
-    hidden: Tensor,
-    weights: list[Tensor],  # weight_ih and, with bias, bias_ih
+    x: Tensor,  # (B, T, I)
+    hidden: Tensor,  # (D, B, H)
+    weights: list[list[Tensor]],  # a direction: weight_ih and, with bias, bias_ih
     lengths: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """h[t] = (1 - z[t]) h[t-1] + z[t] n[t], z = sigmoid(W_z x), n = W_n x (arXiv 2410.01201)."""
+    y, h = _mingru(x, hidden[0], weights[0], lengths, reset)
+    if len(weights) == 1:
+        return y, h.unsqueeze(0)
+    there, r = reverse(x, lengths), reverse_reset(reset, lengths)
+    back, h_back = _mingru(there, hidden[1], weights[1], lengths, r)
+    return torch.cat([y, reverse(back, lengths)], dim=-1), torch.stack([h, h_back])
+
+
+def _mingru(
+    x: Tensor, hidden: Tensor, weights: list[Tensor], lengths: Tensor | None, reset: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """One direction: x (B, T, I), hidden (B, H) -> (B, T, H), (B, H)"""
     z, n = torch.nn.functional.linear(x, *weights).chunk(2, dim=-1)
     z = torch.sigmoid(z)
     keep, update = 1 - z, z * n

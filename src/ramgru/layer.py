@@ -371,18 +371,20 @@ class RAMGRU(RecurrentContract):
         hidden: list[Tensor] = []
         context: list[Tensor] = []
         memory: list[Any] = []
+        D, all_weights = self.num_directions, self.all_weights
         for layer in range(self.num_layers):
-            outputs = []
-            for backward in range(self.num_directions):
-                n = len(hidden)
+            ways = slice(D * layer, D * (layer + 1))
+            y, h = self._control(x, state.hidden[ways], all_weights[ways], lengths, reset)
+            hidden.append(h)
+            read = []
+            for backward in range(D):
+                n = D * layer + backward
                 there, r, w, q = x, reset, write_index, read_index
                 if backward:
                     there = reverse(x, lengths)
                     r = reverse_reset(reset, lengths)
                     w, q = (None if v is None else reverse(v, lengths) for v in (w, q))
-                suffix = f"l{layer}" + ("_reverse" if backward else "")
-                weights, unit = self.weights(suffix), self.memories[n]
-                y, h = self._control(there, state.hidden[n], weights, lengths, r)
+                unit = self.memories[n]
                 before = None if memories is None else memories[n]
                 if donate and before is not None:
                     added, after = unit.step_(there, state.context[n], before, r, w, q)
@@ -392,20 +394,18 @@ class RAMGRU(RecurrentContract):
                     )
                     if record is not None:
                         record.append(steps)
-                y = y + added
-                if lengths is not None:
-                    y = y.masked_fill(padding_mask(lengths, T).unsqueeze(-1), 0)
-                outputs.append(reverse(y, lengths) if backward else y)
-                hidden.append(h)
+                read.append(reverse(added, lengths) if backward else added)
                 memory.append(after)
                 if carries:
                     context.append(unit.next_context(there, state.context[n], lengths, r))
-            x = torch.cat(outputs, dim=-1) if self.bidirectional else outputs[0]
+            x = y + (torch.cat(read, dim=-1) if self.bidirectional else read[0])
+            if lengths is not None:
+                x = x.masked_fill(padding_mask(lengths, T).unsqueeze(-1), 0)
             if self.dropout and self.training and layer < self.num_layers - 1:
                 # Drawn in order of time, as nn.GRU draws it.
                 x = nn.functional.dropout(x.transpose(0, 1).contiguous(), self.dropout)
                 x = x.transpose(0, 1)
-        h_n = torch.stack(hidden)
+        h_n = torch.cat(hidden)
         if not carries:
             return x, h_n
         return x, RAMGRUState(h_n, tuple(context), tuple(memory))

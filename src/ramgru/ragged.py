@@ -46,7 +46,9 @@ class Pieces(NamedTuple):
     source: Tensor  # (steps,) where each packed step lies in the flattened (B·T) steps
     batch_sizes: Tensor  # int64 on the CPU, as torch's packed kernels want it
     sequence: Tensor  # (pieces,) the sequence that each piece belongs to, longest piece first
-    carries: Tensor  # (pieces,) whether it takes up the initial state
+    opens: Tensor  # (pieces,) whether the initial state enters it
+    closes: Tensor  # (pieces,) whether it is its sequence's last: where a reverse direction starts
+    first: Tensor  # (B,) each sequence's first piece, -1 for an empty sequence
     last: Tensor  # (B,) each sequence's last piece, -1 for an empty sequence
 
 
@@ -70,14 +72,17 @@ def pieces(batch: int, steps: int, lengths: Tensor | None, reset: Tensor | None)
     inside = where - first[piece]
     packed = (inside * max(len(first), 1) + rank[piece]).argsort()
     sequence = torch.div(first, steps, rounding_mode="floor") if steps else first
-    carries = ~anew.flatten()[first] & (first % max(steps, 1) == 0)
-    newest = torch.full((batch,), -1, device=device)
-    newest = newest.scatter_reduce(0, sequence, torch.arange(len(first), device=device), "amax")
-    last = torch.where(newest >= 0, rank[newest], -1) if len(first) else newest
+    at_start = first % max(steps, 1) == 0
+    opens = at_start & ~anew.flatten()[first]
+    closes = torch.ones_like(opens)
+    closes[:-1] = sequence[1:] != sequence[:-1]
+    none = torch.full((batch,), -1, device=device)
     return Pieces(
         where[packed],
         torch.bincount(inside, minlength=1)[: int(size.max()) if len(first) else 0].cpu(),
         sequence[longest_first],
-        carries[longest_first],
-        last,
+        opens[longest_first],
+        closes[longest_first],
+        none.index_copy(0, sequence[at_start], rank[at_start]),
+        none.index_copy(0, sequence[closes], rank[closes]),
     )

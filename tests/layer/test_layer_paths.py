@@ -5,6 +5,7 @@ Outputs, final states and all gradients equal those of the whole sequence, in fl
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -50,7 +51,7 @@ def join(states: list[RAMGRUState]) -> RAMGRUState:
 def in_pieces(*borders: int):
     def run(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
         outputs, edges = [], [0, *borders, x.shape[1]]
-        for start, end in zip(edges, edges[1:]):
+        for start, end in itertools.pairwise(edges):
             if start < end:
                 y, state = layer(x[:, start:end], state, **part(options, start, end))
                 outputs.append(y)
@@ -100,7 +101,7 @@ def stream_by_stream(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tens
     for b in range(x.shape[0]):
         edges = sorted({0, T, *options["reset"][b].nonzero().flatten().tolist()})
         now, ys = state[b], []
-        for start, end in zip(edges, edges[1:]):
+        for start, end in itertools.pairwise(edges):
             if options["reset"][b, start]:
                 now = layer.initial_state(1)
             rest = {k: v[b : b + 1, start:end] for k, v in options.items() if k != "reset"}

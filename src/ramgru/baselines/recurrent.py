@@ -53,5 +53,5 @@ class Recurrent(nn.Module):
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        y, h = CONTROLLERS[self.controller](x, state[0], self.weights(), lengths, reset)
-        return self.project(y), h.unsqueeze(0)
+        y, h = CONTROLLERS[self.controller](x, state, [self.weights()], lengths, reset)
+        return self.project(y), h
