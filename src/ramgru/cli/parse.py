@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
@@ -16,6 +17,9 @@ from typing import Any, TypeVar, cast
 import tyro
 
 Parsed = TypeVar("Parsed")
+
+# A row of the help that begins an option, in a frame or without one: `--flag`, `--a, --no-a`.
+OPTION = re.compile(r"^(?:│ |  )(--[a-z][\w.-]*)(?:, (--[a-z][\w.-]*))?")
 
 # Python's own words for a number that is none, and ours.
 WORDS = (
@@ -69,21 +73,30 @@ def parse(
 
 
 def options(kind: type[Any], default: Any = None) -> list[str]:
-    """Every option that `parse` takes, in the order of the help."""
+    """Every option that `parse` takes but --help, in the order of the help."""
     given: dict[str, Any] = {} if default is None else {"default": default}
-    parser = tyro.extras.get_parser(cast(Any, kind), **given)
-    return [name for action in parser._actions for name in action.option_strings]
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+        tyro.cli(cast(Any, kind), args=["--help"], prog="ramgru", **given)
+    found = [OPTION.match(line) for line in shown.getvalue().splitlines()]
+    return [name for match in found if match for name in match.groups() if name]
 
 
 def sentence(box: str) -> str:
-    """The message in one of tyro's boxes: the rows before the first rule, without the frame."""
-    rows = [row.strip("│ \t") for row in box.splitlines() if row.startswith("│")]
-    end = next((i for i, row in enumerate(rows) if set(row) == {"─"}), len(rows))
-    text = " ".join(rows[:end]) or box.strip()
-    text = text.rstrip(".")
+    """The message in one of tyro's boxes: the rows between its title and its first rule.
+
+    Where the terminal is not in UTF-8, rules are of dashes and there is no frame.
+    """
+    rows = [line.strip("│ ") for line in box.splitlines()][1:]
+    rows = rows[1:] if rows and _rule(rows[0]) else rows
+    text = " ".join(itertools.takewhile(lambda row: not _rule(row), rows)).strip().rstrip(".")
     for pattern, words in WORDS:
         text = re.sub(pattern, words, text)
     return text
+
+
+def _rule(row: str) -> bool:
+    return bool(row) and set(row) <= set("─-╰╯")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -99,7 +112,7 @@ def _unknown(tokens: Sequence[str], known: Sequence[str]) -> str:
     name = name.split("=")[0]
     # `--pears` is near `--task.pairs`, whatever group that option is in.
     short = {option.split(".")[-1].lstrip("-"): option for option in reversed(known)}
-    close = difflib.get_close_matches(name.split(".")[-1].lstrip("-"), list(short), 2, 0.6)
+    close = difflib.get_close_matches(name.split(".")[-1].lstrip("-"), list(short), 2, 0.65)
     guesses = [short[guess] for guess in close]
     hint = f"; did you mean {' or '.join(guesses)}?" if guesses else "; --help lists the options"
     return f"unknown option {name}{hint}"

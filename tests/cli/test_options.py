@@ -1,0 +1,42 @@
+"""The options of every command, frozen: a change here is a change for everyone who types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ramgru import tasks
+from ramgru.cli.generate import GenerateConfig
+from ramgru.cli.parse import options
+from ramgru.cli.taskoptions import with_help
+from ramgru.evaluate import EvaluateConfig
+from ramgru.inspect import InspectConfig
+from ramgru.study.compare import CompareConfig, ReportConfig
+from ramgru.train import TrainConfig
+
+TASK = with_help(tasks.get("mqar"))
+DEFAULTS = {
+    "generate": GenerateConfig(task=TASK),
+    "train": TrainConfig(task=TASK),
+    "evaluate": EvaluateConfig(),
+    "compare": CompareConfig(task=TASK),
+    "report": ReportConfig(Path("runs")),
+    "inspect": InspectConfig(),
+}
+FROZEN = Path(__file__).with_name("options.txt")
+
+
+def listed() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in FROZEN.read_text().splitlines():
+        command, option = line.split()
+        found.setdefault(command, []).append(option)
+    return found
+
+
+@pytest.mark.parametrize("command", DEFAULTS)
+def test_options_are_as_listed(command):
+    default = DEFAULTS[command]
+    found = options(type(default), default)
+    assert found == listed()[command], "change options.txt and the CHANGELOG along with the options"

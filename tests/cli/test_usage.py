@@ -1,0 +1,151 @@
+"""What is asked for wrongly ends with exit code 2 and one sentence; what fails, with 1."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ramgru.cli import main
+from ramgru.cli.main import COMMANDS, explain
+from ramgru.cli.parse import UsageError, sentence
+
+
+def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
+    """The exit code and what was said on standard error: one line."""
+    code = main(args)
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.count("\n") == 1, error
+    return code, error.strip()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trian", "ramgru: unknown command 'trian'; did you mean train?"),
+        ("train mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
+        ("generate mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
+        ("compare mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
+        (
+            "train --pears 3",
+            "unknown option --pears; did you mean --model.ram.parts or --task.pairs?",
+        ),
+        ("train --bach-size 3", "unknown option --bach-size; did you mean --batch-size"),
+        ("train --model.layers gru", "unknown option --model.layers; did you mean --model.layer"),
+        ("train --xyzzy", "unknown option --xyzzy; --help lists the options"),
+        ("evaluate --effort.question 3", "did you mean --effort.questions?"),
+        ("inspect --sede 3", "unknown option --sede; did you mean --seed?"),
+        ("compare --step 3", "unknown option --step; did you mean --steps?"),
+        ("train --steps 3 mqar", "unexpected argument 'mqar': expected options, which begin with"),
+        ("info all", "unexpected argument 'all': expected options"),
+        ("train --steps three", "--steps: expected an integer, got 'three'"),
+        ("train --lr fast", "--lr: expected a number, got 'fast'"),
+        ("train --steps", "--steps: expected a value"),
+        ("train --betas 0.9", "--betas: expected 2 values"),
+        ("train --optimizer sgd", "--optimizer: expected one of ('adam', 'adamw'), got 'sgd'"),
+        ("train --steps 0", "steps must be at least 1, got 0"),
+        ("train --task.pairs 40", "length must be at least 160 for pairs=40, got 64"),
+        ("train --model.d-model 0", "d_model must be at least 1, got 0"),
+        ("train --device tpu", "device must be auto, cpu or cuda, got 'tpu'"),
+        ("train file", "task file reads a file: expected --data FILE instead of 'file'"),
+        ("train text", "task text reads a file: expected --text FILE instead of 'text'"),
+        ("train mqar --text x", "give TASK or --text, not both, got 'mqar' and 'x'"),
+        ("generate --out x.txt", "path must end in .npz or .parquet, got 'x.txt'"),
+        ("generate --examples 0", "examples must be at least 1, got 0"),
+        ("evaluate --effort.examples 0", "examples must be at least 1, got 0"),
+    ],
+)
+def test_usage(tmp_path, monkeypatch, capsys, line, message):
+    monkeypatch.chdir(tmp_path)
+    code, error = said(capsys, *line.split())
+    assert code == 2
+    assert message in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("evaluate nowhere", "ramgru evaluate: nowhere/config.json is missing"),
+        ("evaluate", "no run in runs/: expected one made by `ramgru train`"),
+        ("inspect", "no run"),
+        ("report", "ramgru compare"),
+        ("train --resume", "no run in runs/"),
+        ("train --resume nowhere", "nowhere/config.json is missing"),
+        ("train --data nowhere.npz", "nowhere.npz"),
+        ("train --text nowhere.txt", "cannot read "),
+        ("generate --out nowhere/x.npz --examples 2", "nowhere/x.npz"),
+    ],
+)
+def test_failure(tmp_path, monkeypatch, capsys, line, message):
+    monkeypatch.chdir(tmp_path)
+    code, error = said(capsys, *line.split())
+    assert code == 1
+    assert message in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_missing_library(monkeypatch, capsys, command):
+    """An extra that is not installed is named with the command that installs it."""
+    for name in [m for m in sys.modules if m.startswith("ramgru.cli.") and m != "ramgru.cli.main"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    code, error = said(capsys, command)
+    assert (code, error) == (
+        1,
+        f"ramgru {command}: command line needs tyro, which is not installed: "
+        "pip install 'ramgru[train]'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ModuleNotFoundError("", name="pyarrow.parquet"), 1, "pip install 'ramgru[parquet]'"),
+        (OSError(28, "No space left on device", "x"), 1, "x: No space left on device"),
+        (RuntimeError("CUDA out of memory. Tried to"), 1, "out of memory: try a smaller batch"),
+        (TypeError("what came"), 2, "what came"),
+    ],
+    ids=["extra", "disk", "memory", "type"],
+)
+def test_what_errors_mean(error, code, message):
+    found, text = explain(error)
+    assert found == code
+    assert text is not None
+    assert message in text
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ModuleNotFoundError("", name="nothing")])
+def test_faults_of_ours_are_not_hidden(error):
+    assert explain(error) == (1, None)
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv("RAMGRU_DEBUG", "1")
+    with pytest.raises(UsageError, match="steps must be at least 1"):
+        main(["train", "--steps", "0"])
+
+
+FRAMED = """\
+╭─ Value error ─╮
+│ one           │
+│ two.          │
+│ ───────────── │
+│ help          │
+╰───────────────╯
+"""
+BARE = """\
+ Value error
+ ---------------
+  one
+  two.
+  -------------
+  help
+"""
+
+
+@pytest.mark.parametrize("box", [FRAMED, BARE], ids=["utf-8", "ascii"])
+def test_boxes_are_read_in_any_encoding(box):
+    assert sentence(box) == "one two"
