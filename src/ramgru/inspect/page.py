@@ -152,7 +152,7 @@ def _most_written(view: View) -> str:
     return f"Cells most written by head {view.head} (writes): {named}. --cell shows one over time."
 
 
-def _unit(view: View, unit: Unit) -> list[Picture | Table]:
+def _unit(view: View, unit: Unit) -> list[Picture | Code]:
     drawn = Picture(
         memory_plots.cell_over_time(
             unit.gate, unit.activation, view.sample.tokens, f"Cell {unit.cell}, head {view.head}"
@@ -160,9 +160,8 @@ def _unit(view: View, unit: Unit) -> list[Picture | Table]:
         "The unit's write gate at each step, above its activation, channel by channel.",
         _unit_finding(unit),
     )
-    header = ("channel", "state")
-    state = [[str(i), f"{value:+.4f}"] for i, value in enumerate(unit.state)]
-    return [drawn, Table("The unit's state after the last step", header, state)]
+    state = np.array2string(unit.state, precision=4, max_line_width=76, threshold=unit.state.size)
+    return [drawn, Code(state, summary="The unit's state after the last step")]
 
 
 def _unit_finding(unit: Unit) -> str:

@@ -18,6 +18,8 @@ from ramgru.report.theme import color, style
 
 ARC_TOKENS = 40  # more tokens than this, and arcs give way to a matrix
 FAINT = 0.02  # weights below are not drawn
+LETTER = 6.0  # points that a letter of a label takes at most
+ROOM = 210.0  # points that the picture of arcs is high
 _MARKS = {True: "✓", False: "✗", None: "→"}
 
 
@@ -49,38 +51,23 @@ def provenance_arcs(sample: Sample) -> Figure:
                 if weight < FAINT:
                     continue
                 tallest = max(tallest, _arc(axes, answer.step, source, weight, _role(answer)))
-        longest = max(len(token) for token in sample.tokens)
         turn = turn_of(sample.tokens)
         for step, token in enumerate(sample.tokens):
             here = asked.get(step)
-            role = "ink" if here is None else _role(here)
-            axes.text(
-                step,
-                -0.25,
-                token,
-                rotation=turn,
-                ha="center",
-                va="top",
-                fontsize=9,
-                color=color(role),
-                fontweight="bold" if here else "normal",
-            )
-        below = 1.0 if turn == 0 else 0.6 + 0.4 * longest
+            _label(axes, step, 5, token, turn, "ink" if here is None else _role(here), bool(here))
+        # Labels take room in points, arcs in steps: the marks stand below the longest question.
+        longest = max(len(sample.tokens[step]) for step in asked)
+        below = 22 if turn == 0 else 14 + LETTER * longest
         for answer in sample.answers:
             mark = f"{_MARKS[answer.right]} {answer.answered}"
-            axes.text(
-                answer.step,
-                -below,
-                mark,
-                rotation=turn,
-                ha="center",
-                va="top",
-                fontsize=9,
-                color=color(_role(answer)),
-            )
+            _label(axes, answer.step, below, mark, turn, _role(answer), False)
+        said = max(len(answer.answered) for answer in sample.answers)
+        deepest = below + (12 if turn == 0 else LETTER * (2 + said))
+        if turn:
+            deepest = max(deepest, 5 + LETTER * max(map(len, sample.tokens)))
         axes.set(
             xlim=(-0.8, steps - 0.2),
-            ylim=(-below - (0.8 if turn == 0 else 0.4 * (longest + 2)), tallest + 0.3),
+            ylim=(-(tallest + 0.3) * deepest / max(ROOM - deepest, ROOM / 4), tallest + 0.3),
             xticks=[],
             yticks=[],
             title="Which write each answer came from",
@@ -89,6 +76,24 @@ def provenance_arcs(sample: Sample) -> Figure:
         for spine in axes.spines.values():
             spine.set_visible(False)
     return figure
+
+
+def _label(
+    axes: Axes, step: int, below: float, text: str, turn: int, role: str, bold: bool
+) -> None:
+    """Text `below` points under a step."""
+    axes.annotate(
+        text,
+        (step, 0),
+        xytext=(0, -below),
+        textcoords="offset points",
+        rotation=turn,
+        ha="center",
+        va="top",
+        fontsize=9,
+        color=color(role),
+        fontweight="bold" if bold else "normal",
+    )
 
 
 def _arc(axes: Axes, question: int, source: int, weight: float, role: str) -> float:

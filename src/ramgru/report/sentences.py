@@ -12,7 +12,7 @@ def slice_text(axes: Mapping[str, int]) -> str:
     """{"pairs": 1024, "length": 4096} -> '1,024 pairs, length 4,096'."""
     if not axes:
         return "the task itself"
-    counted = ("pairs", "items", "keys", "steps")  # "16 pairs", but "length 64"
+    counted = ("pairs", "registers", "statements")  # "16 pairs", but "length 64"
     return ", ".join(f"{v:,} {k}" if k in counted else f"{k} {v:,}" for k, v in axes.items())
 
 

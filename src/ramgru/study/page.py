@@ -103,14 +103,14 @@ def _sizes(results: Results) -> list[Picture | Text]:
     axis = axis_of(results)
     if axis is None:
         return [Text("This task is measured at one size only.")]
-    # Where several slices share a size, the last of them (the longest) stands for it.
-    slices = {axes[axis]: axes for axes in results.slices() if axis in axes}
+    # Where several slices share a size, the first stands for it: others vary another axis.
+    slices = {axes[axis]: axes for axes in reversed(results.slices()) if axis in axes}
     sizes = sorted(slices)
     lines = [
         Line(layer, sizes, [results.score(layer, slices[size]) for size in sizes])
         for layer in results.layers
     ]
-    rows = {row.axes.get(axis): row for row in results.runs[0].rows}
+    rows = {row.axes.get(axis): row for row in reversed(results.runs[0].rows)}
     plateau = {x: row.plateau for x, row in rows.items() if x is not None}
     chances = {row.chance for row in rows.values()}
     figure = plots.recall_against_pairs(
