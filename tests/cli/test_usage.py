@@ -29,7 +29,7 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
         ("compare mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
         (
             "train --pears 3",
-            "unknown option --pears; did you mean --model.ram.parts or --task.pairs?",
+            "--pears; did you mean --model.ram.parts or --task.pairs?",
         ),
         ("train --bach-size 3", "unknown option --bach-size; did you mean --batch-size"),
         ("train --model.layers gru", "unknown option --model.layers; did you mean --model.layer"),

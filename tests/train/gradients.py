@@ -12,11 +12,14 @@ from safetensors.torch import save_file
 
 from ramgru import tasks
 from ramgru.tasks import IGNORE, Batch
-from ramgru.train import ModelConfig, TrainConfig, build_model
+from ramgru.train import ModelConfig, RAMOptions, TrainConfig, build_model
 from ramgru.train.parallel import gathered, make_accelerator
 from ramgru.train.step import Stepper
 
 ROWS = 8
+MEMORY = ModelConfig(
+    d_model=8, ram=RAMOptions(nhead=2, memory_size=16, controller="gru", learn_initial=True)
+)
 
 
 def share(rank: int, layer: str) -> Batch:
@@ -35,7 +38,7 @@ def config(kind: str, parallel: str = "ddp") -> TrainConfig:
     tokens = tasks.get("mqar", vocab_size=16, pairs=2)
     return TrainConfig(
         task=tasks.get("copy", bits=3) if kind == "features" else tokens,
-        model=ModelConfig(layer="gru", d_model=8, num_layers=2),
+        model=MEMORY if kind == "memory" else ModelConfig(layer="gru", d_model=8, num_layers=2),
         tbptt=5 if kind == "chunks" else 0,
         parallel=parallel,  # type: ignore[arg-type]
         device="cpu",

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from ramgru.train import log
 
 LAUNCH = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-CASES = ("tokens/ddp", "chunks/ddp", "features/ddp", "tokens/fsdp", "features/fsdp")
+CASES = ("tokens/ddp", "chunks/ddp", "features/ddp", "memory/ddp", "features/fsdp", "memory/fsdp")
 
 
 @pytest.fixture(scope="module")

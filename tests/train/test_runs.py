@@ -176,8 +176,10 @@ def test_finished_run_that_is_resumed_stays_as_it_is(small, changes):
 
 def test_more_steps_may_be_asked_for(small):
     first = train(small(schedule="constant"), quiet=True)
+    (first.run / "evaluation.json").write_text("{}")
     again = train(small(schedule="constant", steps=16, resume=first.run), quiet=True)
     assert again.step == 16
+    assert not (first.run / "evaluation.json").exists()  # it was of the earlier end
     assert read_config(first.run / "config.json").steps == 16
 
 
@@ -207,7 +209,7 @@ def test_changed_text_is_refused(small, tmp_path):
     task = tasks.get("text", path=str(path), length=8)
     run = train(small(task=task), quiet=True).run
     path.write_text("to be or not to be?" * 20)
-    with pytest.raises(ValueError, match="t.txt is not the file that the run began with|must stay"):
+    with pytest.raises(ValueError, match="is not the file that the run began with"):
         train(small(task=tasks.get("text", path=str(path), length=8), resume=run), quiet=True)
 
 
@@ -218,7 +220,7 @@ def test_directory_in_use_is_refused(small):
 
 
 def test_resume_of_no_run_is_refused(small, tmp_path):
-    with pytest.raises(CheckpointError, match="is no run: expected a directory with config.json"):
+    with pytest.raises(CheckpointError, match="is no run: expected a directory with config"):
         train(small(resume=tmp_path), quiet=True)
 
 
@@ -230,7 +232,7 @@ def test_two_processes_do_not_write_one_run(small, tmp_path):
 
 def test_loss_that_is_not_finite_ends_the_run(small):
     """And is never saved."""
-    with pytest.raises(RamgruError, match="the loss became nan .*: try a lower lr than 1e\\+30"):
+    with pytest.raises(RamgruError, match=r"the loss became nan .*: try a lower lr than 1e\+30"):
         train(small(lr=1e30, clip=0.0, warmup=0), quiet=True)
     assert not (small().out / "checkpoint.safetensors").exists()
 
@@ -252,7 +254,7 @@ def test_broken_checkpoint_is_refused(small, damage):
         else:
             tensors["model/embedding.weight"] = torch.zeros(2, 2)
         save_file(tensors, path, header)
-    with pytest.raises(CheckpointError, match="is broken|differ in embedding.weight"):
+    with pytest.raises(CheckpointError, match=r"is broken|differ in embedding\.weight"):
         train(small(resume=run, steps=16), quiet=True)
 
 
@@ -270,7 +272,7 @@ def test_run_is_read_back(small):
 
 
 def test_newest_run(small, tmp_path):
-    with pytest.raises(RamgruError, match="no run in .*: expected one made by `ramgru train`"):
+    with pytest.raises(RamgruError, match=r"no run in .*: expected one made by `ramgru train`"):
         newest_run(tmp_path)
     for name in "ba":
         train(small(steps=1, out=tmp_path / "runs" / name), quiet=True)

@@ -10,9 +10,7 @@ import torch
 from ramgru import files
 from ramgru.evaluate.sweep import Effort, Evaluation, sweep
 from ramgru.train.parallel import pick_device
-from ramgru.train.run import load_run, newest_run
-
-FILE = "evaluation.json"
+from ramgru.train.run import EVALUATION, load_run, newest_run
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> Evaluation:
     _, task, model = load_run(run, device)
     done = _Progress(quiet)
     evaluation = sweep(model, task, config.effort, device=device, on_row=done.row)
-    files.write_json(run / FILE, evaluation.to_dict())
+    files.write_json(run / EVALUATION, evaluation.to_dict())
     done.tables(evaluation, f"{run}")
     return evaluation
 

@@ -26,15 +26,19 @@ class RunLog:
         """One line; it is out of this process's hands when this returns."""
         # NaN is no JSON: a loss that is not finite is written as null.
         clean = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in values.items()}
-        self._file.write(json.dumps({"event": event, **clean}, ensure_ascii=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"event": event, **clean}, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise RamgruError(f"cannot write {self.path}: {error.strerror}") from error
         if self._board is not None:
             for name, value in values.items():
                 if name != "step" and isinstance(value, int | float):
                     self._board.add_scalar(f"{event}/{name}", value, values["step"])
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a disk that was full at the last write already
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

@@ -12,7 +12,7 @@ import torch
 
 from ramgru.errors import RamgruError
 from ramgru.tasks.base import Batch, Task
-from ramgru.train import randomness, saving
+from ramgru.train import randomness, run, saving
 from ramgru.train.build import build_model
 from ramgru.train.config import TrainConfig
 from ramgru.train.console import Reporter, epoch_line
@@ -76,6 +76,8 @@ class Trainer:
 
     def train(self, wish: Interruption) -> str:
         """Run to the end; the reason why it ended there."""
+        if self.main and self._reason() is None:
+            run.outdate(self.folder)
         while (reason := self._reason()) is None:
             self._one_step()
             if self._agree(wish.signal is not None):

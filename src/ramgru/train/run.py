@@ -4,6 +4,7 @@ config.json             the whole configuration, and the versions it ran with
 log.jsonl               one event a line
 checkpoint.safetensors  the latest training state
 model/                  the trained model: config.json and model.safetensors
+evaluation.json         what it can do, once it was measured
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ramgru.train.config import TrainConfig
 
 CONFIG, LOG, CHECKPOINT = "config.json", "log.jsonl", "checkpoint.safetensors"
 WEIGHTS = Path("model", "model.safetensors")
+EVALUATION = "evaluation.json"
 
 
 def default_folder(config: TrainConfig, root: Path = Path("runs")) -> Path:
@@ -110,6 +112,12 @@ def save_model(config: TrainConfig, folder: Path, weights: dict[str, torch.Tenso
     described = {"model_type": config.model.layer, "task": values["task"], "model": values["model"]}
     files.write_json(path.parent / CONFIG, described)
     files.write(path, save(plain))
+
+
+def outdate(folder: Path) -> None:
+    """Remove what was made of an earlier end of the run, now that it goes on."""
+    for name in (WEIGHTS, EVALUATION):
+        (folder / name).unlink(missing_ok=True)
 
 
 def sweep_up(folder: Path) -> None:
