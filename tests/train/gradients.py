@@ -1,4 +1,4 @@
-"""Run by torchrun in test_distributed: one gradient on this process's share, saved by process 0."""
+"""Run by torchrun in test_distributed: one gradient a case on this process's share of a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from ramgru import tasks
 from ramgru.tasks import IGNORE, Batch
-from ramgru.train import ModelConfig, RAMOptions, TrainConfig, build_model
+from ramgru.train import ModelConfig, RAMOptions, TrainConfig, build_model, train
 from ramgru.train.parallel import gathered, make_accelerator
 from ramgru.train.step import Stepper
 
@@ -72,10 +72,20 @@ def gradients(kind: str, parallel: str, batch: Batch | None) -> dict[str, torch.
     return found
 
 
+def refusal(folder: Path) -> str:
+    """What is said to a batch that cannot be shared out."""
+    try:
+        train(TrainConfig(model=MEMORY, batch_size=3, device="cpu", out=folder / "never"))
+    except ValueError as error:
+        return str(error)
+    return "nothing"
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     for kind, parallel in (arg.split("/") for arg in sys.argv[2:]):
         found = gradients(kind, parallel, None)
         if torch.distributed.get_rank() == 0:
             save_file(found, folder / f"{kind}-{parallel}.safetensors")
+    Path(folder, f"refusal-{torch.distributed.get_rank()}").write_text(refusal(folder))
     torch.distributed.destroy_process_group()

@@ -120,6 +120,14 @@ def outdate(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def discard(folder: Path) -> None:
+    """Remove a run that could not begin; a directory that holds more than that stays."""
+    for name in (CONFIG, LOG):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def sweep_up(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while it wrote."""
     for pattern in (".*.tmp", "model/.*.tmp"):

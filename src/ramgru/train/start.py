@@ -57,7 +57,12 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Outcome:
         with run.locked(folder, wanted=accelerator.is_main_process):
             if accelerator.is_main_process:
                 run.sweep_up(folder)
-            trainer = Trainer(config, folder, accelerator, quiet=quiet)
+            try:
+                trainer = Trainer(config, folder, accelerator, quiet=quiet)
+            except Exception:
+                if accelerator.is_main_process and config.resume is None:
+                    run.discard(folder)
+                raise
             try:
                 reason = trainer.train(wish)
             finally:
