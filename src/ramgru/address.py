@@ -10,6 +10,7 @@ B sequences, T steps, H heads, K = top_k, U parts, A address width of one head.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,11 @@ def shift(x: Tensor, offset: int, window: int) -> Tensor:
     """x (B, window - 1 + T, …) -> (B, T, …), `offset` steps before each of the T steps."""
     start = window - 1 - offset
     return x[:, start : x.shape[1] - offset]
+
+
+def autocasts(device: str) -> bool:
+    """Whether autocast is on for a kind of device; not every kind has it."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 class ProductKeys(nn.Module):
@@ -141,7 +147,8 @@ class ProductKeys(nn.Module):
         reach across. Always computed in float32 or wider, so that ties stay rare.
         """
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        with torch.autocast(x.device.type, enabled=False):
+        device = x.device.type
+        with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
             query = nn.functional.linear(
                 x.to(wide), self.query_weight.to(wide), self.query_bias.to(wide)
             ).unflatten(-1, (self.num_heads, -1))  # (B, window - 1 + T, H, U·A)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramgru.address import autocasts
 from ramgru.controller import GATES
 
 
@@ -108,7 +109,7 @@ class RecurrentContract(nn.Module):
 
     def check_input(self, input: Tensor, hx: Tensor | None, packed: bool) -> None:
         weight = getattr(self, f"{self._weight_names[0]}_l0")
-        if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
+        if input.dtype != weight.dtype and not autocasts(input.device.type):
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), "
@@ -134,7 +135,7 @@ class RecurrentContract(nn.Module):
         if tuple(hx.shape) != expected:
             raise RuntimeError(f"Expected hidden size {expected}, got {list(hx.shape)}")
         weight = getattr(self, f"{self._weight_names[0]}_l0")
-        if hx.dtype != weight.dtype and not torch.is_autocast_enabled(hx.device.type):
+        if hx.dtype != weight.dtype and not autocasts(hx.device.type):
             raise RuntimeError(f"Expected hidden dtype {weight.dtype}, got {hx.dtype}")
 
 

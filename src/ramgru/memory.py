@@ -285,7 +285,8 @@ class RandomAccessMemory(nn.Module):
         if not want_final:
             return y, None
         after = MemoryState(cells, rows, self.memory_size, self.fresh_left, self.fresh_right)
-        return y, after if torch.compiler.is_compiling() else after.trimmed()
+        # How many cells are in use is data, which is not there to be looked at in these cases.
+        return y, after if torch.compiler.is_compiling() or rows.is_meta else after.trimmed()
 
     def add_to_output(self, x: Tensor, y: Tensor) -> Tensor:
         """gate * W_o y: x (B, T, I), y (B, T, H, D) -> (B, T, C)"""

@@ -1,0 +1,131 @@
+"""Every dtype and device that `nn.GRU` runs on without an accelerator (contract, 10)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ramgru import RAMGRU
+
+both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+MEMORY = {"memory_size": 16, "num_heads": 2, "top_k": 2}
+HALF = [torch.bfloat16, torch.float16]
+
+
+@both_ways
+@pytest.mark.parametrize("rule", ["gru", "delta"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *HALF], ids=str)
+def test_dtype_in_is_dtype_out(controller: str, rule: str, dtype: torch.dtype) -> None:
+    layer = RAMGRU(
+        3, 4, 2, bidirectional=True, controller=controller, write_rule=rule, dtype=dtype, **MEMORY
+    )
+    x = torch.randn(5, 2, 3, dtype=dtype, requires_grad=True)
+    output, h_n = layer(x, lengths=torch.tensor([5, 3]))
+    assert output.dtype == h_n.dtype == dtype
+    (output.sum() + h_n.sum()).backward()
+    assert x.grad is not None
+    assert x.grad.dtype == dtype
+    for name, parameter in layer.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == dtype
+        assert parameter.grad.isfinite().all()
+
+
+@both_ways
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_half_precision_is_near_to_single(controller: str, dtype: torch.dtype) -> None:
+    """The cells are float32 in any case; only what goes in and out is rounded."""
+    layer = RAMGRU(3, 4, controller=controller, dtype=dtype, **MEMORY)
+    index = torch.randint(16, (6, 2), generator=torch.Generator().manual_seed(1))
+    x = torch.randn(6, 2, 3, dtype=dtype)
+    output, state = layer(x, layer.initial_state(2), write_index=index, read_index=index)
+    assert state.hidden.dtype == state.context[0].dtype == dtype
+    assert state.memory[0].rows.dtype == torch.float32
+    exact, _ = layer.float()(x.float(), write_index=index, read_index=index)
+    torch.testing.assert_close(output.float(), exact, rtol=0, atol=0.06)
+
+
+@both_ways
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_half_precision_streams(controller: str, dtype: torch.dtype) -> None:
+    layer = RAMGRU(3, 4, controller=controller, dtype=dtype, **MEMORY)
+    x, state = torch.randn(3, 2, 3, dtype=dtype), layer.initial_state(2)
+    for donate in (False, True, True):
+        y, state = layer.step(x[0], state, donate=donate)
+        assert y.dtype == state.hidden.dtype == dtype
+    back = layer.initial_state(1).from_tensor(state.to_tensor())
+    assert back.hidden.dtype == dtype
+    assert torch.equal(back.to_tensor(), state.to_tensor())
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "two_way"])
+def test_autocast_gives_what_nn_gru_gives(bidirectional: bool) -> None:
+    gru = nn.GRU(3, 4, 2, bidirectional=bidirectional)
+    layer = RAMGRU.from_gru(gru, **MEMORY)
+    x = torch.randn(5, 2, 3, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected, result = gru(x), layer(x)
+    for ours, theirs in zip(result, expected):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
+    result[0].sum().backward()
+    assert layer.memories[0].read_out.weight.grad is not None
+
+
+@both_ways
+def test_autocast_streams(controller: str) -> None:
+    layer = RAMGRU(3, 4, 2, controller=controller, **MEMORY)
+    x, state = torch.randn(5, 2, 3), layer.initial_state(2)
+    exact, _ = layer(x, state)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        whole, after = layer(x, state)
+        first, between = layer(x[:3], state)
+        _, end = layer(x[3:], between, lengths=torch.tensor([2, 1]))
+        layer.step(x[0], end, donate=True)
+    assert after.hidden.dtype == torch.float32
+    assert after.memory[0].rows.dtype == torch.float32
+    # Addresses do not depend on autocast, so that the same cells are found with and without it.
+    torch.testing.assert_close(whole.float(), exact, rtol=0, atol=0.1)
+    torch.testing.assert_close(first.float(), exact[:3], rtol=0, atol=0.1)
+
+
+@both_ways
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "two_way"])
+def test_meta_device(controller: str, bidirectional: bool) -> None:
+    layer = RAMGRU(
+        3, 4, 2, bidirectional=bidirectional, controller=controller, device="meta", **MEMORY
+    )
+    x = torch.empty(5, 2, 3, device="meta", requires_grad=True)
+    output, h_n = layer(x)
+    D = 2 if bidirectional else 1
+    assert output.is_meta
+    assert output.shape == (5, 2, 4 * D)
+    assert h_n.shape == (2 * D, 2, 4)
+    output.sum().backward()
+    assert x.grad is not None
+    _, state = layer(x, layer.initial_state(2))
+    assert state.hidden.is_meta
+    with pytest.raises(ValueError, match="RNN input dtype"):
+        layer(x.double())
+
+
+def test_made_on_meta_and_filled_later() -> None:
+    late, early = (
+        RAMGRU(3, 4, device="meta", **MEMORY).to_empty(device="cpu"),
+        RAMGRU(3, 4, **MEMORY),
+    )
+    for layer in (late, early):
+        torch.manual_seed(4)
+        layer.reset_parameters()
+    x = torch.randn(5, 2, 3)
+    assert torch.equal(late(x)[0], early(x)[0])
+
+
+def test_to_changes_dtype() -> None:
+    layer = RAMGRU(3, 4, learn_initial=True, learn_context=True, **MEMORY)
+    x = torch.randn(5, 2, 3)
+    single, _ = layer(x)
+    double, state = layer.to(torch.float64)(x.double(), layer.initial_state(2))
+    assert double.dtype == state.memory[0].rows.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, rtol=1e-4, atol=1e-5)

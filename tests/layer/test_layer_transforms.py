@@ -1,0 +1,212 @@
+"""Derivatives, functional transforms, copies, parametrizations, compilation (contract, 11, 12)."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, jacrev, jvp, vmap
+from torch.nn.utils import parametrizations
+
+from ramgru import RAMGRU
+
+both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+both_rules = pytest.mark.parametrize("rule", ["gru", "delta"])
+
+
+def make(**options: Any) -> RAMGRU:
+    made = {"memory_size": 9, "num_heads": 2, "top_k": 2, "address_size": 3, "batch_first": True}
+    return RAMGRU(2, 3, dtype=torch.float64, **{**made, **options})
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def loss_of(layer: RAMGRU):
+    def loss(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        output, h_n = functional_call(layer, parameters, (x,))
+        return output.sin().sum() + h_n.cos().sum()
+
+    return loss
+
+
+@both_ways
+@both_rules
+def test_gradcheck(controller: str, rule: str) -> None:
+    learn = rule == "gru"
+    layer = make(controller=controller, write_rule=rule, learn_initial=learn, learn_context=learn)
+    names, parameters = zip(*layer.named_parameters())
+
+    def function(x: Tensor, hx: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
+        return functional_call(layer, dict(zip(names, values)), (x, hx))
+
+    x, hx = normal(2, 2, 2).requires_grad_(), normal(1, 2, 3).requires_grad_()
+    assert torch.autograd.gradcheck(function, (x, hx, *parameters))
+
+
+@both_ways
+def test_gradcheck_of_a_stream(controller: str) -> None:
+    layer = make(controller=controller, memory_size=4, num_heads=1)
+    start = normal(2, layer.state_size).requires_grad_()
+    x = normal(2, 3, 2).requires_grad_()
+
+    def function(x: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
+        output, state = layer(x, layer.initial_state(1).from_tensor(flat))
+        return output, state.to_tensor()
+
+    assert torch.autograd.gradcheck(function, (x, start))
+
+
+@both_ways
+@both_rules
+def test_second_derivatives(controller: str, rule: str) -> None:
+    layer = make(controller=controller, write_rule=rule, memory_size=4, num_heads=1)
+    x = normal(1, 2, 2).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,))
+
+
+@both_ways
+def test_functional_call_with_other_weights(controller: str) -> None:
+    layer, other, x = make(controller=controller), make(controller=controller), normal(2, 4, 2)
+    output, _ = functional_call(layer, dict(other.named_parameters()), (x,))
+    assert torch.equal(output, other(x)[0])
+
+
+@both_ways
+def test_func_grad_is_backward(controller: str) -> None:
+    layer, x = make(controller=controller), normal(2, 4, 2)
+    parameters = dict(layer.named_parameters())
+    found = grad(loss_of(layer))(parameters, x)
+    loss_of(layer)(parameters, x).backward()
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=0, atol=1e-12)
+
+
+@both_ways
+def test_jacrev(controller: str) -> None:
+    layer, x = make(controller=controller), normal(1, 3, 2)
+    found = jacrev(lambda x: layer(x)[0].sum((0, 1)))(x)
+    for c in range(3):
+        leaf = x.clone().requires_grad_()
+        layer(leaf)[0].sum((0, 1))[c].backward()
+        torch.testing.assert_close(found[c], leaf.grad, rtol=0, atol=1e-12)
+
+
+@both_rules
+@pytest.mark.parametrize("batched", [True, False], ids=["batch_of_one", "unbatched"])
+def test_gradients_of_each_sample(rule: str, batched: bool) -> None:
+    layer = make(controller="mingru", write_rule=rule, learn_initial=True)
+    parameters, x = dict(layer.named_parameters()), normal(3, 4, 2)
+    x = x.unsqueeze(1) if batched else x
+    found = vmap(grad(loss_of(layer)), in_dims=(None, 0))(parameters, x)
+    for b in range(3):
+        alone = grad(loss_of(layer))(parameters, x[b])
+        for name in parameters:
+            torch.testing.assert_close(found[name][b], alone[name], rtol=0, atol=1e-12)
+
+
+def test_vmap_over_the_gru_controller_says_that_torch_has_no_rule() -> None:
+    layer = make(controller="gru")
+    with pytest.raises(RuntimeError, match="Batching rule not implemented for aten::gru"):
+        vmap(lambda x: layer(x)[0])(normal(3, 4, 2))
+
+
+@both_ways
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_forward_mode_is_refused(controller: str) -> None:
+    layer, x = make(controller=controller), normal(1, 3, 2)
+    with pytest.raises(NotImplementedError, match=r"jvp|forward mode"):
+        jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),))
+
+
+@both_ways
+@pytest.mark.parametrize("how", ["deepcopy", "pickle", "save"])
+def test_copies(controller: str, how: str) -> None:
+    layer, x = make(controller=controller, learn_initial=True, num_layers=2), normal(2, 4, 2)
+    if how == "deepcopy":
+        twin = copy.deepcopy(layer)
+    elif how == "pickle":
+        twin = pickle.loads(pickle.dumps(layer))
+    else:
+        file = io.BytesIO()
+        torch.save(layer.state_dict(), file)
+        file.seek(0)
+        twin = make(controller=controller, learn_initial=True, num_layers=2)
+        twin.load_state_dict(torch.load(file, weights_only=True))
+    assert repr(twin) == repr(layer)
+    assert torch.equal(twin(x)[0], layer(x)[0])
+    with torch.no_grad():  # and it is a copy
+        for parameter in twin.parameters():
+            parameter.zero_()
+    assert not torch.equal(twin(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("controller", "name"), [("gru", "weight_hh_l0"), ("mingru", "weight_ih_l0")]
+)
+def test_weight_norm(controller: str, name: str) -> None:
+    layer, x = make(controller=controller), normal(2, 4, 2)
+    expected, _ = layer(x)
+    parametrizations.weight_norm(layer, name)
+    output, _ = layer(x)
+    torch.testing.assert_close(output, expected)
+    output.sum().backward()
+    magnitude = layer.parametrizations[name].original0
+    assert magnitude.grad.abs().sum() > 0
+    with torch.no_grad():
+        magnitude *= 2
+    assert not torch.allclose(layer(x)[0], expected)
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return 2 * weight
+
+
+def test_parametrization_reaches_what_the_layer_computes() -> None:
+    layer, x = make(), normal(2, 4, 2)
+    twin = copy.deepcopy(layer)
+    nn.utils.parametrize.register_parametrization(layer, "weight_hh_l0", Doubled())
+    with torch.no_grad():
+        twin.weight_hh_l0 *= 2
+    assert torch.equal(layer(x)[0], twin(x)[0])
+
+
+@pytest.fixture
+def compiled():
+    """Compile to one graph; what the compiler keeps is dropped at the end."""
+    yield lambda layer: torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch._dynamo.reset()
+
+
+@both_ways
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_compiles_to_one_graph(controller: str, compiled: Any) -> None:
+    layer, x = make(controller=controller), normal(2, 4, 2)
+    fast = compiled(layer)
+    results = [fast(x), layer(x)]
+    grads = [torch.autograd.grad(y.sum() + h.sum(), layer.parameters()) for y, h in results]
+    for ours, theirs in zip([*results[0], *grads[0]], [*results[1], *grads[1]]):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_compiled_stream(compiled: Any) -> None:
+    """Ragged and with resets; with the GRU controller their packing depends on the data."""
+    layer, x = make(controller="mingru"), normal(3, 4, 2)
+    options = {
+        "lengths": torch.tensor([2, 4, 0]),
+        "reset": torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]).bool(),
+    }
+    fast, state, expected_state = compiled(layer), layer.initial_state(3), layer.initial_state(3)
+    for _ in range(2):
+        output, state = fast(x, state, **options)
+        expected, expected_state = layer(x, expected_state, **options)
+        torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(state.to_tensor(), expected_state.to_tensor(), rtol=0, atol=1e-12)
