@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return importlib.import_module(f"ramgru.cli.{name}").run(rest)
     except KeyboardInterrupt:
         return _say(f"ramgru {name}", "interrupted", 130)
+    except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         code, message = explain(error)
         if message is None or os.environ.get("RAMGRU_DEBUG"):
