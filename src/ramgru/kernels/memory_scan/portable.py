@@ -117,7 +117,7 @@ def final_memory(
     if not dense_final(x, memory_size):
         size = held.shape[1]
         # Filled, not multiplied by zero: row 0 may be another sequence's NaN.
-        rows = versions[path.final_slot.clamp_min(0)].masked_fill(~held.unsqueeze(-1), 0)
+        rows = versions[path.final_slot.clamp_min(0)].masked_fill_(~held.unsqueeze(-1), 0)
         return path.final_cell.view(B, H, size).clone(), rows.view(B, H, size, D)
     rows = untouched(x, memory_size)
     row, column = held.nonzero(as_tuple=True)
