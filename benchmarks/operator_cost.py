@@ -167,28 +167,7 @@ def spread(values: list[float]) -> float:
     return (high - low) / 2
 
 
-def table(setting: Setting, rule: str, rounds: int, threads: int, bandwidth: float) -> Table:
-    times = measure_time(setting, rule, rounds)
-    memory = {cells: measure_memory(setting, rule, cells, threads) for cells in CELLS}
-    base, first = times[CELLS[0]], memory[CELLS[0]]
-    floor = floor_bytes(setting) / bandwidth
-    lines, ok, quiet = [], True, True
-    for cells in CELLS:
-        now, (above, whole) = times[cells], memory[cells]
-        ratio = statistics.median(a / b for a, b in zip(now.cpu, base.cpu, strict=True))
-        wall_ratio = statistics.median(a / b for a, b in zip(now.wall, base.wall, strict=True))
-        median = statistics.median(now.wall)
-        # With one thread, time on the wall that is not this process's is another's.
-        quiet &= threads > 1 or median <= statistics.median(now.cpu) * (1 + QUIET)
-        worst = wall_ratio if threads > 1 else ratio
-        ok &= worst <= TIME_BAR and above / first[0] <= MEMORY_BAR
-        lines.append(
-            f"| 2^{cells.bit_length() - 1} | {1e3 * median:.1f} ± {1e3 * spread(now.wall):.1f} "
-            f"| {1e3 * min(now.wall):.1f} | {wall_ratio:.3f} | {ratio:.3f} "
-            f"| {median / floor:.1f} × | {above / 2**20:.1f} | {above / first[0]:.3f} "
-            f"| {whole / first[1]:.3f} |"
-        )
-    return Table(setting, rule, 1e3 * floor, lines, ok, quiet)
+NO_BARS = "No bars: 2^10 cells give back 2^10 rows a head, more cells a row for each cell written."
 
 
 @dataclass(frozen=True)
@@ -217,7 +196,30 @@ class Table:
         )
 
 
-NO_BARS = "No bars: 2^10 cells give back 2^10 rows a head, more cells a row for each cell written."
+def table(setting: Setting, rule: str, rounds: int, threads: int, bandwidth: float) -> Table:
+    times = measure_time(setting, rule, rounds)
+    memory = {cells: measure_memory(setting, rule, cells, threads) for cells in CELLS}
+    base, first = times[CELLS[0]], memory[CELLS[0]]
+    floor = floor_bytes(setting) / bandwidth
+    lines, ok, quiet = [], True, True
+    for cells in CELLS:
+        now, (above, whole) = times[cells], memory[cells]
+        ratio = statistics.median(a / b for a, b in zip(now.cpu, base.cpu, strict=True))
+        wall_ratio = statistics.median(a / b for a, b in zip(now.wall, base.wall, strict=True))
+        median = statistics.median(now.wall)
+        # With one thread, time on the wall that is not this process's is another's.
+        quiet &= threads > 1 or median <= statistics.median(now.cpu) * (1 + QUIET)
+        worst = wall_ratio if threads > 1 else ratio
+        ok &= worst <= TIME_BAR and above / first[0] <= MEMORY_BAR
+        lines.append(
+            f"| 2^{cells.bit_length() - 1} | {1e3 * median:.1f} ± {1e3 * spread(now.wall):.1f} "
+            f"| {1e3 * min(now.wall):.1f} | {wall_ratio:.3f} | {ratio:.3f} "
+            f"| {median / floor:.1f} × | {above / 2**20:.1f} | {above / first[0]:.3f} "
+            f"| {whole / first[1]:.3f} |"
+        )
+    return Table(setting, rule, 1e3 * floor, lines, ok, quiet)
+
+
 HEADER = """# What the operator costs
 
 Written by `python benchmarks/operator_cost.py`. {processor}, {threads} thread(s),
