@@ -36,8 +36,11 @@ def gru(
     cut = pieces(B, T, lengths, reset)
     if len(cut.sequence) == 0:
         return x.new_zeros(B, T, D * hidden.shape[-1]) + 0 * hidden[0].sum(), hidden
-    carries = torch.stack([cut.opens, cut.closes])[:D].unsqueeze(-1)  # (D, pieces, 1)
-    start = torch.where(carries, hidden[:, cut.sequence], 0)
+    if reset is None and torch.equal(cut.sequence, torch.arange(B, device=x.device)):
+        start = hidden  # not copied: products may round by where in memory their rows lie
+    else:
+        carries = torch.stack([cut.opens, cut.closes])[:D].unsqueeze(-1)  # (D, pieces, 1)
+        start = torch.where(carries, hidden[:, cut.sequence], 0)
     packed = x.flatten(0, 1)[cut.source]
     y, h = torch.gru(packed, cut.batch_sizes, start, flat, bias, 1, 0.0, True, D == 2)
     outputs = y.new_zeros(B * T, y.shape[-1]).index_copy(0, cut.source, y).view(B, T, -1)

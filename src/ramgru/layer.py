@@ -372,6 +372,9 @@ class RAMGRU(RecurrentContract):
         context: list[Tensor] = []
         memory: list[Any] = []
         D, all_weights = self.num_directions, self.all_weights
+        pad = None if lengths is None else padding_mask(lengths, T).unsqueeze(-1)  # (B, T, 1)
+        if pad is not None:  # what lies there must not reach a gradient either, as 0 * NaN would
+            x = x.masked_fill(pad, 0)
         for layer in range(self.num_layers):
             ways = slice(D * layer, D * (layer + 1))
             y, h = self._control(x, state.hidden[ways], all_weights[ways], lengths, reset)
@@ -399,8 +402,8 @@ class RAMGRU(RecurrentContract):
                 if carries:
                     context.append(unit.next_context(there, state.context[n], lengths, r))
             x = y + (torch.cat(read, dim=-1) if self.bidirectional else read[0])
-            if lengths is not None:
-                x = x.masked_fill(padding_mask(lengths, T).unsqueeze(-1), 0)
+            if pad is not None:
+                x = x.masked_fill(pad, 0)
             if self.dropout and self.training and layer < self.num_layers - 1:
                 # Drawn in order of time, as nn.GRU draws it.
                 x = nn.functional.dropout(x.transpose(0, 1).contiguous(), self.dropout)

@@ -6,6 +6,7 @@ B sequences, L = num_layers times directions, C = hidden_size.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ class RAMGRUState:
         return self.hidden.shape[1]
 
     def __getitem__(self, index: int | slice | Tensor) -> RAMGRUState:
-        if isinstance(index, int):
+        if not isinstance(index, slice) and not (isinstance(index, Tensor) and index.dim()):
+            index = operator.index(index)  # also of numpy, or of a tensor without a dimension
             if not -self.batch_size <= index < self.batch_size:
                 raise IndexError(
                     f"index: expected a sequence in [0, {self.batch_size}), got {index}"
