@@ -41,7 +41,7 @@ class CompareConfig:
     equal_parameters: bool = True
     """Make the peers' layers so wide that all models have the same number of parameters."""
 
-    steps: int = 1000
+    steps: int = 400
     """Optimizer steps of each run at most."""
     seconds: float = 0.0
     """Give each run about this much time instead: steps are counted out from a short measurement
@@ -56,9 +56,9 @@ class CompareConfig:
     """Learning rates of minGRU, likewise."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of weights and data; with several, the intervals are over seeds."""
-    target: float | None = 0.999
+    target: float | None = None
     """Stop a run when its held-out metric on the training sizes is this; None: never."""
-    curriculum: bool = True
+    curriculum: bool = False
     """Begin with the easier sizes of the task, where it has any."""
 
     effort: Effort = field(default_factory=Effort)

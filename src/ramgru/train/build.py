@@ -33,14 +33,27 @@ class RAMOptions:
     """How the addressed cells take the candidate: each by its gate, or one shared correction."""
     controller: Literal["gru", "mingru"] = "mingru"
     """What drives the memory: an exact nn.GRU, or gates from the input alone (parallel in time)."""
-    parts: int = 2
-    """Parts of an address; more make large memories cheaper to address."""
+    candidate_activation: Literal["identity", "tanh"] = "identity"
+    """What a candidate goes through before it is written."""
+    gate_bias: float = 1.0
+    """Start of the update gate's bias: sigmoid(1) = 0.73 of a cell is written at first."""
+    head_size: int | None = None
+    """Width of a cell; None: d_model / nhead, rounded up."""
+    parts: int | None = None
+    """Codebooks of an address; None: as few as keep every codebook at 64 codes or less."""
+    address_size: int = 32
+    """Width of a code."""
     window: int = 4
     """Steps of the input that an address may look at."""
+    offsets: tuple[int, ...] = (1, 0, 2, 3)
+    """How many steps before its own the key of a write lies, head by head, repeated if need be."""
     learn_context: bool = False
     """Let addresses learn to look at the steps of the window beside their head's own."""
     learn_initial: bool = False
     """Learn what the cells hold before anything is written."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offsets", tuple(self.offsets))  # a list, as JSON has it
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import platform
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -22,12 +23,12 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
     values = {
         f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "resume"
     }
-    return {
+    described = {
         **{name: str(v) if isinstance(v, Path) else v for name, v in values.items()},
-        "betas": list(config.betas),
         "task": tasks.to_config(config.task),
         "model": dataclasses.asdict(config.model),
     }
+    return json.loads(json.dumps(described))  # tuples become lists, as in what is read back
 
 
 def from_dict(values: dict[str, Any]) -> TrainConfig:
@@ -60,8 +61,6 @@ def write_config(path: Path, config: TrainConfig) -> None:
 
 def read_config(path: Path) -> TrainConfig:
     """Read config.json. Raises CheckpointError where it is missing, broken or foreign."""
-    import json
-
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: expected a run made by `ramgru train`")
     try:
