@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ramgru.address import default_parts, factorise
 from ramgru.kernels.memory_scan import WRITE_RULES
+from ramgru.state import RAMGRUState
 
 
 def check_memory_options(
@@ -50,6 +51,8 @@ def check_memory_options(
         raise ValueError(
             f"candidate_activation: expected 'identity' or 'tanh', got {candidate_activation!r}"
         )
+    if not isinstance(offsets, (tuple, list)):
+        raise TypeError(f"offsets: expected a tuple of int, got {type(offsets).__name__}")
     if not offsets or not all(isinstance(o, int) and 0 <= o < window for o in offsets):
         raise ValueError(
             f"offsets: expected numbers of steps in [0, window = {window}), got {offsets}"
@@ -65,6 +68,19 @@ def check_memory_options(
             stacklevel=3,
         )
     return cells, parts
+
+
+def check_state(state: RAMGRUState, expected: list[tuple[int, ...]]) -> None:
+    """Whether a state is of this layer: of each memory its cells, heads, width, window, input."""
+    found = [
+        (m.memory_size, m.rows.shape[1], m.rows.shape[3], *c.shape[1:])
+        for m, c in zip(state.memory, state.context, strict=True)
+    ]
+    if found != expected:
+        raise ValueError(
+            "state: expected one of this layer, with (memory_size, num_heads, head_size, "
+            f"window - 1, input size) of {expected}, got {found}"
+        )
 
 
 def check_lengths(

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ramgru.arguments import check_index, check_lengths, check_memory_options, check_reset
+from ramgru.arguments import (
+    check_index,
+    check_lengths,
+    check_memory_options,
+    check_reset,
+    check_state,
+)
 from ramgru.contract import RecurrentContract
 from ramgru.controller import CONTROLLERS
 from ramgru.memory import RandomAccessMemory, Steps
@@ -368,6 +374,9 @@ class RAMGRU(RecurrentContract):
             if hx is not None:
                 state = RAMGRUState(hx, state.context, state.memory)
         self.check_hidden(state.hidden, B)
+        if carries:
+            sizes = (self.memory_size, self.num_heads, self.head_size, self.window - 1)
+            check_state(state, [(*sizes, self.layer_input_size(n)) for n, _ in self.directions()])
         hidden: list[Tensor] = []
         context: list[Tensor] = []
         memory: list[Any] = []

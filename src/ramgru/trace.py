@@ -171,14 +171,14 @@ def _layer_trace(
     B, T = shape
     if backward:
         reset = reverse_reset(reset, lengths)
-    if reset is None:
-        segment = torch.zeros(B, T, dtype=torch.int64, device=s.gate.device)
-    else:
-        segment = reset.long().cumsum(1)
+    segment = torch.zeros(B, T, dtype=torch.int64, device=s.gate.device)
     gate, weight = s.write.weight * s.gate.unsqueeze(-1), s.read.weight
     if lengths is not None:
-        pad = padding_mask(torch.as_tensor(lengths, device=gate.device), T)[..., None, None]
-        gate, weight = gate.masked_fill(pad, 0), weight.masked_fill(pad, 0)
+        pad = padding_mask(torch.as_tensor(lengths, device=gate.device), T)
+        reset = None if reset is None else reset & ~pad
+        gate, weight = (v.masked_fill(pad[..., None, None], 0) for v in (gate, weight))
+    if reset is not None:
+        segment = reset.long().cumsum(1)
     memory = layer.memories[n]
     fresh = memory.initial_state(0).fresh_rows().detach() if memory.fresh_left is not None else None
     return LayerTrace(

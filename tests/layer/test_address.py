@@ -1,0 +1,131 @@
+"""Addresses: the best of all cells, none of them scored alone; found where they were written."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ramgru.address import ProductKeys, best, factorise, shift
+
+
+@pytest.mark.parametrize(
+    "sizes", [(7,), (4, 3), (1, 9), (3, 2, 4), (2, 3, 2, 3), (5, 5, 5)], ids=str
+)
+@pytest.mark.parametrize("top_k", [1, 2, 4, 7])
+def test_best_is_the_top_of_all_cells(sizes: tuple[int, ...], top_k: int) -> None:
+    top_k = min(top_k, math.prod(sizes))
+    logits = [torch.randn(2, 3, n, dtype=torch.float64) for n in sizes]
+    every = logits[0]
+    for part in logits[1:]:  # all N sums, the last codebook the fastest
+        every = (every.unsqueeze(-1) + part.unsqueeze(-2)).flatten(-2)
+    value, cell = every.topk(top_k, dim=-1)
+    found_value, found_cell = best(logits, top_k)
+    assert torch.equal(found_cell, cell)
+    assert torch.equal(found_value, value)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    top_k=st.integers(1, 6),
+    seed=st.integers(0, 999),
+)
+def test_best_with_ties_has_the_values_of_the_top(sizes: list[int], top_k: int, seed: int) -> None:
+    top_k = min(top_k, math.prod(sizes))
+    g = torch.Generator().manual_seed(seed)
+    logits = [torch.randint(3, (n,), generator=g).double() for n in sizes]
+    every = logits[0]
+    for part in logits[1:]:
+        every = (every.unsqueeze(-1) + part.unsqueeze(-2)).flatten(-2)
+    value, cell = best(logits, top_k)
+    assert torch.equal(value, every.topk(top_k).values)
+    assert torch.equal(every[cell], value)
+    assert len(set(cell.tolist())) == top_k
+
+
+@given(memory_size=st.integers(1, 5000), parts=st.integers(1, 4))
+def test_factors_hold_all_cells_and_few_more(memory_size: int, parts: int) -> None:
+    sizes = factorise(memory_size, parts)
+    assert len(sizes) == parts
+    assert memory_size <= math.prod(sizes)
+    # Not many more: fewer than one step up in every factor would give.
+    root = math.ceil(memory_size ** (1 / parts))
+    assert math.prod(sizes) <= (root + 1) ** parts
+    assert max(sizes) <= 2 * root + 1
+
+
+@pytest.mark.parametrize(
+    ("memory_size", "parts", "sizes"),
+    [
+        (65536, 2, (256, 256)),
+        (2048, 2, (64, 32)),
+        (2**20, 4, (32, 32, 32, 32)),
+        (10**6, 3, (100, 100, 100)),
+        (10**6, 6, (10,) * 6),
+        (1, 3, (1, 1, 1)),
+        (12, 1, (12,)),
+        (13, 2, (4, 4)),
+    ],
+    ids=str,
+)
+def test_factors(memory_size: int, parts: int, sizes: tuple[int, ...]) -> None:
+    assert factorise(memory_size, parts) == sizes
+
+
+def test_shift() -> None:
+    x = torch.arange(6).view(1, 6)  # window 3: two steps before, then four
+    assert shift(x, 0, 3).tolist() == [[2, 3, 4, 5]]
+    assert shift(x, 2, 3).tolist() == [[0, 1, 2, 3]]
+
+
+def keys(**options: object) -> ProductKeys:
+    made = {"width": 8, "window": 3, "offsets": (1, 0, 2), **options}
+    return ProductKeys(5, 3, 64, 4, **made).double()
+
+
+@pytest.mark.parametrize("learn", [False, True], ids=["fixed", "learned"])
+def test_what_is_read_is_found_where_it_was_written(learn: bool) -> None:
+    """Head h writes at the address of offsets[h] steps before: the one that it read at then."""
+    address, x = keys(learn_context=learn), torch.randn(2, 9, 5, dtype=torch.float64)
+    write, read = address(x, None)  # seven steps
+    for h, offset in enumerate((1, 0, 2)):
+        assert torch.equal(write.index[:, offset:, h], read.index[:, : 7 - offset, h])
+    # The same token reads at the same cells, wherever it stands.
+    x[:, 8] = x[:, 4]
+    _, read = address(x, None)
+    assert torch.equal(read.index[:, 6], read.index[:, 2])
+    torch.testing.assert_close(read.weight[:, 6], read.weight[:, 2], rtol=0, atol=1e-12)
+
+
+def test_weights() -> None:
+    write, read = keys()(torch.randn(2, 9, 5, dtype=torch.float64), None)
+    for address in (write, read):
+        assert address.index.shape == address.weight.shape == (2, 7, 3, 4)
+        assert (address.weight[..., :-1] >= address.weight[..., 1:]).all()  # the nearest first
+        assert all(len(set(i.tolist())) == 4 for i in address.index.flatten(0, 2))
+    assert torch.equal(write.weight[..., 0], torch.ones_like(write.weight[..., 0]))
+    torch.testing.assert_close(read.weight.sum(-1), torch.ones(2, 7, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("learn", [False, True], ids=["fixed", "learned"])
+def test_a_window_does_not_reach_over_a_reset(learn: bool) -> None:
+    address, x = keys(learn_context=learn), torch.randn(1, 9, 5, dtype=torch.float64)
+    segments = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 2, 2]])
+    write, read = address(x, segments)
+    alone = torch.cat([torch.zeros(1, 2, 5, dtype=torch.float64), x[:, 4:7]], dim=1)
+    expected_write, expected_read = address(alone, None)
+    assert torch.equal(write.index[:, 2:5], expected_write.index)
+    assert torch.equal(read.index[:, 2:5], expected_read.index)
+    torch.testing.assert_close(write.weight[:, 2:5], expected_write.weight, rtol=0, atol=1e-12)
+
+
+def test_every_parameter_of_an_address_has_a_gradient() -> None:
+    address = keys(learn_context=True)
+    write, read = address(torch.randn(2, 9, 5, dtype=torch.float64), None)
+    ((write.weight**2).sum() + (read.weight**2).sum()).backward()
+    for name, parameter in address.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
