@@ -150,3 +150,7 @@ class RAMGRUState:
             return self.trace[layer].cell(index, head=head, batch=batch)
         row = self.memory[layer].row(index, batch, head)
         return Cell(row, row.new_zeros(0), row.new_zeros(0, len(row)))
+
+
+# Tensors and sizes only, so that `torch.load` reads a saved state as it reads weights.
+torch.serialization.add_safe_globals([RAMGRUState, MemoryState])

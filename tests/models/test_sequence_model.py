@@ -1,0 +1,209 @@
+"""The residual stack around any layer, and the token model: one stream, however it is cut."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ramgru import RAMGRU, RAMGRUModel
+from ramgru.baselines import GRU, MinGRU
+from ramgru.models import SequenceModel, detach
+
+V, C = 11, 8
+
+
+def ramgru(**options) -> RAMGRUModel:
+    torch.manual_seed(0)
+    return RAMGRUModel(V, C, 2, 64, **{"top_k": 2, **options}).double()
+
+
+def peer(layer: type) -> SequenceModel:
+    torch.manual_seed(0)
+    return SequenceModel(layer, C, 2, vocab_size=V, mlp_ratio=2.0).double()
+
+
+MODELS = {
+    "ramgru": lambda: ramgru(controller="gru"),
+    "ramgru_mingru": lambda: ramgru(controller="mingru", write_rule="delta", mlp_ratio=1.5),
+    "gru": lambda: peer(GRU),
+    "mingru": lambda: peer(MinGRU),
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> SequenceModel:
+    return MODELS[request.param]()
+
+
+def tokens(*shape: int) -> Tensor:
+    return torch.randint(V, shape)
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+def test_logits_of_every_position(model: SequenceModel) -> None:
+    logits = model(tokens(3, 7))
+    assert logits.shape == (3, 7, V)
+    logits.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_tgt_continues_src(model: SequenceModel, batch: int) -> None:
+    src, tgt = tokens(batch, 7), tokens(batch, 4)
+    logits = model(src, tgt)
+    assert logits.shape == (batch, 11, V)
+    close(logits, model(torch.cat([src, tgt], dim=1)))
+    grads = [
+        torch.autograd.grad(y.sin().sum(), list(model.parameters()))
+        for y in (logits, model(torch.cat([src, tgt], dim=1)))
+    ]
+    for one, other in zip(*grads):
+        close(one, other)
+
+
+def test_tgt_after_ragged_src(model: SequenceModel) -> None:
+    """Each continuation runs on from the end of its own source, not from the padding."""
+    src, tgt, lengths = tokens(3, 6), tokens(3, 4), torch.tensor([6, 2, 4])
+    logits = model(src, tgt, lengths=lengths)
+    for b, n in enumerate(lengths.tolist()):
+        alone = model(torch.cat([src[b : b + 1, :n], tgt[b : b + 1]], dim=1))
+        close(logits[b, :n], alone[0, :n])
+        close(logits[b, 6:], alone[0, n:])
+
+
+def test_a_sequence_does_not_see_its_batch(model: SequenceModel) -> None:
+    src = tokens(5, 6)
+    logits = model(src)
+    for b in range(5):
+        close(logits[b : b + 1], model(src[b : b + 1]))
+
+
+def test_no_position_sees_the_future(model: SequenceModel) -> None:
+    src = tokens(2, 8)
+    logits = model(src)
+    src[:, 5] = (src[:, 5] + 1) % V
+    changed = (model(src) != logits).any(-1)
+    assert not changed[:, :5].any()
+    assert changed[:, 5].all()
+
+
+@pytest.mark.parametrize("cuts", [[3], [1, 2, 6]], ids=str)
+def test_state_carries_a_stream(model: SequenceModel, cuts: list[int]) -> None:
+    src = tokens(2, 8)
+    expected, expected_state = model.hidden(src)
+    state, pieces = None, []
+    for piece in src.tensor_split(cuts, dim=1):
+        hidden, state = model.hidden(piece, state)
+        pieces.append(hidden)
+    close(torch.cat(pieces, dim=1), expected)
+    for one, other in zip(state, expected_state):
+        flat = [s if isinstance(s, Tensor) else s.to_tensor() for s in (one, other)]
+        close(*flat)
+
+
+def test_steps_give_the_same(model: SequenceModel) -> None:
+    src = tokens(2, 6)
+    expected, _ = model.hidden(src)
+    state = model.initial_state(2)
+    with torch.no_grad():
+        for t in range(6):
+            hidden, state = model.step(src[:, t], state)
+            close(hidden, expected[:, t])
+
+
+def test_resets_begin_anew(model: SequenceModel) -> None:
+    src, reset = tokens(2, 8), torch.zeros(2, 8, dtype=torch.bool)
+    reset[:, 3] = True
+    hidden, _ = model.hidden(src, reset=reset)
+    close(hidden[:, :3], model.hidden(src[:, :3])[0])
+    close(hidden[:, 3:], model.hidden(src[:, 3:])[0])
+
+
+def test_detach_cuts_the_graph(model: SequenceModel) -> None:
+    src = tokens(2, 5)
+    hidden, state = model.hidden(src)
+    cut = detach(state)
+    after, _ = model.hidden(src, cut)
+    whole, _ = model.hidden(src, state)
+    close(after, whole)
+    for entry in cut:
+        assert not (entry if isinstance(entry, Tensor) else entry.to_tensor()).requires_grad
+    after.sum().backward()  # without reaching into the first piece, whose graph is still whole
+    hidden.sum().backward()
+
+
+def test_state_size_is_what_the_state_holds(model: SequenceModel) -> None:
+    state = model.initial_state(3)
+    held = sum(s[:, 0].numel() if isinstance(s, Tensor) else s.to_tensor().shape[1] for s in state)
+    assert model.state_size == held
+
+
+def test_head_is_tied_to_the_embedding(model: SequenceModel) -> None:
+    hidden = torch.randn(2, 3, C, dtype=torch.float64)
+    assert torch.equal(model.head(hidden), hidden @ model.embedding.weight.T)
+    assert model.readout is None
+
+
+def test_features_in_and_outputs() -> None:
+    model = SequenceModel(GRU, C, 1, features=3, outputs=2)
+    assert model(torch.randn(4, 6, 3)).shape == (4, 6, 2)
+    model = RAMGRUModel(0, C, 2, 64, features=3, outputs=2)
+    assert model(torch.randn(4, 6, 3)).shape == (4, 6, 2)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"vocab_size": 3, "features": 2}], ids=str)
+def test_tokens_or_features(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="give exactly one of vocab_size and features, got"):
+        SequenceModel(GRU, C, 1, **sizes)
+
+
+def test_layer_options_reach_every_block() -> None:
+    model = ramgru(num_layers=3, top_k=3, write_rule="delta", controller="mingru", mlp_ratio=2)
+    assert len(model.layers) == 3
+    for layer in model.layers:
+        assert isinstance(layer, RAMGRU)
+        assert (layer.num_heads, layer.memory_size, layer.top_k) == (2, 64, 3)
+        assert (layer.write_rule, layer.controller) == ("delta", "mingru")
+    assert all(block.mlp is not None for block in model.blocks)
+    with pytest.raises(TypeError, match="RAMGRU has no argument 'colour'"):
+        ramgru(colour="plum")
+
+
+def test_dropout_in_training_only() -> None:
+    model, src = ramgru(dropout=0.5), tokens(2, 6)
+    assert not torch.equal(model(src), model(src))
+    model.eval()
+    assert torch.equal(model(src), model(src))
+
+
+# The peers.
+
+
+@pytest.mark.parametrize("hidden_size", [None, 20], ids=["same_width", "wider"])
+def test_gru_peer_is_torchs_gru(hidden_size: int | None) -> None:
+    layer = GRU(C, hidden_size)
+    twin = nn.GRU(C, hidden_size or C, batch_first=True)
+    twin.load_state_dict(
+        {f"{k}_l0": v for k, v in layer.state_dict().items() if not k.startswith("project")}
+    )
+    x, state = torch.randn(3, 5, C), torch.randn(1, 3, hidden_size or C)
+    output, after = layer(x, state)
+    expected, h_n = twin(x, state)
+    assert torch.equal(output, layer.project(expected))
+    assert torch.equal(after, h_n)
+    assert layer.state_size == (hidden_size or C)
+
+
+def test_mingru_peer_is_its_equation() -> None:
+    layer = MinGRU(C, 5)
+    x, h = torch.randn(3, 6, C), torch.randn(3, 5)
+    output, after = layer(x, h.unsqueeze(0))
+    for t in range(6):
+        z, n = (x[:, t] @ layer.weight_ih.T + layer.bias_ih).chunk(2, dim=-1)
+        h = (1 - z.sigmoid()) * h + z.sigmoid() * n
+        torch.testing.assert_close(output[:, t], layer.project(h))
+    torch.testing.assert_close(after[0], h)
