@@ -68,7 +68,8 @@ def _mingru(
     x: Tensor, hidden: Tensor, weights: list[Tensor], lengths: Tensor | None, reset: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """One direction: x (B, T, I), hidden (B, H) -> (B, T, H), (B, H)"""
-    z, n = torch.nn.functional.linear(x, *weights).chunk(2, dim=-1)
+    # Under autocast the state, and so the recurrence, stays as wide as it came.
+    z, n = torch.nn.functional.linear(x, *weights).to(hidden.dtype).chunk(2, dim=-1)
     z = torch.sigmoid(z)
     keep, update = 1 - z, z * n
     pad = None if lengths is None else padding_mask(lengths, x.shape[1]).unsqueeze(-1)

@@ -81,9 +81,11 @@ def test_autocast_streams(controller: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         whole, after = layer(x, state)
         first, between = layer(x[:3], state)
+        _, both = layer(x[3:], between)
         _, end = layer(x[3:], between, lengths=torch.tensor([2, 1]))
         layer.step(x[0], end, donate=True)
-    assert after.hidden.dtype == torch.float32
+    assert whole.dtype == after.hidden.dtype == torch.float32  # as nn.GRU's
+    torch.testing.assert_close(both.hidden, after.hidden)  # carried without rounding
     assert after.memory[0].rows.dtype == torch.float32
     # Addresses do not depend on autocast, so that the same cells are found with and without it.
     torch.testing.assert_close(whole.float(), exact, rtol=0, atol=0.1)
