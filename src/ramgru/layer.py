@@ -332,15 +332,16 @@ class RAMGRU(RecurrentContract):
         def one(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.unsqueeze(1)
 
-        y, after = self._run(
-            input.unsqueeze(1),
-            state,
-            None,
-            one(reset),
-            one(write_index),
-            one(read_index),
-            donate=donate,
-        )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not donate):
+            y, after = self._run(
+                input.unsqueeze(1),
+                state,
+                None,
+                one(reset),
+                one(write_index),
+                one(read_index),
+                donate=donate,
+            )
         assert isinstance(after, RAMGRUState)
         return y.squeeze(1), after
 

@@ -156,6 +156,9 @@ def test_donated_cells_are_overwritten_in_place() -> None:
     state = layer.initial_state(2, dense=True)
     place = state.memory[0].rows.data_ptr()
     for _ in range(3):
-        _, state = layer.step(torch.randn(2, 3), state, donate=True)
+        output, state = layer.step(torch.randn(2, 3), state, donate=True)
         assert state.memory[0].rows.data_ptr() == place
+        # No gradient at all, rather than one that lacks the memory's part, of ever more steps.
+        assert not output.requires_grad
+        assert not state.to_tensor().requires_grad
     assert state.memory[0].rows.any()
