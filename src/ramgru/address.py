@@ -197,7 +197,8 @@ class ProductKeys(nn.Module):
         """Query (B, T, H, U·A) -> logits and cells of the best (B, T, H, K)."""
         parts = query.unflatten(-1, (len(self.sizes), self.width))
         # Unit codes and queries of one length: no cell is nearer to everything than the others.
-        parts = nn.functional.normalize(parts, dim=-1) * self.width**0.5
+        length = parts.square().sum(dim=-1, keepdim=True).clamp_min(1e-24)
+        parts = parts * (self.width / length).sqrt()
         logits = [
             torch.einsum(
                 "bthd,hnd->bthn",
