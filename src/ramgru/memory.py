@@ -243,13 +243,17 @@ class RandomAccessMemory(nn.Module):
         )
         if self.write_rule == "delta":
             u = z[:, None, None] * (c[:, None] - a[:, None] @ table[write])  # (B·H, 1, D)
-            table.index_add_(0, write.flatten(), (a.unsqueeze(-1) * u).flatten(0, 1))
+            change = a.unsqueeze(-1) * u
+            change = torch.where(change == 0, -0.0, change)  # x + -0.0 is x, also for x = -0.0
+            table.index_add_(0, write.flatten(), change.flatten(0, 1))
         else:
             # Product keys name distinct cells; only a caller can name one twice in one step.
             group = 1 if write_index is not None else write.shape[1]
             for some, weight in zip(write.split(group, 1), a.split(group, 1), strict=True):
                 g = (weight * z[:, None]).unsqueeze(-1)
-                rows = torch.lerp(table[some], c[:, None].expand(-1, some.shape[1], -1), g)
+                held = table[some]
+                rows = torch.lerp(held, c[:, None].expand_as(held), g)
+                rows = torch.where(g == 0, held, rows)  # even the sign of a zero
                 table.index_copy_(0, some.flatten(), rows.flatten(0, 1))
         read = s.read.index[:, 0] + base
         y = weighted_sum(table, read, s.read.weight[:, 0].to(table.dtype)).unsqueeze(1)

@@ -114,9 +114,13 @@ def forward(gate: Tensor, candidate: Tensor, base: Tensor, chains: Chains, capac
         source = torch.div(made, K, rounding_mode="floor")
         made_rows = versions[first : first + len(made)]
         torch.index_select(candidate.reshape(-1, D), 0, source, out=made_rows)
+    frozen = g == 0
+    any_frozen = bool(frozen.any())
     for now, past in blocks(chains):
-        weight = g[now.start - first : now.stop - first]
-        torch.lerp(versions[past], versions[now], weight, out=versions[now])
+        part = slice(now.start - first, now.stop - first)
+        torch.lerp(versions[past], versions[now], g[part], out=versions[now])
+        if any_frozen:  # -0.0 + 0 is +0.0: a frozen cell keeps even the sign of a zero
+            versions[now] = torch.where(frozen[part], versions[past], versions[now])
     return versions
 
 

@@ -127,6 +127,8 @@ def forward(
     D = candidate.shape[-1]
     a, z, c = by_time(weight), by_time(gate), by_time(candidate)
     total = total_weight(a, same_cell(write_index))
+    frozen = (total == 0) | (z.unsqueeze(-1) == 0)  # (T, R, K)
+    any_frozen = bool(frozen.any())
     first = base.shape[0]
     versions = candidate.new_zeros(capacity, D)  # on a CPU, rows cost nothing until they are used
     versions[:first] = base
@@ -136,6 +138,8 @@ def forward(
         u = u * z[t].view(R, 1, 1)  # (R, 1, D)
         now = versions[first + t * R * K : first + (t + 1) * R * K].view(R, K, D)
         torch.addcmul(held, total[t].unsqueeze(-1), u, out=now)
+        if any_frozen:  # -0.0 + 0 is +0.0: a frozen cell keeps even the sign of a zero
+            now.copy_(torch.where(frozen[t].unsqueeze(-1), held, now))
     return versions
 
 
