@@ -1,4 +1,4 @@
-"""`ramgru info`: what is installed, what it runs on, and which tasks there are."""
+"""`ramgru info`: what is installed, what runs where, and which tasks there are."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ramgru import tasks
+from ramgru import kernels, tasks
 from ramgru.cli.extras import EXTRAS
 from ramgru.cli.parse import parse
 from ramgru.cli.taskoptions import summary
 from ramgru.version import __version__
 
-DESCRIPTION = "Show versions, devices, extras and tasks; nothing is written."
+DESCRIPTION = "Show versions, devices, kernels, extras and tasks; nothing is written."
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class InfoConfig:
 
 def run(args: Sequence[str]) -> int:
     configure(args)
-    print("\n".join([*versions(), "", "extras", *extras(), "", "tasks", *task_lines()]))
+    parts = [versions(), ["kernels", *kernel_lines()], ["extras", *extras()]]
+    parts.append(["tasks", *task_lines()])
+    print("\n\n".join("\n".join(part) for part in parts))
     return 0
 
 
@@ -46,6 +48,11 @@ def versions() -> list[str]:
         f"threads  {torch.get_num_threads()}",
         f"cuda     {', '.join(cuda) or 'none: training and evaluation run on the CPU'}",
     ]
+
+
+def kernel_lines() -> list[str]:
+    """What computes each operation."""
+    return [f"  {name:<12} {what}" for name, what in kernels.info().items()]
 
 
 def extras() -> list[str]:

@@ -14,7 +14,10 @@ def show(results: Results, console: Console) -> None:
     """Print the page's table without its intervals: it fits 80 columns. Our layer is set off."""
     header, rows = table_rows(results)
     table = Table(
-        box=box.SIMPLE_HEAD, title=f"{results.metric} on {results.task}", title_justify="left"
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{results.metric} on {results.task}",
+        title_justify="left",
     )
     for place, name in enumerate(header):
         layer = results.layers[place - 1] if 0 < place <= len(results.layers) else ""
