@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ramgru.address import Address, ProductKeys, factorise
 from ramgru.kernels.memory_scan import memory_scan
-from ramgru.kernels.rows import weighted_sum
 from ramgru.ragged import padding_mask
 
 
@@ -186,11 +185,11 @@ class RandomAccessMemory(nn.Module):
                 segments = nn.functional.pad(reset.long().cumsum(1), (context.shape[1], 0))
             write, read = self.address(torch.cat([context, x], dim=1), segments)
         if write_index is not None:
-            write = Address(write_index.clamp_min(0), (write_index >= 0).to(x.dtype))
+            write = Address(write_index, (write_index >= 0).to(x.dtype))
         if read_index is not None:
             weight = (read_index >= 0).to(x.dtype)
             weight = weight / weight.sum(-1, keepdim=True).clamp_min(1)
-            read = Address(read_index.clamp_min(0), weight)
+            read = Address(read_index, weight)
         candidate = self.candidate(x).unflatten(-1, (self.num_heads, self.head_size))
         if self.candidate_activation == "tanh":
             candidate = candidate.tanh()
@@ -237,14 +236,15 @@ class RandomAccessMemory(nn.Module):
         s = self.steps(x, context, reset, write_index, read_index)
         table = memory.rows.view(B * H * N, D)
         base = (torch.arange(B * H, device=x.device) * N).view(B, H, 1)
-        write = (s.write.index[:, 0] + base).flatten(0, 1)  # (B·H, K)
+        write = (s.write.index[:, 0].clamp_min(0) + base).flatten(0, 1)  # (B·H, K)
         a, z, c = (
             v[:, 0].flatten(0, 1).to(table.dtype) for v in (s.write.weight, s.gate, s.candidate)
         )
         if self.write_rule == "delta":
             u = z[:, None, None] * (c[:, None] - a[:, None] @ table[write])  # (B·H, 1, D)
             change = a.unsqueeze(-1) * u
-            change = torch.where(change == 0, -0.0, change)  # x + -0.0 is x, also for x = -0.0
+            frozen = (a == 0) | (z == 0).unsqueeze(-1)
+            change[frozen] = -0.0  # x + -0.0 is x, also for x = -0.0
             table.index_add_(0, write.flatten(), change.flatten(0, 1))
         else:
             # Product keys name distinct cells; only a caller can name one twice in one step.
@@ -255,8 +255,9 @@ class RandomAccessMemory(nn.Module):
                 rows = torch.lerp(held, c[:, None].expand_as(held), g)
                 rows = torch.where(g == 0, held, rows)  # even the sign of a zero
                 table.index_copy_(0, some.flatten(), rows.flatten(0, 1))
-        read = s.read.index[:, 0] + base
-        y = weighted_sum(table, read, s.read.weight[:, 0].to(table.dtype)).unsqueeze(1)
+        weight = s.read.weight[:, 0].to(table.dtype)
+        rows = table[s.read.index[:, 0].clamp_min(0) + base].masked_fill(weight[..., None] == 0, 0)
+        y = (weight.unsqueeze(-2) @ rows).squeeze(-2).unsqueeze(1)
         return self.add_to_output(x, y), memory
 
     def scan(

@@ -78,7 +78,7 @@ class LayerTrace:
         H = self.write_index.shape[2]
         counts = torch.zeros(H, self.memory_size, dtype=torch.int64, device=self.segment.device)
         written = (self.write_gate > 0).transpose(0, 2).flatten(1).long()
-        index = self.write_index.transpose(0, 2).flatten(1)
+        index = self.write_index.transpose(0, 2).flatten(1).clamp_min(0)
         return counts.scatter_add_(1, index, written)
 
     def cell(self, index: int, head: int = 0, batch: int = 0) -> Cell:

@@ -36,6 +36,7 @@ class Case:
     fresh: bool = False
     reset: bool = False
     lengths: bool = False
+    holes: bool = False  # some addresses are -1: no access
     strided: bool = False  # inputs and upstream gradients that are not contiguous
     seed: int = 0
 
@@ -77,6 +78,9 @@ class Case:
             x["reset"] = integers(3, B, T) == 0
         if self.lengths:
             x["lengths"] = integers(T + 1, B)
+        if self.holes:
+            for name in ("write_index", "read_index"):
+                x[name] = x[name].masked_fill(integers(3, *x[name].shape) == 0, -1)
         for name in floating(x):
             x[name] = x[name].to(dtype)
             if self.strided:
@@ -100,6 +104,7 @@ def cases(**fixed: Any) -> st.SearchStrategy[Case]:
         "fresh": st.booleans(),
         "reset": st.booleans(),
         "lengths": st.booleans(),
+        "holes": st.booleans(),
         "strided": st.booleans(),
         "seed": st.integers(0, 2**20),
     }

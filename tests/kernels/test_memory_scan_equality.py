@@ -17,6 +17,7 @@ CORNERS = {
     "no-sequences-compact": Case(B=0, N=4000, initial="cells"),
     "all-cells-at-the-end": Case(T=5, K=2, N=10, fresh=True, reset=True),
     "some-cells-at-the-end": Case(T=5, K=2, N=11, fresh=True, reset=True),
+    "no-access-now-and-then": Case(T=9, K=3, N=5, initial="cells", fresh=True, holes=True),
     "wide-and-strided": Case(D=9, N=300, initial="cells", fresh=True, strided=True),
 }
 
@@ -78,14 +79,15 @@ def dense_table(a: dict[str, np.ndarray], case: Case) -> tuple[np.ndarray, np.nd
             if case.reset and a["reset"][b, t]:
                 M = fresh.copy()
             c, z, weight = a["candidate"][b, t, h], a["gate"][b, t, h], a["write_weight"][b, t, h]
-            one_hot = np.eye(case.N)[a["write_index"][b, t, h]]  # (K, N)
+            hot = np.eye(case.N + 1)[:, :-1]  # the last row, which -1 takes, names no cell
+            one_hot = hot[a["write_index"][b, t, h]]  # (K, N)
             if case.rule == "gru":
                 for address in one_hot * weight[:, None] * z:
                     M = np.diag(1 - address) @ M + np.outer(address, c)
             else:
                 address = weight @ one_hot
                 M = M + z * np.outer(address, c - address @ M)
-            outputs[b, t, h] = a["read_weight"][b, t, h] @ M[a["read_index"][b, t, h]]
+            outputs[b, t, h] = a["read_weight"][b, t, h] @ hot[a["read_index"][b, t, h]] @ M
         final[b, h] = M
     return outputs, final
 

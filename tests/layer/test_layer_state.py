@@ -225,8 +225,9 @@ def test_nan_stays_in_its_sequence(dense: bool, controller: str, rule: str, wher
 
 
 @pytest.mark.parametrize("rule", ["gru", "delta"])
-def test_nan_ends_at_a_reset(rule: str) -> None:
-    layer = make(write_rule=rule, learn_initial=True)
+@pytest.mark.parametrize("controller", ["gru", "mingru"])
+def test_nan_ends_at_a_reset(controller: str, rule: str) -> None:
+    layer = make(controller=controller, write_rule=rule, learn_initial=True)
     x = torch.randn(2, 6, 3, dtype=torch.float64)
     reset = torch.zeros(2, 6, dtype=torch.bool)
     reset[0, 3] = True

@@ -14,6 +14,7 @@ def linear_scan(decay: Tensor, update: Tensor, initial: Tensor) -> Tensor:
     """h[t] = decay[t] h[t-1] + update[t], elementwise, for all t.
 
     decay, update (B, T, H); initial (B, H), h before the first step -> h (B, T, H).
+    A decay of 0 cuts off all that was before, also if it is not finite.
     float64 is computed in float64, everything else in float32. Differentiable to any order in all
     three, not in forward mode. Source: the recurrence of minGRU, arXiv 2410.01201, eq. of §3.1.
     """

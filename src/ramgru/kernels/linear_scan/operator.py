@@ -21,7 +21,11 @@ def linear_scan_op(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool
     if states is update or states.data_ptr() == update.data_ptr():
         states = states.clone()
     h = initial.to(wide)
+    cut = a == 0
+    any_cut = bool(cut.any())
     for t in reversed(range(a.shape[0])) if reverse else range(a.shape[0]):
+        if any_cut:  # what is cut off stays behind, also if it is not finite
+            h = h.masked_fill(cut[t], 0)
         h = torch.addcmul(states[t], a[t], h, out=states[t])
     return states.transpose(0, 1).to(update.dtype).contiguous()
 

@@ -41,9 +41,9 @@ def memory_scan(
 
     B sequences, T steps, H heads, K writes and J reads a step, D width, N = memory_size.
 
-    write_index  (B, T, H, K) int64 in [0, N); write_weight (B, T, H, K) in [0, 1]
-    gate         (B, T, H) in [0, 1];          candidate (B, T, H, D)
-    read_index   (B, T, H, J) int64 in [0, N); read_weight (B, T, H, J)
+    write_index  (B, T, H, K) int64 in [0, N), or -1: no access
+    write_weight (B, T, H, K) in [0, 1]; gate (B, T, H) in [0, 1]; candidate (B, T, H, D)
+    read_index   (B, T, H, J) as write_index; read_weight (B, T, H, J)
     initial_cells, initial_rows: the memory before the first step; cells (B, H, P), every cell at
         most once, -1 where unused, with rows (B, H, P, D); or all rows (B, H, N, D) and cells None
         or (B, H, 0)

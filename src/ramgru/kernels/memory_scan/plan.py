@@ -48,8 +48,7 @@ def sort_events(
     place = torch.arange(M, device=device)
     # An event that does not count gets a cell of its own, so that it never makes a chain longer.
     stride = memory_size + M
-    if initial_cells is not None:
-        key = torch.where(key < 0, memory_size + place, key)
+    key = torch.where(key < 0, memory_size + place, key)
     if lengths is not None:
         step = torch.div(place - P, each, rounding_mode="floor")  # negative for initial cells
         padding = step >= lengths.view(B, 1, 1)

@@ -54,15 +54,20 @@ def memory_scan(
                 a, z, c = write_weight[b, t, h], gate[b, t, h], candidate[b, t, h]
                 if rule == "gru":  # M[i] = (1 - g) M[i] + g c, for one address after the other
                     for k, i in enumerate(where):
+                        if i < 0:  # no access
+                            continue
                         g = z * a[k]
                         old = memory[i] if i in memory else fresh(h, i)
                         memory[i] = (1 - g) * old + g * c
                 else:  # u = z (c - sum_i a[i] M[i]), then M[i] += a[i] u
-                    held = [memory[i] if i in memory else fresh(h, i) for i in where]
-                    u = z * (c - sum((a[k] * held[k] for k in range(K)), zero))
-                    for k, i in enumerate(where):
+                    some = [(k, i) for k, i in enumerate(where) if i >= 0]
+                    held = {i: memory[i] if i in memory else fresh(h, i) for _, i in some}
+                    u = z * (c - sum((a[k] * held[i] for k, i in some), zero))
+                    for k, i in some:
                         memory[i] = (memory[i] if i in memory else fresh(h, i)) + a[k] * u
                 for j, i in enumerate(int(i) for i in read_index[b, t, h]):
+                    if i < 0:
+                        continue
                     row = memory[i] if i in memory else fresh(h, i)
                     y[t] = y[t] + read_weight[b, t, h, j] * row
             outputs.append(torch.stack(y) if y else candidate.new_zeros(0, D))
