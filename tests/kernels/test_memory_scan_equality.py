@@ -42,7 +42,9 @@ def test_equals_the_reference_in_corners(name: str, rule: str) -> None:
 def test_float32_is_near_float64(case: Case) -> None:
     x = case.tensors(torch.float32)
     exact = {name: value.double() if name in floating(x) else value for name, value in x.items()}
-    assert_near(everything(fast, x, case), everything(slow, exact, case), relative=1e-5)
+    found, wanted = everything(fast, x, case), everything(slow, exact, case)
+    # All terms are near 1, and some gradients are the small rest of terms that cancel.
+    assert_near(found, wanted, absolute=1e-6, relative=1e-5)
 
 
 @pytest.mark.parametrize("rule", ["gru", "delta"])
