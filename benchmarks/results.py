@@ -25,15 +25,15 @@ from ramgru.train.build import ModelConfig, RAMOptions
 
 DOCS = Path(__file__).parents[1] / "docs"
 SEEDS = (0, 1, 2)
+RATES = (1e-3, 3e-3, 1e-2)
 
 STUDIES = {
-    "mqar": CompareConfig(seeds=SEEDS, threads=2),
+    "mqar": CompareConfig(seeds=SEEDS, threads=2, ramgru_lr=RATES, gru_lr=RATES, mingru_lr=RATES),
     "parity": CompareConfig(
         task=sized("parity"),
         layers=("ramgru", "gru"),
         model=ModelConfig(ram=RAMOptions(controller="gru", memory_size=4096)),
         steps=600,
-        curriculum=True,
         seeds=SEEDS,
         threads=2,
     ),
@@ -47,8 +47,10 @@ AXES = {"mqar": "pairs", "parity": "length"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], help="default: all")
+    parser.add_argument("studies", nargs="*", help=f"of {', '.join(STUDIES)}; default: all")
     names = parser.parse_args().studies or list(STUDIES)
+    if unknown := [name for name in names if name not in STUDIES]:
+        parser.error(f"unknown study {unknown[0]!r}; expected one of {', '.join(STUDIES)}")
     parts = {}
     for name in STUDIES:
         data = compare_folder(name) / DATA

@@ -41,7 +41,7 @@ class CompareConfig:
     equal_parameters: bool = True
     """Make the peers' layers so wide that all models have the same number of parameters."""
 
-    steps: int = 400
+    steps: int = 800
     """Optimizer steps of each run at most."""
     seconds: float = 0.0
     """Give each run about this much time instead: steps are counted out from a short measurement
@@ -58,7 +58,7 @@ class CompareConfig:
     """Seeds of weights and data; with several, the intervals are over seeds."""
     target: float | None = None
     """Stop a run when its held-out metric on the training sizes is this; None: never."""
-    curriculum: bool = False
+    curriculum: bool = True
     """Begin with the easier sizes of the task, where it has any."""
 
     effort: Effort = field(default_factory=Effort)
