@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ramgru.kernels.memory_scan import operator
 from ramgru.kernels.memory_scan.check import WRITE_RULES, check
+from ramgru.kernels.memory_scan.inputs import Inputs
 from ramgru.kernels.memory_scan.reference import memory_scan as reference
 
 __all__ = ["WRITE_RULES", "memory_scan", "reference"]
@@ -67,7 +68,7 @@ def memory_scan(
         and initial_rows.shape[-2] == memory_size
     ):
         initial_cells = None  # a final memory with all rows goes in again as it came out
-    check(
+    x = Inputs(
         write_index,
         write_weight,
         gate,
@@ -80,24 +81,7 @@ def memory_scan(
         fresh_right,
         reset,
         lengths,
-        memory_size,
-        rule,
     )
-    outputs, cells, rows = operator.memory_scan(
-        write_index,
-        write_weight,
-        gate,
-        candidate,
-        read_index,
-        read_weight,
-        initial_cells,
-        initial_rows,
-        fresh_left,
-        fresh_right,
-        reset,
-        lengths,
-        memory_size,
-        rule,
-        want_final,
-    )
+    check(x, memory_size, rule)
+    outputs, cells, rows = operator.memory_scan(*x, memory_size, rule, want_final)
     return outputs, cells, rows

@@ -7,7 +7,7 @@ see `second`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
@@ -19,43 +19,23 @@ from ramgru.kernels.memory_scan.portable import ORDER_SIZE, make_order
 from ramgru.kernels.memory_scan.second import SecondBackward
 from ramgru.kernels.transforms import call, fold, one_by_one
 
+TENSORS = ", ".join(
+    f"Tensor{'?' if hint == Tensor | None else ''} {name}"
+    for name, hint in get_type_hints(Inputs).items()
+)
 
-@torch.library.custom_op("ramgru::memory_scan", mutates_args=())
-def memory_scan_op(
-    write_index: Tensor,
-    write_weight: Tensor,
-    gate: Tensor,
-    candidate: Tensor,
-    read_index: Tensor,
-    read_weight: Tensor,
-    initial_cells: Tensor | None,
-    initial_rows: Tensor | None,
-    fresh_left: Tensor | None,
-    fresh_right: Tensor | None,
-    reset: Tensor | None,
-    lengths: Tensor | None,
-    memory_size: int,
-    rule: str,
-    want_final: bool,
-) -> list[Tensor]:
+
+@torch.library.custom_op(
+    "ramgru::memory_scan",
+    mutates_args=(),
+    schema=f"({TENSORS}, SymInt memory_size, str rule, bool want_final) -> Tensor[]",
+)
+def memory_scan_op(*args: Any) -> list[Tensor]:
     """-> outputs, final cells, final rows, and what backward needs: versions, order."""
-    x = Inputs(
-        write_index,
-        write_weight,
-        gate,
-        candidate,
-        read_index,
-        read_weight,
-        initial_cells,
-        initial_rows,
-        fresh_left,
-        fresh_right,
-        reset,
-        lengths,
-    )
+    x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
     path = portable.order(x, memory_size, rule, want_final)
     outputs, cells, rows, versions = portable.forward(widen(x), path, memory_size, want_final)
-    return [outputs.to(candidate.dtype), cells, rows, versions, *path]
+    return [outputs.to(x.candidate.dtype), cells, rows, versions, *path]
 
 
 @memory_scan_op.register_fake
@@ -88,52 +68,28 @@ def _(*args: Any) -> list[Tensor]:
     return [value.new_empty(B, T, H, D), cells, rows, versions, *saved]
 
 
-@torch.library.custom_op("ramgru::memory_scan_backward", mutates_args=())
-def memory_scan_backward_op(
-    grad_output: Tensor,
-    grad_rows: Tensor | None,
-    saved: list[Tensor],
-    write_index: Tensor,
-    write_weight: Tensor,
-    gate: Tensor,
-    candidate: Tensor,
-    read_index: Tensor,
-    read_weight: Tensor,
-    initial_cells: Tensor | None,
-    initial_rows: Tensor | None,
-    fresh_left: Tensor | None,
-    fresh_right: Tensor | None,
-    reset: Tensor | None,
-    lengths: Tensor | None,
-    memory_size: int,
-    rule: str,
-) -> list[Tensor]:
+@torch.library.custom_op(
+    "ramgru::memory_scan_backward",
+    mutates_args=(),
+    schema=(
+        f"(Tensor grad_output, Tensor? grad_rows, Tensor[] saved, {TENSORS}, "
+        "SymInt memory_size, str rule) -> Tensor[]"
+    ),
+)
+def memory_scan_backward_op(*args: Any) -> list[Tensor]:
     """-> gradients in the order of DIFFERENTIABLE; an empty tensor where there is no such input."""
-    x = Inputs(
-        write_index,
-        write_weight,
-        gate,
-        candidate,
-        read_index,
-        read_weight,
-        initial_cells,
-        initial_rows,
-        fresh_left,
-        fresh_right,
-        reset,
-        lengths,
-    )
-    versions = saved[0]
+    grad_output, grad_rows, (versions, *order) = args[:3]
+    x, (memory_size, rule) = Inputs(*args[3:15]), args[15:]
     grads = portable.backward(
         widen(x),
-        make_order(rule, saved[1:]),
+        make_order(rule, order),
         versions,
         grad_output.to(versions.dtype).contiguous(),
         None if grad_rows is None else grad_rows.to(versions.dtype).contiguous(),
         memory_size,
     )
     return [
-        gate.new_empty(0) if grad is None else grad.to(getattr(x, name).dtype).contiguous()
+        x.gate.new_empty(0) if grad is None else grad.to(getattr(x, name).dtype).contiguous()
         for name, grad in zip(DIFFERENTIABLE, grads, strict=True)
     ]
 
