@@ -1,7 +1,8 @@
-"""Train and measure what the README claims, over three seeds, and write docs/results.md from it.
+"""Train and measure what the project claims, over three seeds, and write docs/results.md from it.
 
     python benchmarks/results.py            # both studies; goes on where it was stopped
     python benchmarks/results.py mqar       # one of them
+    python benchmarks/results.py readme     # what `make run` found -> the README's table, picture
 
 mqar    recall: RAM-GRU, nn.GRU and minGRU of equal parameters, trained on 16 pairs
 parity  state tracking: RAM-GRU with the exact GRU as its controller, beside nn.GRU
@@ -28,8 +29,16 @@ SEEDS = (0, 1, 2)
 RATES = (1e-3, 3e-3, 1e-2)
 
 STUDIES = {
-    "mqar": CompareConfig(seeds=SEEDS, threads=2, ramgru_lr=RATES, gru_lr=RATES, mingru_lr=RATES),
+    "mqar": CompareConfig(
+        out=Path("runs/results-mqar"),
+        seeds=SEEDS,
+        threads=2,
+        ramgru_lr=RATES,
+        gru_lr=RATES,
+        mingru_lr=RATES,
+    ),
     "parity": CompareConfig(
+        out=Path("runs/results-parity"),
         task=sized("parity"),
         layers=("ramgru", "gru"),
         model=ModelConfig(ram=RAMOptions(controller="gru", memory_size=4096)),
@@ -49,11 +58,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("studies", nargs="*", help=f"of {', '.join(STUDIES)}; default: all")
     names = parser.parse_args().studies or list(STUDIES)
+    if names == ["readme"]:
+        return readme()
     if unknown := [name for name in names if name not in STUDIES]:
         parser.error(f"unknown study {unknown[0]!r}; expected one of {', '.join(STUDIES)}")
     parts = {}
     for name in STUDIES:
-        data = compare_folder(name) / DATA
+        data = STUDIES[name].folder / DATA
         if name in names:
             compare(STUDIES[name])
         if data.exists():
@@ -67,8 +78,17 @@ def main() -> None:
     print(f"wrote {DOCS / 'results.md'}")
 
 
-def compare_folder(name: str) -> Path:
-    return STUDIES[name].folder
+def readme() -> None:
+    """Put what `make run` found into the README, between its markers."""
+    data = Path("runs/compare-mqar") / DATA
+    results = from_json(data.read_text(encoding="utf-8"), str(data))
+    files.write(DOCS / "images" / "recall.svg", standalone(draw(results, "pairs"), "recall"))
+    path = DOCS.parent / "README.md"
+    before, rest = path.read_text(encoding="utf-8").split("<!-- make run -->")
+    _, after = rest.split("<!-- end -->")
+    text = "\n".join(["<!-- make run -->", *table(results, brackets=False), "", machine(results)])
+    files.write(path, before + text + "\n<!-- end -->" + after)
+    print(f"wrote {path}")
 
 
 def draw(results: Results, axis: str) -> str:
@@ -96,47 +116,57 @@ def standalone(picture: str, name: str) -> str:
     return f"{head}><style>{css_variables()}</style>{body}\n"
 
 
-def section(name: str, results: Results) -> str:
-    names = [look(layer).label for layer in results.layers]
-    lines = [f"## {TITLES[name]}", ""]
-    lines += [f"![{results.metric} against {AXES[name]}](images/{name}.svg)", ""]
-    lines += [f"| | {' | '.join(names)} | chance |", "|---|" + "---:|" * (len(names) + 1)]
-    first = {layer: results.of(layer)[0] for layer in results.layers}
-    lines += [
-        row("parameters", [f"{first[layer].parameters:,}" for layer in results.layers], ""),
-        row("state", [bytes_text(first[layer].state_bytes) for layer in results.layers], ""),
-        row(
-            "training, seconds a run",
-            [
-                f"{sum(run.seconds for run in results.of(layer)) / len(results.of(layer)):.0f}"
-                for layer in results.layers
-            ],
-            "",
-        ),
+def table(results: Results, *, brackets: bool) -> list[str]:
+    """Markdown lines: a column a layer, a row a size; with brackets, the 95 % intervals too."""
+    layers = results.layers
+    names = [look(layer).label for layer in layers]
+    first = [results.of(layer)[0] for layer in layers]
+    seconds = [[run.seconds for run in results.of(layer)] for layer in layers]
+    lines = [
+        f"| | {' | '.join(names)} | chance |",
+        "|---|" + "---:|" * (len(names) + 1),
+        row("parameters", [f"{run.parameters:,}" for run in first], ""),
+        row("state of one sequence", [bytes_text(run.state_bytes) for run in first], ""),
+        row("training, seconds", [f"{sum(each) / len(each):.0f}" for each in seconds], ""),
     ]
     for place, axes in enumerate(results.slices()):
-        where = " · ".join(f"{key} {value:,}" for key, value in axes.items())
         cells = []
-        for layer in results.layers:
+        for layer in layers:
             score = results.score(layer, axes)
             cells.append(percent(score.mean))
-            if score.low is not None and score.high is not None:
+            if brackets and score.low is not None and score.high is not None:
                 cells[-1] += f" ({percent(score.low)} – {percent(score.high)})"
+        where = " · ".join(f"{key} {value:,}" for key, value in axes.items())
         lines.append(row(where, cells, percent(results.runs[0].rows[place].chance)))
-    machine = ", ".join(f"{key} {value}" for key, value in results.machine.items())
+    return lines
+
+
+def machine(results: Results) -> str:
+    return f"Machine: {', '.join(f'{key} {value}' for key, value in results.machine.items())}."
+
+
+def section(name: str, results: Results) -> str:
     config = STUDIES[name]
-    rates = {layer: config.rates(layer) for layer in results.layers}
     tuned = "; ".join(
-        f"{look(layer).label}: " + ", ".join(f"{rate:g}" for rate in rate_list)
-        for layer, rate_list in rates.items()
+        f"{look(layer).label} {', '.join(f'{rate:g}' for rate in config.rates(layer))}"
+        for layer in results.layers
     )
-    lines += [
+    chosen = "; ".join(
+        f"{look(layer).label} {results.of(layer)[0].lr:g}" for layer in results.layers
+    )
+    lines = [
+        f"## {TITLES[name]}",
         "",
-        f"{len(config.seeds)} seeds, in brackets the 95 % interval over seeds. At most "
-        f"{config.steps} steps of {config.batch_size} sequences. Learning rates tried, each with "
-        f"the whole budget: {tuned}.",
+        f"![{results.metric} against {AXES[name]}](images/{name}.svg)",
         "",
-        f"Machine: {machine}.",
+        *table(results, brackets=True),
+        "",
+        f"Mean of {len(config.seeds)} seeds, in brackets the 95 % interval over seeds. Each run "
+        f"has {config.steps} steps of {config.batch_size} sequences; all see the same examples in "
+        f"the same order. Learning rates tried on the first seed, each with the whole budget: "
+        f"{tuned}. Taken: {chosen}.",
+        "",
+        machine(results),
         "",
     ]
     return "\n".join(lines)
