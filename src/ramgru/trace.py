@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ramgru.kernels.memory_scan import memory_scan
 from ramgru.layer import RAMGRU
 from ramgru.memory import Steps
 from ramgru.models import SequenceModel
+from ramgru.ragged import padding_mask, reverse_reset
 from ramgru.state import RAMGRUState
 
 
@@ -34,14 +36,21 @@ class LayerTrace:
     """
 
     write_index: Tensor  # (B, T, H, K)
-    write_gate: Tensor  # (B, T, H, K) = update gate z times address weight a
+    write_weight: Tensor  # (B, T, H, K) address weight a
+    gate: Tensor  # (B, T, H) update gate z
     candidate: Tensor  # (B, T, H, D)
     read_index: Tensor  # (B, T, H, J)
     read_weight: Tensor  # (B, T, H, J)
     memory_size: int
     write_rule: str
-    segment: Tensor  # (B, T) how many resets lie at or before each step
-    fresh: Tensor | None  # (H, N, D) a learned initial memory, or None for zeros
+    reset: Tensor | None  # (B, T)
+    fresh_left: Tensor | None  # the factors of a learned initial memory, or None for zeros
+    fresh_right: Tensor | None
+
+    @property
+    def write_gate(self) -> Tensor:
+        """(B, T, H, K) how far each step opens the cells that it addresses: z times a."""
+        return self.gate.unsqueeze(-1) * self.write_weight
 
     def provenance(self, head: int = 0) -> Tensor:
         """(B, T, S = T): the exact weight of the write at step s in the read at step t.
@@ -58,11 +67,12 @@ class LayerTrace:
         index, gate = self.write_index[:, :, head], self.write_gate[:, :, head]
         read, weight = self.read_index[:, :, head], self.read_weight[:, :, head]
         B, T, K = index.shape
+        segment = index.new_zeros(B, T) if self.reset is None else self.reset.long().cumsum(1)
         # Every write so far, and the share of its candidate that its cell still holds.
         share = gate.new_zeros(B, T, K)
         result = gate.new_zeros(B, T, T)
         for t in range(T):
-            same = self.segment[:, t, None] == self.segment  # (B, S)
+            same = segment[:, t, None] == segment  # (B, S)
             share = share * same.unsqueeze(-1)
             for k in range(K):
                 hit = index[:, : t + 1] == index[:, t, k, None, None]
@@ -76,13 +86,13 @@ class LayerTrace:
     def occupancy(self) -> Tensor:
         """(H, N) int64: how many writes each cell got, all sequences together."""
         H = self.write_index.shape[2]
-        counts = torch.zeros(H, self.memory_size, dtype=torch.int64, device=self.segment.device)
+        counts = torch.zeros(H, self.memory_size, dtype=torch.int64, device=self.gate.device)
         written = (self.write_gate > 0).transpose(0, 2).flatten(1).long()
         index = self.write_index.transpose(0, 2).flatten(1).clamp_min(0)
         return counts.scatter_add_(1, index, written)
 
     def cell(self, index: int, head: int = 0, batch: int = 0) -> Cell:
-        """One memory unit: its gate and activation at every step, and its state at the end."""
+        """One memory unit: its gate and activation at every step, its state at the end; any rule."""
         for name, value, size in (
             ("index", index, self.memory_size),
             ("head", head, self.write_index.shape[2]),
@@ -90,29 +100,30 @@ class LayerTrace:
         ):
             if not 0 <= value < size:
                 raise IndexError(f"{name}: expected a number in [0, {size}), got {value}")
-        hit = self.write_index[batch, :, head] == index  # (T, K)
-        gates = torch.where(hit, self.write_gate[batch, :, head], 0.0)
+        one, mine = slice(batch, batch + 1), slice(head, head + 1)
+        T = self.gate.shape[1]
+        # Reading this cell alone, in full, at every step, gives its history.
+        history, _, _ = memory_scan(
+            self.write_index[one, :, mine],
+            self.write_weight[one, :, mine],
+            self.gate[one, :, mine],
+            self.candidate[one, :, mine],
+            torch.full((1, T, 1, 1), index, device=self.gate.device),
+            self.gate.new_ones(1, T, 1, 1),
+            memory_size=self.memory_size,
+            rule=self.write_rule,
+            fresh_left=None if self.fresh_left is None else self.fresh_left[mine],
+            fresh_right=None if self.fresh_right is None else self.fresh_right[mine],
+            reset=None if self.reset is None else self.reset[one],
+            want_final=False,
+        )
+        states = history[0, :, 0]  # (T, D)
+        written = self.write_index[batch, :, head] == index  # (T, K)
+        opened = torch.where(written, self.write_gate[batch, :, head], 0.0)
         read = self.read_index[batch, :, head] == index
         weight = torch.where(read, self.read_weight[batch, :, head], 0.0).sum(-1)
-        candidate = self.candidate[batch, :, head]
-        T, D = candidate.shape
-        start = candidate.new_zeros(D) if self.fresh is None else self.fresh[head, index]
-        state, states = start, []
-        for t in range(T):
-            if t and self.segment[batch, t] != self.segment[batch, t - 1]:
-                state = start
-            if self.write_rule == "gru":
-                for g in gates[t][hit[t]]:
-                    state = (1 - g) * state + g * candidate[t]
-            states.append(state)
-        if self.write_rule != "gru":
-            raise ValueError(
-                "write_rule: a cell's history depends on its neighbours' under the delta rule; "
-                "look at the state's rows instead"
-            )
-        history = torch.stack(states)
-        gate = 1 - (1 - gates).prod(-1)
-        return Cell(history[-1], gate, weight.unsqueeze(-1) * history)
+        gate = 1 - (1 - opened).prod(-1)  # one address after the other, where a step has several
+        return Cell(states[-1], gate, weight.unsqueeze(-1) * states)
 
 
 def trace(
@@ -153,7 +164,7 @@ def trace(
     traces = []
     for n, steps in enumerate(record):
         backward = layer.bidirectional and n % 2 == 1
-        traces.append(_layer_trace(layer, n, steps, x.shape[:2], lengths, reset, backward))
+        traces.append(_layer_trace(layer, n, steps, lengths, reset, backward))
     return (y if layer.batch_first else y.transpose(0, 1)), replace(state, trace=tuple(traces))
 
 
@@ -161,36 +172,31 @@ def _layer_trace(
     layer: RAMGRU,
     n: int,
     s: Steps,
-    shape: torch.Size,
     lengths: Tensor | None,
     reset: Tensor | None,
     backward: bool,
 ) -> LayerTrace:
-    from ramgru.ragged import padding_mask, reverse_reset
-
-    B, T = shape
     if backward:
         reset = reverse_reset(reset, lengths)
-    segment = torch.zeros(B, T, dtype=torch.int64, device=s.gate.device)
-    gate, weight = s.write.weight * s.gate.unsqueeze(-1), s.read.weight
+    gate, weight = s.gate, s.read.weight
     if lengths is not None:
-        pad = padding_mask(torch.as_tensor(lengths, device=gate.device), T)
+        pad = padding_mask(torch.as_tensor(lengths, device=gate.device), gate.shape[1])
+        gate = gate.masked_fill(pad.unsqueeze(-1), 0)
+        weight = weight.masked_fill(pad[..., None, None], 0)
         reset = None if reset is None else reset & ~pad
-        gate, weight = (v.masked_fill(pad[..., None, None], 0) for v in (gate, weight))
-    if reset is not None:
-        segment = reset.long().cumsum(1)
     memory = layer.memories[n]
-    fresh = memory.initial_state(0).fresh_rows().detach() if memory.fresh_left is not None else None
     return LayerTrace(
         s.write.index,
+        s.write.weight,
         gate,
         s.candidate,
         s.read.index,
         weight,
         layer.memory_size,
         layer.write_rule,
-        segment,
-        fresh,
+        reset,
+        None if memory.fresh_left is None else memory.fresh_left.detach(),
+        None if memory.fresh_right is None else memory.fresh_right.detach(),
     )
 
 
