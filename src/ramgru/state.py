@@ -17,7 +17,16 @@ from torch import Tensor
 from ramgru.memory import MemoryState
 
 if TYPE_CHECKING:
-    from ramgru.trace import Cell, LayerTrace
+    from ramgru.trace import LayerTrace
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A memory unit, as it was used: its state, its gate and its activation at every step."""
+
+    state: Tensor  # (D,) what it holds at the end
+    gate: Tensor  # (T,) how far each step opened it: 1 overwrites the state, 0 leaves it as it is
+    activation: Tensor  # (T, D) what it gave out at each step: its state times the read weight
 
 
 @dataclass(frozen=True)
@@ -136,8 +145,6 @@ class RAMGRUState:
         -> `Cell` with state (D,); gate (T,), how far each step opened it; activation (T, D), what
         it gave out at each step. Without a trace gate and activation are empty (T = 0).
         """
-        from ramgru.trace import Cell
-
         for name, value, size in (
             ("layer", layer, len(self.memory)),
             ("head", head, self.memory[0].rows.shape[1]),

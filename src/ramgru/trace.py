@@ -6,7 +6,6 @@ B sequences, T steps, H heads, K cells written and J read a step, D width of a c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,18 +13,8 @@ from torch import Tensor
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.layer import RAMGRU
 from ramgru.memory import Steps
-from ramgru.models import SequenceModel
 from ramgru.ragged import padding_mask, reverse_reset
-from ramgru.state import RAMGRUState
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A memory unit, as it was used: its state, its gate and its activation at every step."""
-
-    state: Tensor  # (D,) what it holds at the end
-    gate: Tensor  # (T,) how far each step opened it: 1 overwrites the state, 0 leaves it as it is
-    activation: Tensor  # (T, D) what it gave out at each step: its state times the read weight
+from ramgru.state import Cell, RAMGRUState
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,7 @@ class LayerTrace:
         return counts.scatter_add_(1, index, written)
 
     def cell(self, index: int, head: int = 0, batch: int = 0) -> Cell:
-        """One memory unit: its gate and activation at every step, its state at the end; any rule."""
+        """One memory unit: its gate and activation at each step, its state at the end; any rule."""
         for name, value, size in (
             ("index", index, self.memory_size),
             ("head", head, self.write_index.shape[2]),
@@ -198,20 +187,3 @@ def _layer_trace(
         None if memory.fresh_left is None else memory.fresh_left.detach(),
         None if memory.fresh_right is None else memory.fresh_right.detach(),
     )
-
-
-def trace_model(model: SequenceModel, src: Tensor) -> list[LayerTrace | None]:
-    """One `LayerTrace` for each block of a model over src (B, T); None where it has no memory."""
-    traces: list[LayerTrace | None] = []
-    with torch.no_grad():
-        x = model.embedding(src)
-        blocks: list[Any] = list(model.blocks)
-        for block, before in zip(blocks, model.initial_state(src.shape[0]), strict=True):
-            if isinstance(block.layer, RAMGRU):
-                _, state = trace(block.layer, block.norm(x))
-                assert state.trace is not None
-                traces.append(state.trace[0])
-            else:
-                traces.append(None)
-            x, _ = block(x, before)
-    return traces

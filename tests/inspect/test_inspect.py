@@ -7,12 +7,12 @@ import torch
 from ramgru import tasks
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.inspect import InspectConfig, inspect
+from ramgru.inspect.blocks import trace_model
 from ramgru.inspect.example import draw, parse
 from ramgru.inspect.page import bars, text
 from ramgru.inspect.view import cells_in_use, look
 from ramgru.layer import RAMGRU
 from ramgru.models import SequenceModel
-from ramgru.trace import trace_model
 from ramgru.train import ModelConfig, RAMOptions, TrainConfig, build_model
 from ramgru.train.run import load_run
 from ramgru.train.start import train

@@ -63,7 +63,7 @@ def look(
     block, head: None takes the ones whose reads come most from where the answers were written.
     Raises ValueError: a block, head or cell that the model does not have, or an input too long.
     """
-    from ramgru.trace import trace_model
+    from ramgru.inspect.blocks import trace_model
 
     check_length(len(example.inputs))
     inputs = torch.from_numpy(example.inputs)[None]  # (1, T) or (1, T, F)
@@ -101,7 +101,7 @@ def look(
 
 def cells_in_use(model: SequenceModel, example: Example, block: int) -> Occupancy:
     """Writes per cell of one block while it reads one example, however long."""
-    from ramgru.trace import trace_model
+    from ramgru.inspect.blocks import trace_model
 
     with torch.no_grad():
         trace = trace_model(model, torch.from_numpy(example.inputs)[None])[block]

@@ -7,8 +7,8 @@ import torch
 
 from ramgru import RAMGRUModel
 from ramgru.baselines import GRU
+from ramgru.inspect.blocks import trace_model
 from ramgru.models import SequenceModel
-from ramgru.trace import trace_model
 
 
 @pytest.mark.parametrize("controller", ["gru", "mingru"])
