@@ -53,6 +53,7 @@ class RAMGRU(RecurrentContract):
     forward(input, hx=None) -> output, h_n as `nn.GRU`: input (T, B, I), (B, T, I) with batch_first,
     or (T, I); output (…, D·C); hx and h_n (D·L, B, C). A `PackedSequence` gives a
     `PackedSequence`. If hx is a `RAMGRUState`, so is what comes back: the stream goes on from it.
+    A tensor carries the hidden state alone; the memory then begins fresh in every call.
 
         lengths      (B,) int: steps that count in each sequence; output behind them is 0
         reset        bool, shaped as the input without its last dimension: the sequence begins anew
