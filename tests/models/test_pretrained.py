@@ -1,6 +1,7 @@
 """A model on disk: what comes back is what was saved, and nothing else is accepted."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -80,3 +81,11 @@ def test_a_full_disk_leaves_the_former_model(saved, monkeypatch):
     with pytest.raises(RamgruError, match=r"No space left on device; the former file is untouched"):
         model.save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_without_safetensors_it_says_how_to_get_it(saved, monkeypatch):
+    model, folder = saved
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)  # what a failed import leaves
+    for act in (lambda: model.save_pretrained(folder), lambda: type(model).from_pretrained(folder)):
+        with pytest.raises(RamgruError, match=r"pip install 'ramgru\[models\]'"):
+            act()

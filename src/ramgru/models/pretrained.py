@@ -9,19 +9,18 @@ from typing import Any
 from torch import nn
 
 from ramgru import files
-from ramgru.errors import CheckpointError
+from ramgru.errors import CheckpointError, RamgruError
 
 CONFIG, WEIGHTS, KIND = "config.json", "model.safetensors", "ramgru"
 
 
 def save(model: nn.Module, folder: str | Path) -> Path:
     """model.config and its weights -> `folder`, made if it is not there."""
-    from safetensors.torch import save as to_bytes
-
+    safetensors = _safetensors()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    files.write(folder / WEIGHTS, to_bytes(tensors))
+    files.write(folder / WEIGHTS, safetensors.torch.save(tensors))
     files.write_json(folder / CONFIG, {"model_type": KIND, **model.config})  # type: ignore[dict-item]
     return folder
 
@@ -45,15 +44,23 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 def load_weights(model: nn.Module, folder: str | Path) -> None:
     """Fill a model of the right shape; `safetensors` holds numbers only, so nothing can run."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    safetensors = _safetensors()
     path = Path(folder) / WEIGHTS
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} holds no weights: it has no {WEIGHTS}") from error
-    except (OSError, SafetensorError) as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} is broken: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its {CONFIG}: {error}") from error
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise RamgruError(
+            "saved models need safetensors, which is not installed: pip install 'ramgru[models]'"
+        ) from error
+    return safetensors
