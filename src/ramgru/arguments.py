@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ramgru.address import default_parts, factorise
 from ramgru.kernels.memory_scan import WRITE_RULES
+from ramgru.kernels.transforms import is_readable
 from ramgru.state import RAMGRUState
 
 
@@ -94,7 +95,7 @@ def check_lengths(
         raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
     if tuple(lengths.shape) != (batch,):
         raise ValueError(f"lengths: expected shape ({batch},), got {tuple(lengths.shape)}")
-    if _readable(lengths) and lengths.numel():
+    if is_readable(lengths) and lengths.numel():
         low, high = int(lengths.min()), int(lengths.max())
         if low < 0 or high > steps:
             raise ValueError(
@@ -131,7 +132,7 @@ def check_index(
             f"{name}: expected {batch} sequences and {steps} steps, then nothing, ({heads},) heads "
             f"or ({heads}, K) addresses, got shape {shape}"
         )
-    if _readable(index) and index.numel():
+    if is_readable(index) and index.numel():
         low, high = int(index.min()), int(index.max())
         if low < -1 or high >= memory_size:
             raise IndexError(
@@ -141,8 +142,3 @@ def check_index(
     if index.dim() == 2:
         index = index.unsqueeze(-1).expand(head)
     return index.unsqueeze(-1) if index.dim() == 3 else index
-
-
-def _readable(x: Tensor) -> bool:
-    """Whether values can be looked at: not on the meta device, nor while compiling."""
-    return x.device.type != "meta" and not torch.compiler.is_compiling()

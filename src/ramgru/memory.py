@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ramgru.address import Address, ProductKeys, factorise
 from ramgru.kernels.memory_scan import memory_scan
+from ramgru.kernels.transforms import is_readable
 from ramgru.ragged import padding_mask
 
 
@@ -228,8 +229,8 @@ class RandomAccessMemory(nn.Module):
     ) -> tuple[Tensor, MemoryState]:
         """As `forward` for one step, but the memory given is overwritten: K rows are touched."""
         memory = memory.dense()
-        if not memory.rows.is_contiguous():  # as `from_tensor` leaves it
-            memory = replace(memory, rows=memory.rows.contiguous())
+        # Cut from the graph that made it, whose backward must not meet what is written here.
+        memory = replace(memory, rows=memory.rows.detach().contiguous())
         B, H, N, D = memory.rows.shape
         if reset is not None and bool(reset.any()):
             memory.rows[reset[:, 0]] = memory.fresh_rows()
@@ -291,7 +292,7 @@ class RandomAccessMemory(nn.Module):
             return y, None
         after = MemoryState(cells, rows, self.memory_size, self.fresh_left, self.fresh_right)
         # How many cells are in use is data, which is not there to be looked at in these cases.
-        return y, after if torch.compiler.is_compiling() or rows.is_meta else after.trimmed()
+        return y, after.trimmed() if is_readable(cells) else after
 
     def add_to_output(self, x: Tensor, y: Tensor) -> Tensor:
         """gate * W_o y: x (B, T, I), y (B, T, H, D) -> (B, T, C)"""

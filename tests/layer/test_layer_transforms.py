@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, jvp, vmap
 from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
 
 from ramgru import RAMGRU
 
@@ -109,6 +110,47 @@ def test_gradients_of_each_sample(rule: str, batched: bool) -> None:
         alone = grad(loss_of(layer))(parameters, x[b])
         for name in parameters:
             torch.testing.assert_close(found[name][b], alone[name], rtol=0, atol=1e-12)
+
+
+def test_vmap_over_streams_that_carry_a_state() -> None:
+    layer = make(controller="mingru")
+
+    def stream(x: Tensor) -> Tensor:
+        _, state = layer(x[:, :2], layer.initial_state(2))
+        return layer(x[:, 2:], state)[0]
+
+    x = normal(3, 2, 4, 2)
+    found = vmap(stream)(x)
+    for b in range(3):
+        torch.testing.assert_close(found[b], stream(x[b]), rtol=0, atol=1e-12)
+
+
+def test_vmap_over_lengths_and_addresses() -> None:
+    layer, x = make(controller="mingru"), normal(3, 2, 4, 2)
+    lengths, index = torch.randint(5, (3, 2)), torch.randint(-1, 9, (3, 2, 4))
+
+    def run(x: Tensor, lengths: Tensor, index: Tensor) -> Tensor:
+        return layer(x, lengths=lengths, write_index=index, read_index=index)[0]
+
+    found = vmap(run)(x, lengths, index)
+    for b in range(3):
+        alone = run(x[b], lengths[b], index[b])
+        torch.testing.assert_close(found[b], alone, rtol=0, atol=1e-12)
+
+
+@both_ways
+@both_rules
+def test_activation_checkpointing_changes_no_gradient(controller: str, rule: str) -> None:
+    layer, x = make(controller=controller, write_rule=rule), normal(2, 4, 2)
+    parameters = list(layer.parameters())
+
+    def loss(x: Tensor) -> Tensor:
+        output, state = layer(x, layer.initial_state(2))
+        return output.sin().sum() + state.to_tensor().cos().sum()
+
+    expected = torch.autograd.grad(loss(x), parameters)
+    found = torch.autograd.grad(checkpoint(loss, x, use_reentrant=False), parameters)
+    assert all(map(torch.equal, found, expected))
 
 
 def test_vmap_over_the_gru_controller_says_that_torch_has_no_rule() -> None:

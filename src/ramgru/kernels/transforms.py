@@ -24,6 +24,17 @@ def call(function: type[torch.autograd.Function], operator: Any, args: tuple[Any
     return function.apply(*args) if active else operator(*args)
 
 
+def is_readable(x: Tensor) -> bool:
+    """Whether numbers can be looked at: not while compiling, on the meta device, or under vmap."""
+    if torch.compiler.is_compiling() or x.device.type == "meta":
+        return False
+    while torch._C._functorch.is_functorch_wrapped_tensor(x):
+        if torch._C._functorch.is_batchedtensor(x):
+            return False
+        x = torch._C._functorch.get_unwrapped(x)
+    return True
+
+
 MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
 
 

@@ -118,7 +118,8 @@ class _Forward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        saved, inputs = ctx.saved_tensors[: 1 + ORDER_SIZE], ctx.saved_tensors[1 + ORDER_SIZE :]
+        kept = ctx.saved_tensors  # asked for once: activation checkpointing allows no second time
+        saved, inputs = kept[: 1 + ORDER_SIZE], kept[1 + ORDER_SIZE :]
         grad_rows = grads[2] if ctx.want_final else None
         found = call(
             _Backward,
