@@ -133,7 +133,8 @@ class RAMGRUState:
                 replace(
                     m,
                     cells=m.cells.new_empty(B, m.rows.shape[1], 0),
-                    rows=p.to(m.rows.dtype),
+                    # A copy: a step that overwrites this state must leave `flat` as it is.
+                    rows=p.to(m.rows.dtype, copy=True).contiguous(),
                 )
                 for p, m in zip(parts[n:], self.memory)
             ),

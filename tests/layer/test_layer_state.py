@@ -251,3 +251,24 @@ def test_nan_in_the_padding_reaches_no_gradient(controller: str, rule: str) -> N
         found.append(torch.autograd.grad(output.sum() + h_n.sum(), layer.parameters()))
     for clean, dirty in zip(*found):
         assert torch.equal(clean, dirty)
+
+
+@both_ways
+def test_a_donated_state_is_cut_from_the_graph_that_made_it(controller: str) -> None:
+    layer = make(controller=controller, memory_size=4)
+    x = torch.randn(2, 5, 3, dtype=torch.float64)
+    _, state = layer(x, layer.initial_state(2))
+    assert state.memory[0].is_dense
+    assert state.memory[0].rows.requires_grad
+    _, state = layer.step(x[:, 0], state, donate=True)
+    assert not state.to_tensor().requires_grad
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_donated_state_leaves_the_tensor_that_it_came_from(batch: int) -> None:
+    layer = make()
+    flat = torch.randn(batch, layer.state_size, dtype=torch.float64)
+    before = flat.clone()
+    state = layer.initial_state(1).from_tensor(flat)
+    layer.step(torch.randn(batch, 3, dtype=torch.float64), state, donate=True)
+    assert torch.equal(flat, before)
