@@ -26,6 +26,9 @@ def check_memory_options(
     window: int,
     offsets: tuple[int, ...],
     candidate_activation: str,
+    learn_context: bool,
+    learn_initial: bool,
+    gate_bias: float,
 ) -> tuple[int, int]:
     """-> the number of cells, rounded up to what its codebooks can name, and of codebooks."""
     positive = {
@@ -42,8 +45,16 @@ def check_memory_options(
             continue
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+        least = 2 if name == "address_size" else 1  # unit codes of one number would all tie
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    for name, flag in (("learn_context", learn_context), ("learn_initial", learn_initial)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name}: expected a bool, got {type(flag).__name__}")
+    if not isinstance(gate_bias, (int, float)):
+        raise TypeError(f"gate_bias: expected a number, got {type(gate_bias).__name__}")
+    if not math.isfinite(gate_bias):
+        raise ValueError(f"gate_bias: expected a finite number, got {gate_bias}")
     if top_k > memory_size:
         raise ValueError(f"top_k: expected at most memory_size = {memory_size}, got {top_k}")
     if write_rule not in WRITE_RULES:
@@ -108,6 +119,8 @@ def check_lengths(
 def check_reset(reset: Tensor | None, batch: int, steps: int) -> None:
     if reset is None:
         return
+    if not isinstance(reset, Tensor):
+        raise TypeError(f"reset: expected a tensor of bool, got {type(reset).__name__}")
     if reset.dtype != torch.bool:
         raise TypeError(f"reset: expected bool, got {reset.dtype}")
     if tuple(reset.shape) != (batch, steps):
@@ -123,6 +136,8 @@ def check_index(
     """-> the addresses of every head, (B, T, H, K), from (B, T), (B, T, H) or (B, T, H, K)."""
     if index is None:
         return None
+    if not isinstance(index, Tensor):
+        raise TypeError(f"{name}: expected a tensor of int64, got {type(index).__name__}")
     if index.dtype != torch.int64:
         raise TypeError(f"{name}: expected int64, got {index.dtype}")
     shape = tuple(index.shape)

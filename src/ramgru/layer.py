@@ -125,6 +125,9 @@ class RAMGRU(RecurrentContract):
             window=window,
             offsets=offsets,
             candidate_activation=candidate_activation,
+            learn_context=learn_context,
+            learn_initial=learn_initial,
+            gate_bias=gate_bias,
         )
         self._control = CONTROLLERS[controller]
         self.num_heads, self.top_k = num_heads, top_k
@@ -248,8 +251,8 @@ class RAMGRU(RecurrentContract):
         self.check_input(input, hidden, packed=False)
 
         def batch_first(x: Tensor | None) -> Tensor | None:
-            if x is None or (batched and self.batch_first):
-                return x
+            if not isinstance(x, Tensor) or (batched and self.batch_first):
+                return x  # what is no tensor is refused by name below
             return x.transpose(0, 1) if batched else x.unsqueeze(0)
 
         x = batch_first(input)
@@ -288,10 +291,10 @@ class RAMGRU(RecurrentContract):
         bare = PackedSequence(input.data, input.batch_sizes)  # in the order that packing sorted
         x, lengths = pad_packed_sequence(bare, batch_first=True)
         if hx is not None and input.sorted_indices is not None:
+            self.check_hidden(hx.hidden if isinstance(hx, RAMGRUState) else hx, x.shape[0])
             if isinstance(hx, RAMGRUState):
                 hx = hx[input.sorted_indices]
             else:
-                self.check_hidden(hx, x.shape[0])
                 hx = hx.index_select(1, input.sorted_indices)
         y, after = self._run(x, hx, lengths.to(x.device), None, None, None)
         packed = pack_padded_sequence(y, lengths, batch_first=True)
@@ -328,10 +331,12 @@ class RAMGRU(RecurrentContract):
                 f"input: expected shape (B, {self.input_size}), got {tuple(input.shape)}"
             )
         state = self.initial_state(input.shape[0]) if state is None else state
+        if not isinstance(state, RAMGRUState):
+            raise TypeError(f"state: expected a RAMGRUState or None, got {type(state).__name__}")
         self.check_input(input, None, packed=True)
 
         def one(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.unsqueeze(1)
+            return x.unsqueeze(1) if isinstance(x, Tensor) else x
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not donate):
             y, after = self._run(

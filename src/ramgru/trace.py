@@ -130,12 +130,15 @@ def trace(
     The state's `trace` has one `LayerTrace` a layer and direction; `state.cell(i)` reads it. The
     trace of a reverse direction runs, as that direction does, from the end to the start.
     """
+    if not isinstance(layer, RAMGRU):
+        raise TypeError(f"layer: expected a RAMGRU, got {type(layer).__name__}")
     if input.dim() != 3:
         raise ValueError(f"input: expected 3 dimensions, got shape {tuple(input.shape)}")
 
     def batch_first(x: Tensor | None) -> Tensor | None:
         return x if x is None or layer.batch_first else x.transpose(0, 1)
 
+    lengths = None if lengths is None else torch.as_tensor(lengths, device=input.device)
     x, reset = batch_first(input), batch_first(reset)
     assert x is not None
     record: list[Steps] = []
@@ -169,7 +172,7 @@ def _layer_trace(
         reset = reverse_reset(reset, lengths)
     gate, weight = s.gate, s.read.weight
     if lengths is not None:
-        pad = padding_mask(torch.as_tensor(lengths, device=gate.device), gate.shape[1])
+        pad = padding_mask(lengths, gate.shape[1])
         gate = gate.masked_fill(pad.unsqueeze(-1), 0)
         weight = weight.masked_fill(pad[..., None, None], 0)
         reset = None if reset is None else reset & ~pad
@@ -187,3 +190,7 @@ def _layer_trace(
         None if memory.fresh_left is None else memory.fresh_left.detach(),
         None if memory.fresh_right is None else memory.fresh_right.detach(),
     )
+
+
+# As `RAMGRUState`, which carries it.
+torch.serialization.add_safe_globals([LayerTrace])

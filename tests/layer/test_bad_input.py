@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_sequence
 
 from ramgru import RAMGRU
 
@@ -29,7 +31,12 @@ def make(**options: Any) -> RAMGRU:
         ({"head_size": -3}, ValueError, "head_size: expected at least 1, got -3"),
         ({"parts": 0}, ValueError, "parts: expected at least 1, got 0"),
         ({"parts": True}, TypeError, "parts: expected an int, got bool"),
-        ({"address_size": 0}, ValueError, "address_size: expected at least 1, got 0"),
+        ({"address_size": 0}, ValueError, "address_size: expected at least 2, got 0"),
+        ({"address_size": 1}, ValueError, "address_size: expected at least 2, got 1"),
+        ({"gate_bias": "1"}, TypeError, "gate_bias: expected a number, got str"),
+        ({"gate_bias": math.nan}, ValueError, "gate_bias: expected a finite number, got nan"),
+        ({"learn_context": "no"}, TypeError, "learn_context: expected a bool, got str"),
+        ({"learn_initial": 1}, TypeError, "learn_initial: expected a bool, got int"),
         ({"window": 0}, ValueError, "window: expected at least 1, got 0"),
         ({"offsets": (4,)}, ValueError, r"offsets: .* in \[0, window = 4\), got \(4,\)"),
         ({"offsets": (-1,)}, ValueError, r"offsets: .* in \[0, window = 4\), got \(-1,\)"),
@@ -74,12 +81,13 @@ def test_a_size_without_factors_is_rounded_up_and_says_so(
         (torch.zeros(2, 5), TypeError, "expected int64, got torch.float32"),
         (torch.zeros(2, 5, dtype=torch.int32), TypeError, "expected int64, got torch.int32"),
         (torch.zeros(2, 4).long(), ValueError, r"2 sequences and 5 steps.* got shape \(2, 4\)"),
+        ([[1] * 5] * 2, TypeError, "expected a tensor of int64, got list"),
         (torch.zeros(5).long(), ValueError, r"got shape \(5,\)"),
         (torch.zeros(2, 5, 3).long(), ValueError, r"\(2,\) heads .* got shape \(2, 5, 3\)"),
         (torch.zeros(2, 5, 2, 0).long(), ValueError, r"got shape \(2, 5, 2, 0\)"),
         (torch.zeros(2, 5, 2, 1, 1).long(), ValueError, r"got shape \(2, 5, 2, 1, 1\)"),
     ],
-    ids=["high", "low", "float", "int32", "steps", "batch", "heads", "empty", "deep"],
+    ids=["high", "low", "float", "int32", "steps", "list", "batch", "heads", "empty", "deep"],
 )
 def test_addresses(name: str, index: torch.Tensor, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=rf"{name}: .*{message}"):
@@ -107,10 +115,11 @@ def test_lengths(lengths: torch.Tensor, error: type[Exception], message: str) ->
     ("reset", "error", "message"),
     [
         (torch.zeros(2, 5), TypeError, "expected bool, got torch.float32"),
+        ([[True] * 5] * 2, TypeError, "expected a tensor of bool, got list"),
         (torch.zeros(5, 2).bool(), ValueError, r"2 sequences and 5 steps, got shape \(5, 2\)"),
         (torch.zeros(2).bool(), ValueError, r"got shape \(2,\)"),
     ],
-    ids=["float", "swapped", "short"],
+    ids=["float", "list", "swapped", "short"],
 )
 def test_reset(reset: torch.Tensor, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"reset: .*{message}"):
@@ -127,6 +136,8 @@ def test_step() -> None:
         layer.step(torch.zeros(3, 3), layer.initial_state(2))
     with pytest.raises(ValueError, match="step: a bidirectional layer"):
         make(bidirectional=True).step(torch.zeros(2, 3))
+    with pytest.raises(TypeError, match="state: expected a RAMGRUState or None, got Tensor"):
+        layer.step(torch.zeros(2, 3), torch.zeros(1, 2, 4))  # type: ignore[arg-type]
 
 
 def test_state_of_another_batch_or_layer() -> None:
@@ -139,3 +150,6 @@ def test_state_of_another_batch_or_layer() -> None:
         layer(torch.zeros(2, 5, 3), make(num_heads=1).initial_state(2))
     with pytest.raises(ValueError, match="state: expected one of this layer"):
         layer(torch.zeros(2, 5, 3), make(window=2, offsets=(0,)).initial_state(2))
+    packed = pack_sequence([torch.zeros(2, 3), torch.zeros(5, 3)], enforce_sorted=False)
+    with pytest.raises(RuntimeError, match=r"Expected hidden size \(1, 2, 4\), got \[1, 1, 4\]"):
+        layer(packed, layer.initial_state(1))

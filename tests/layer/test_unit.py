@@ -265,3 +265,24 @@ def test_cell_outside(arguments: dict[str, int], message: str) -> None:
 def test_trace_wants_a_batch() -> None:
     with pytest.raises(ValueError, match=r"input: expected 3 dimensions, got shape \(4, 3\)"):
         trace(make(), normal(4, 3))
+
+
+def test_a_trace_can_be_saved_and_loaded_as_weights_are(tmp_path) -> None:
+    _, state = trace(make(learn_initial=True), normal(2, 6, 3))
+    torch.save(state, tmp_path / "state.pt")
+    again = torch.load(tmp_path / "state.pt")
+    assert torch.equal(again.trace[0].provenance(), state.trace[0].provenance())
+
+
+def test_a_trace_takes_lengths_as_a_list_in_both_directions() -> None:
+    layer, x = make(bidirectional=True), normal(2, 6, 3)
+    reset = torch.zeros(2, 6, dtype=torch.bool)
+    reset[:, 2] = True
+    _, state = trace(layer, x, lengths=[4, 6], reset=reset)
+    _, expected = trace(layer, x, lengths=torch.tensor([4, 6]), reset=reset)
+    assert torch.equal(state.trace[1].reset, expected.trace[1].reset)
+
+
+def test_only_a_ramgru_is_traced() -> None:
+    with pytest.raises(TypeError, match="layer: expected a RAMGRU, got GRU"):
+        trace(nn.GRU(3, 4), normal(2, 6, 3))
