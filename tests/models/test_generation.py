@@ -107,7 +107,9 @@ def test_top_p_keeps_the_fewest_that_reach_it(top_p, kept):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": -1.0}, r"temperature: expected 0 or more, got -1"),
+        ({"temperature": -1.0}, r"temperature: expected a number of 0 or more, got -1"),
+        ({"temperature": float("nan")}, r"temperature: expected a number of 0 or more, got nan"),
+        ({"stop": 23}, r"stop: expected a token in \[0, 23\), got 23"),
         ({"top_k": 0}, r"top_k: expected 1 or more, got 0"),
         ({"top_p": 1.5}, r"top_p: expected a probability in \(0, 1\], got 1.5"),
         ({"max_new_tokens": -2}, r"max_new_tokens: expected 0 or more, got -2"),
@@ -119,3 +121,24 @@ def test_bad_arguments_are_named(options, message):
     given = {"src": torch.tensor([[1, 2]]), "max_new_tokens": 2, **options}
     with pytest.raises(ValueError, match=message):
         small().generate(**given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 1.5}, r"top_k: expected an int, got float"),
+        ({"max_new_tokens": 2.0}, r"max_new_tokens: expected an int, got float"),
+        ({"stop": "."}, r"stop: expected an int, got str"),
+        ({"src": torch.zeros(1, 2)}, r"src: expected tokens of int64, got torch.float32"),
+    ],
+)
+def test_bad_types_are_named(options, message):
+    given = {"src": torch.tensor([[1, 2]]), "max_new_tokens": 2, **options}
+    with pytest.raises(TypeError, match=message):
+        small().generate(**given)
+
+
+def test_a_model_of_features_generates_nothing():
+    model = RAMGRUModel(0, 16, 2, 64, features=3, outputs=2)
+    with pytest.raises(ValueError, match=r"generate: expected a model of tokens"):
+        model.generate(torch.randn(1, 2, 3), 2)

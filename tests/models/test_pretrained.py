@@ -68,6 +68,22 @@ def test_foreign_or_broken_config(saved, text):
         RAMGRUModel.from_pretrained(folder)
 
 
+@pytest.mark.parametrize("change", [{"colour": "plum"}, {"top_k": 0}, {"offsets": 3}], ids=str)
+def test_config_of_another_model(saved, change):
+    _, folder = saved
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(CheckpointError, match=r"config.json describes no such model"):
+        RAMGRUModel.from_pretrained(folder)
+
+
+def test_config_without_sizes(saved):
+    _, folder = saved
+    (folder / "config.json").write_text('{"model_type": "ramgru"}')
+    with pytest.raises(CheckpointError, match=r"describes no such model: .*vocab_size"):
+        RAMGRUModel.from_pretrained(folder)
+
+
 def test_a_full_disk_leaves_the_former_model(saved, monkeypatch):
     model, folder = saved
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

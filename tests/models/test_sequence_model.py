@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 from ramgru import RAMGRU, RAMGRUModel
 from ramgru.baselines import GRU, MinGRU
@@ -207,3 +208,45 @@ def test_mingru_peer_is_its_equation() -> None:
         h = (1 - z.sigmoid()) * h + z.sigmoid() * n
         torch.testing.assert_close(output[:, t], layer.project(h))
     torch.testing.assert_close(after[0], h)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num_layers": 0}, ValueError, "num_layers: expected at least 1, got 0"),
+        ({"mlp_ratio": -1.0}, ValueError, "mlp_ratio: expected 0 or more, got -1.0"),
+        ({"bidirectional": True}, TypeError, "RAMGRUModel has no argument 'bidirectional'"),
+        ({"dtype": torch.float64}, TypeError, "RAMGRUModel has no argument 'dtype'"),
+    ],
+    ids=str,
+)
+def test_bad_options_are_named(options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        ramgru(**options)
+
+
+def test_features_need_outputs() -> None:
+    with pytest.raises(ValueError, match="outputs: expected at least 1 with features, got 0"):
+        SequenceModel(GRU, C, 1, features=3)
+
+
+def test_bad_input_is_named(model: SequenceModel) -> None:
+    with pytest.raises(ValueError, match=r"expected tokens \(B, T\), got shape \(7,\)"):
+        model(tokens(7))
+    with pytest.raises(TypeError, match=r"expected tokens \(B, T\) of int64, got torch.float32"):
+        model(tokens(3, 7), torch.zeros(3, 2))
+
+
+def test_vmap_over_the_model_gives_the_gradients_of_each_sample() -> None:
+    model, src = ramgru(controller="mingru"), tokens(3, 7)
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], src: Tensor) -> Tensor:
+        inputs = (src[None, :4], src[None, 4:])
+        return functional_call(model, parameters, inputs).logsumexp(-1).sum()
+
+    found = vmap(grad(loss), in_dims=(None, 0))(parameters, src)
+    for b in range(3):
+        alone = grad(loss)(parameters, src[b])
+        for name in parameters:
+            close(found[name][b], alone[name])

@@ -5,6 +5,8 @@ B sequences, T tokens of prompt, S new tokens, V tokens of the vocabulary.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ def generate(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """-> (B, S) new tokens, S <= max_new_tokens; see `RAMGRUModel.generate`."""
-    _check(model, src, max_new_tokens, temperature, top_k, top_p)
+    _check(model, src, max_new_tokens, temperature, top_k, top_p, stop)
     was_training = model.training
     model.eval()
     try:
@@ -74,7 +76,15 @@ def _check(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
+    stop: int | None,
 ) -> None:
+    if not model.vocab_size:
+        raise ValueError("generate: expected a model of tokens, got one of features")
+    for name, value in (("max_new_tokens", max_new_tokens), ("top_k", top_k), ("stop", stop)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if src.is_floating_point():
+        raise TypeError(f"src: expected tokens of int64, got {src.dtype}")
     if src.dim() != 2 or src.shape[1] == 0:
         raise ValueError(f"src: expected tokens (B, T) with T of 1 or more, got {tuple(src.shape)}")
     if src.numel() and not 0 <= int(src.min()) <= int(src.max()) < model.vocab_size:
@@ -82,8 +92,10 @@ def _check(
         raise ValueError(f"src: expected tokens in [0, {model.vocab_size}), got {wrong}")
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens: expected 0 or more, got {max_new_tokens}")
-    if temperature < 0:
-        raise ValueError(f"temperature: expected 0 or more, got {temperature}")
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature: expected a number of 0 or more, got {temperature}")
+    if stop is not None and not 0 <= stop < model.vocab_size:
+        raise ValueError(f"stop: expected a token in [0, {model.vocab_size}), got {stop}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k: expected 1 or more, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:

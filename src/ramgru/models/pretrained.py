@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from ramgru import files
 from ramgru.errors import CheckpointError, RamgruError
+
+Model = TypeVar("Model", bound=nn.Module)
 
 CONFIG, WEIGHTS, KIND = "config.json", "model.safetensors", "ramgru"
 
@@ -37,9 +40,20 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     kind = config.pop("model_type", None) if isinstance(config, dict) else None
     if kind != KIND:
         raise CheckpointError(f"{path}: expected a model of type {KIND!r}, got {kind!r}")
-    if "offsets" in config:
+    if isinstance(config.get("offsets"), list):  # JSON has no tuples
         config["offsets"] = tuple(config["offsets"])
     return config
+
+
+def build(model: Callable[..., Model], folder: str | Path) -> Model:
+    """model(**config), untrained; a config that it does not take is a foreign one."""
+    config = read_config(folder)
+    try:
+        return model(**config)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{Path(folder) / CONFIG} describes no such model: {error}"
+        ) from error
 
 
 def load_weights(model: nn.Module, folder: str | Path) -> None:

@@ -43,6 +43,12 @@ class RAMGRUModel(SequenceModel):
         dropout: float = 0.0,
         **layer_options: Any,
     ) -> None:
+        for name in ("device", "dtype", "batch_first", "bidirectional"):
+            if name in layer_options:
+                raise TypeError(
+                    f"RAMGRUModel has no argument {name!r}: it is causal, batch first, "
+                    "and moved with .to(device, dtype)"
+                )
         self.config = {
             "vocab_size": vocab_size,
             "d_model": d_model,
@@ -105,6 +111,6 @@ class RAMGRUModel(SequenceModel):
 
         Raises CheckpointError: a file is missing, broken, or of another model.
         """
-        model = cls(**pretrained.read_config(folder))
+        model = pretrained.build(cls, folder)
         pretrained.load_weights(model, folder)
         return model.to(device)

@@ -90,6 +90,12 @@ class SequenceModel(nn.Module):
                 "give exactly one of vocab_size and features, "
                 f"got vocab_size={vocab_size}, features={features}"
             )
+        if num_layers < 1:
+            raise ValueError(f"num_layers: expected at least 1, got {num_layers}")
+        if features and outputs < 1:
+            raise ValueError(f"outputs: expected at least 1 with features, got {outputs}")
+        if mlp_ratio < 0:
+            raise ValueError(f"mlp_ratio: expected 0 or more, got {mlp_ratio}")
         self.vocab_size, self.features = vocab_size, features
         self.embedding = (
             nn.Embedding(vocab_size, d_model) if vocab_size else nn.Linear(features, d_model)
@@ -127,6 +133,7 @@ class SequenceModel(nn.Module):
 
         `head` turns hidden vectors into logits: of all positions, or of those that matter.
         """
+        self._check_input(src)
         if state is None:
             state = self.initial_state(src.shape[0])
         x = self.embedding(src)
@@ -135,6 +142,14 @@ class SequenceModel(nn.Module):
             x, new = block(x, before, lengths=lengths, reset=reset)
             after.append(new)
         return self.norm(x), after
+
+    def _check_input(self, src: Tensor) -> None:
+        expected = "tokens (B, T)" if self.vocab_size else f"features (B, T, {self.features})"
+        shape = tuple(src.shape)
+        if len(shape) != 2 + bool(self.features) or (self.features and shape[2] != self.features):
+            raise ValueError(f"src, tgt: expected {expected}, got shape {shape}")
+        if self.vocab_size and (src.is_floating_point() or src.dtype == torch.bool):
+            raise TypeError(f"src, tgt: expected {expected} of int64, got {src.dtype}")
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """One step of a stream: tokens (B,) or features (B, F) -> hidden (B, C), the next state.
