@@ -230,7 +230,8 @@ class RandomAccessMemory(nn.Module):
         """As `forward` for one step, but the memory given is overwritten: K rows are touched."""
         memory = memory.dense()
         # Cut from the graph that made it, whose backward must not meet what is written here.
-        memory = replace(memory, rows=memory.rows.detach().contiguous())
+        wide = torch.promote_types(torch.promote_types(memory.rows.dtype, x.dtype), torch.float32)
+        memory = replace(memory, rows=memory.rows.detach().to(wide).contiguous())
         B, H, N, D = memory.rows.shape
         if reset is not None and bool(reset.any()):
             memory.rows[reset[:, 0]] = memory.fresh_rows()

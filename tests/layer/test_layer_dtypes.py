@@ -131,3 +131,15 @@ def test_to_changes_dtype() -> None:
     double, state = layer.to(torch.float64)(x.double(), layer.initial_state(2))
     assert double.dtype == state.memory[0].rows.dtype == torch.float64
     torch.testing.assert_close(double.float(), single, rtol=1e-4, atol=1e-5)
+
+
+def test_a_donated_state_in_half_precision_is_computed_as_any_other() -> None:
+    layer = RAMGRU(3, 4, batch_first=True, memory_size=16, num_heads=2, top_k=2).bfloat16()
+    x = torch.randn(2, 5, 3).bfloat16()
+    _, state = layer(x, layer.initial_state(2))
+    narrow = state.detach().to(dtype=torch.bfloat16)
+    y, expected = layer.step(x[:, 0], narrow)
+    found, after = layer.step(x[:, 0], narrow, donate=True)
+    assert after.memory[0].rows.dtype == torch.float32
+    torch.testing.assert_close(found, y)
+    torch.testing.assert_close(after.to_tensor(), expected.to_tensor())
