@@ -13,6 +13,9 @@ from ramgru.kernels.memory_scan import WRITE_RULES
 from ramgru.kernels.transforms import is_readable
 from ramgru.state import RAMGRUState
 
+# Cells are sorted by their number times the number of resets before them, in 64 bits.
+MOST_CELLS = 2**40
+
 
 def check_memory_options(
     *,
@@ -48,6 +51,8 @@ def check_memory_options(
         least = 2 if name == "address_size" else 1  # unit codes of one number would all tie
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if memory_size > MOST_CELLS:
+        raise ValueError(f"memory_size: expected at most {MOST_CELLS}, got {memory_size}")
     for name, flag in (("learn_context", learn_context), ("learn_initial", learn_initial)):
         if not isinstance(flag, bool):
             raise TypeError(f"{name}: expected a bool, got {type(flag).__name__}")

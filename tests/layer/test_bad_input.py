@@ -25,6 +25,7 @@ def make(**options: Any) -> RAMGRU:
         ({"top_k": 2.0}, TypeError, "top_k: expected an int, got float"),
         ({"memory_size": 0}, ValueError, "memory_size: expected at least 1, got 0"),
         ({"memory_size": 1e6}, TypeError, "memory_size: expected an int, got float"),
+        ({"memory_size": 2**62}, ValueError, f"memory_size: expected at most {2**40}, got {2**62}"),
         ({"num_heads": 0}, ValueError, "num_heads: expected at least 1, got 0"),
         ({"num_heads": "2"}, TypeError, "num_heads: expected an int, got str"),
         ({"head_size": 0}, ValueError, "head_size: expected at least 1, got 0"),
