@@ -16,23 +16,29 @@ from ramgru.train.run import locked
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"seed": 1},
-        {"batch_size": 4},
-        {"optimizer": "adam"},
-        {"tbptt": 2},
-        {"curriculum": True},
-        {"model": ModelConfig(layer="gru", d_model=16)},
-        {"task": tasks.get("mqar", vocab_size=16, pairs=1, length=8)},
+        ({"seed": 1}, "seed must stay what it was when a run goes on, 0, got 1"),
+        ({"batch_size": 4}, "batch_size must stay .*, 8, got 4"),
+        ({"optimizer": "adam"}, "optimizer must stay .*, adamw, got adam"),
+        ({"tbptt": 2}, "tbptt must stay .*, 0, got 2"),
+        ({"curriculum": True}, "curriculum must stay .*, False, got True"),
+        ({"model": ModelConfig(layer="gru", d_model=16)}, r"model\.d_model must .*, 8, got 16"),
+        (
+            {"task": tasks.get("mqar", vocab_size=16, pairs=1, length=8)},
+            r"task\.pairs must stay .*, 2, got 1",
+        ),
     ],
-    ids=lambda changes: next(iter(changes)),
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_made_the_checkpoint_must_stay(small, changes):
+def test_what_made_the_checkpoint_must_stay(small, changes, message):
+    """And the run is as it was: what it cannot go on with is not written into it."""
     run = train(small(), quiet=True).run
-    name = next(iter(changes))
-    with pytest.raises(ValueError, match=f"{name} must stay what it was when a run goes on"):
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=message):
         train(small(**changes, resume=run), quiet=True)
+    assert (run / "config.json").read_bytes() == before
+    load_run(run)
 
 
 def test_changed_text_is_refused(small, tmp_path):

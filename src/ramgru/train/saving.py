@@ -5,6 +5,7 @@ Together it is all that the next step depends on: the same bits follow as withou
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,24 @@ def find(folder: Path, config: TrainConfig) -> Saved | None:
     tensors, facts = checkpoint.load(path)
     now, then = configfile.to_dict(config), facts.get("config", {})
     for name in FIXED:
-        if now[name] != then.get(name):
-            raise ValueError(
-                f"{name} must stay what it was when a run goes on, {then.get(name)}, "
-                f"got {now[name]}"
-            )
+        for path, new, old in differences(now[name], then.get(name), name):
+            option = path.replace("task.options.", "task.")  # as it is typed
+            raise ValueError(f"{option} must stay what it was when a run goes on, {old}, got {new}")
     if facts.get("digest") != getattr(config.task, "digest", None):
         raise ValueError(
             f"{getattr(config.task, 'path', 'the data')} is not the file that the run began with: "
             "its content has changed"
         )
     return tensors, facts
+
+
+def differences(new: Any, old: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """(path, new, old) of each value that differs in two trees of JSON values."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        for name in sorted(new.keys() | old.keys()):
+            yield from differences(new.get(name), old.get(name), f"{path}.{name}")
+    elif new != old:
+        yield path, new, old
 
 
 def fill(model: nn.Module, saved: Saved, folder: Path) -> None:

@@ -63,6 +63,9 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Outcome:
                 if accelerator.is_main_process and config.resume is None:
                     run.discard(folder)
                 raise
+            if accelerator.is_main_process and config.resume is not None:
+                # Not before: a refused option must not stay behind in the run.
+                configfile.write_config(folder / run.CONFIG, config)
             try:
                 reason = trainer.train(wish)
             finally:
@@ -111,6 +114,7 @@ def _prepare(config: TrainConfig) -> Path:
             f"out must be a new directory, got {folder}, which holds a run; "
             f"`ramgru train --resume {folder}` goes on with it"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    configfile.write_config(folder / run.CONFIG, replace(config, out=folder))
+    if config.resume is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        configfile.write_config(folder / run.CONFIG, replace(config, out=folder))
     return folder
