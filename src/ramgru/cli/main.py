@@ -25,6 +25,9 @@ COMMANDS = {
     "info": "show versions, devices, extras and tasks",
 }
 
+# As CUDA, the CPU on Windows and the CPU on Linux put it.
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+
 HELP = """usage: ramgru COMMAND [ARGUMENTS]
 
 GRU layers for PyTorch with a random-access memory: train them, measure them, look inside.
@@ -76,8 +79,8 @@ def explain(error: Exception) -> tuple[int, str | None]:
         return 1, f"{where}{error.strerror or error}"
     if isinstance(error, ValueError | TypeError) or type(error).__name__ == "UsageError":
         return 2, str(error)
-    if "out of memory" in str(error) or "not enough memory" in str(error):
-        return 1, "out of memory: try a smaller batch size, or shorter pieces"
+    if any(words in str(error) for words in OUT_OF_MEMORY):
+        return 1, "out of memory: try a smaller batch size, a smaller model, or shorter pieces"
     return 1, None
 
 
