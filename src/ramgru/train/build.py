@@ -5,6 +5,7 @@ Every field is plain data, so that a configuration file is enough to build the m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -87,6 +88,9 @@ class ModelConfig:
         for name in ("mlp_ratio", "hidden_size", "parameters"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name, value in (("mlp_ratio", self.mlp_ratio), ("gate_bias", self.ram.gate_bias)):
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if self.layer == "ramgru" and (self.parameters or self.hidden_size):
