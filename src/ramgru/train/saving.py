@@ -75,8 +75,8 @@ def find(folder: Path, config: TrainConfig) -> Saved | None:
     tensors, facts = checkpoint.load(path)
     now, then = configfile.to_dict(config), facts.get("config", {})
     for name in FIXED:
-        for path, new, old in differences(now[name], then.get(name), name):
-            option = path.replace("task.options.", "task.")  # as it is typed
+        for place, new, old in differences(now[name], then.get(name), name):
+            option = place.replace("task.options.", "task.")  # as it is typed
             raise ValueError(f"{option} must stay what it was when a run goes on, {old}, got {new}")
     if facts.get("digest") != getattr(config.task, "digest", None):
         raise ValueError(
