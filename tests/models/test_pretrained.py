@@ -26,6 +26,15 @@ def test_round_trip_gives_the_same_bits(saved):
     assert torch.equal(again(src), model(src))
 
 
+def test_dtype_comes_back(saved, tmp_path):
+    model, _ = saved
+    model.double().save_pretrained(tmp_path / "wide")
+    again = RAMGRUModel.from_pretrained(tmp_path / "wide").eval()
+    src = torch.randint(23, (2, 9))
+    assert again.embedding.weight.dtype == torch.float64
+    assert torch.equal(again(src), model(src))
+
+
 def test_only_the_two_files_are_left(saved):
     _, folder = saved
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]

@@ -250,3 +250,22 @@ def test_vmap_over_the_model_gives_the_gradients_of_each_sample() -> None:
         alone = grad(loss)(parameters, src[b])
         for name in parameters:
             close(found[name][b], alone[name])
+
+
+def test_a_stream_that_ends_here_gives_the_same_bits(model):
+    src, lengths = tokens(3, 9), torch.tensor([9, 4, 0])
+    ended, left = model.hidden(src, lengths=lengths, carry=False)
+    carried, _ = model.hidden(src, lengths=lengths)
+    assert torch.equal(ended, carried)
+    assert not any(hasattr(entry, "memory") for entry in left)
+
+
+def test_a_model_exports_with_dynamic_batch_and_time():
+    model = ramgru(controller="mingru").eval()
+    batch, time = torch.export.Dim("batch", max=64), torch.export.Dim("time", min=2, max=4096)
+    program = torch.export.export(
+        model, (tokens(3, 5),), dynamic_shapes=({0: batch, 1: time},), strict=False
+    )
+    for shape in ((3, 5), (2, 40), (1, 100)):
+        src = tokens(*shape)
+        torch.testing.assert_close(program.module()(src), model(src), rtol=0, atol=1e-12)

@@ -48,10 +48,12 @@ class Recurrent(nn.Module):
     def forward(
         self,
         x: Tensor,
-        state: Tensor,
+        state: Tensor | None,
         *,
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
+        if state is None:
+            state = self.initial_state(x.shape[0])
         y, h = CONTROLLERS[self.controller](x, state, [self.weights()], lengths, reset)
         return self.project(y), h

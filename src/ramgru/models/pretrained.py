@@ -61,7 +61,11 @@ def load_weights(model: nn.Module, folder: str | Path) -> None:
     safetensors = _safetensors()
     path = Path(folder) / WEIGHTS
     try:
-        model.load_state_dict(safetensors.torch.load_file(path))
+        tensors = safetensors.torch.load_file(path)
+        for value in tensors.values():  # all of one dtype, which the model takes on
+            model.to(value.dtype)
+            break
+        model.load_state_dict(tensors)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} holds no weights: it has no {WEIGHTS}") from error
     except (OSError, safetensors.SafetensorError) as error:

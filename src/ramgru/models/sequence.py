@@ -66,8 +66,9 @@ class SequenceModel(nn.Module):
     """A stack of residual blocks over tokens (`vocab_size`) or over features (`features`).
 
     layer(d_model) builds one recurrent layer with `forward(x, state, *, lengths, reset)
-    -> (y, state)`, x and y (B, T, C), `initial_state(batch_size)` and `state_size`; and, where
-    one step can be cheaper than a sequence of one, `step(x, state, donate=True)`, x and y (B, C).
+    -> (y, state)`, x and y (B, T, C), where a state of None is a fresh one; `initial_state(
+    batch_size)` and `state_size`; and, where one step can be cheaper than a sequence of one,
+    `step(x, state, donate=True)`, x and y (B, C).
     """
 
     blocks: Any  # an nn.ModuleList of `Block`
@@ -128,14 +129,17 @@ class SequenceModel(nn.Module):
         *,
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
+        carry: bool = True,
     ) -> tuple[Tensor, State]:
         """src (B, T) or (B, T, F) -> the last hidden layer (B, T, C), and the state after it.
 
         `head` turns hidden vectors into logits: of all positions, or of those that matter.
+        carry: whether the stream goes on; if not, no final memory is put together, and what comes
+        back as its state is nothing to go on from.
         """
         self._check_input(src)
         if state is None:
-            state = self.initial_state(src.shape[0])
+            state = self.initial_state(src.shape[0]) if carry else [None] * len(self.blocks)
         x = self.embedding(src)
         after: State = []
         for block, before in zip(self.blocks, state, strict=True):
@@ -175,9 +179,9 @@ class SequenceModel(nn.Module):
         tgt is the teacher-forced continuation: it runs on from the state that src left, as in an
         encoder-decoder that shares one recurrent state. -> (B, T + S, V)
         """
-        hidden, state = self.hidden(src, **ragged)
+        hidden, state = self.hidden(src, carry=tgt is not None, **ragged)
         if tgt is not None:
-            after, _ = self.hidden(tgt, state)
+            after, _ = self.hidden(tgt, state, carry=False)
             hidden = torch.cat([hidden, after], dim=1)
         return self.head(hidden)
 

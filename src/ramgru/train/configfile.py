@@ -67,5 +67,9 @@ def read_config(path: Path) -> TrainConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
         values.pop("versions", None)
         return from_dict(values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} is no configuration of a ramgru run: it lacks {error}"
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is no configuration of a ramgru run: {error}") from error

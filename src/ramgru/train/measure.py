@@ -120,9 +120,11 @@ def answer(
     """The summed loss of a batch, and what is answered, of the labels' shape (0 elsewhere)."""
     predicted = np.zeros_like(batch.labels)
     total, state = 0.0, None
-    for piece in chunks(batch, chunk, device):
+    pieces = list(chunks(batch, chunk, device))
+    for i, piece in enumerate(pieces):
+        carry = i < len(pieces) - 1
         loss, found, state = objective(
-            piece.inputs, piece.where, piece.answers, piece.lengths, state
+            piece.inputs, piece.where, piece.answers, piece.lengths, state, carry
         )
         total += float(loss)
         predicted[:, piece.span][piece.asked] = found.cpu().numpy()

@@ -30,9 +30,13 @@ class Objective(nn.Module):
         answers: Tensor,
         lengths: Tensor | None = None,
         state: Any = None,
+        carry: bool = True,
     ) -> tuple[Tensor, Tensor, Any]:
-        """-> the summed loss (), the most likely answers (L,) or (L, F) int64, the state after."""
-        hidden, state = self.model.hidden(inputs, state, lengths=lengths)  # (B, T, C)
+        """-> the summed loss (), the most likely answers (L,) or (L, F) int64, the state after.
+
+        carry: whether the stream goes on from that state (`SequenceModel.hidden`).
+        """
+        hidden, state = self.model.hidden(inputs, state, lengths=lengths, carry=carry)  # (B, T, C)
         # Only labelled positions pass the head: with a large vocabulary it is most of the work.
         logits = self.model.head(hidden.flatten(0, 1).index_select(0, where)).float()
         if answers.ndim == 1:

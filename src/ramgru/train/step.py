@@ -66,10 +66,12 @@ class Stepper:
         state = self.state if continues else None
         pieces = list(chunks(batch, self.config.tbptt, self.accelerator.device))
         for i, piece in enumerate(pieces):
-            state = detach(self._backward(piece, state, scale, last=i == len(pieces) - 1))
+            last = i == len(pieces) - 1
+            carry = continues is not None or not last
+            state = detach(self._backward(piece, state, scale, last=last, carry=carry))
         self.state = None if continues is None else state
 
-    def _backward(self, piece: Chunk, state: Any, scale: Tensor, *, last: bool) -> Any:
+    def _backward(self, piece: Chunk, state: Any, scale: Tensor, *, last: bool, carry: bool) -> Any:
         # Processes may have different numbers of chunks; all of them meet in the last one.
         meet = last or self.sharded
         sync = nullcontext() if meet else self.accelerator.no_sync(self.objective)
@@ -77,7 +79,7 @@ class Stepper:
         with sync, torch.set_grad_enabled(not silent):
             with self.accelerator.autocast():
                 loss, predicted, state = self.objective(
-                    piece.inputs, piece.where, piece.answers, piece.lengths, state
+                    piece.inputs, piece.where, piece.answers, piece.lengths, state, carry
                 )
             if not silent:
                 self.accelerator.backward(loss * scale)
