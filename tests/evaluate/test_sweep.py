@@ -186,3 +186,10 @@ def test_nothing_asked_ends():
     task = Silent(**MQAR.options())
     found = sweep(Lookup(64), task, EFFORT)  # type: ignore[arg-type]
     assert (found.rows[0].count, found.rows[0].low, found.rows[0].high) == (0, 0.0, 1.0)
+
+
+def test_an_effort_that_leaves_no_size_is_refused():
+    task = tasks.get("mqar", vocab_size=64, pairs=4, length=32)
+    model = build_model(ModelConfig(layer="gru", d_model=8, num_layers=1), task)
+    with pytest.raises(ValueError, match=r"effort.max_length: no size of mqar has sequences of 3"):
+        sweep(model, task, Effort(max_length=3))

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ramgru import kernels, tasks
 from ramgru.cli.extras import EXTRAS
-from ramgru.cli.parse import parse
-from ramgru.cli.taskoptions import summary
 from ramgru.version import __version__
 
 DESCRIPTION = "Show versions, devices, kernels, extras and tasks; nothing is written."
 
 
-@dataclass(frozen=True)
-class InfoConfig:
-    """There is nothing to set."""
-
-
 def run(args: Sequence[str]) -> int:
-    configure(args)
+    """Works without any extra: it is what tells which of them are missing."""
+    if args and args[0] in ("-h", "--help"):
+        print(f"usage: ramgru info\n\n{DESCRIPTION}")
+        raise SystemExit(0)
+    if args:
+        raise ValueError(f"unexpected argument {args[0]!r}: expected none")
     parts = [versions(), ["kernels", *kernel_lines()], ["extras", *extras()]]
     parts.append(["tasks", *task_lines()])
     print("\n\n".join("\n".join(part) for part in parts))
     return 0
-
-
-def configure(args: Sequence[str]) -> InfoConfig:
-    """Refuses arguments. Raises UsageError."""
-    return parse(InfoConfig, args, prog="ramgru info", description=DESCRIPTION)
 
 
 def versions() -> list[str]:
@@ -70,3 +63,9 @@ def extras() -> list[str]:
 def task_lines() -> list[str]:
     """Every task, and what it asks."""
     return [f"  {name:<12} {summary(cls)}" for name, cls in sorted(tasks.TASKS.items())]
+
+
+def summary(cls: type[tasks.Task]) -> str:
+    """The first line of the module that defines a task: what it asks."""
+    doc = sys.modules[cls.__module__].__doc__ or ""
+    return doc.strip().splitlines()[0] if doc.strip() else ""

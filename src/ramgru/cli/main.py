@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ramgru.cli.extras import missing
 from ramgru.errors import RamgruError
@@ -55,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _say("ramgru", _unknown(name), 2)
     try:
-        return importlib.import_module(f"ramgru.cli.{name}").run(rest)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn_once(f"ramgru {name}")
+            return importlib.import_module(f"ramgru.cli.{name}").run(rest)
     except KeyboardInterrupt:
         return _say(f"ramgru {name}", "interrupted", 130)
     except BrokenPipeError:  # the reader of our output (`| head`) has seen enough
@@ -89,12 +93,24 @@ def _say(prog: str, message: str, code: int) -> int:
     return code
 
 
+def _warn_once(prog: str) -> Callable[..., None]:
+    """Warnings as one sentence each, however often and from wherever they come."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *where: Any, **more: Any) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            _say(prog, f"warning: {message}", 0)
+
+    return show
+
+
 def _unknown(name: str) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, COMMANDS, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    return f"unknown command {name!r}{hint} Expected one of {', '.join(COMMANDS)}"
+    return f"unknown command {name!r}{hint or '.'} Expected one of {', '.join(COMMANDS)}"
 
 
 def _help() -> str:

@@ -75,14 +75,6 @@ def field_help(cls: type[Task]) -> dict[str, str]:
     return found
 
 
-def summary(cls: type[Task]) -> str:
-    """The first line of the module that defines a task: what it asks."""
-    import sys
-
-    doc = sys.modules[cls.__module__].__doc__ or ""
-    return doc.strip().splitlines()[0] if doc.strip() else ""
-
-
 def listing() -> str:
     """The names of the tasks, for the end of a description."""
     return f"TASK is one of: {', '.join(sorted(tasks.TASKS))}."

@@ -96,7 +96,10 @@ def sweep(
     device: torch.device | str = "cpu",
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> Evaluation:
-    """Measure `model` at every size of `task.grid()`; on_row is told of each as it is done."""
+    """Measure `model` at every size of `task.grid()`; on_row is told of each as it is done.
+
+    Raises ValueError where `effort` leaves no size.
+    """
     from ramgru.tasks import to_config
 
     objective = Objective(model).to(device)
@@ -121,6 +124,11 @@ def sweep(
         rows.append(row)
         total.merge(tally)
         on_row(row)
+    if not rows:
+        raise ValueError(
+            f"effort.max_length: no size of {task.name} has sequences of {effort.max_length} steps "
+            "or fewer"
+        )
     kinds = [
         _group({"kind": task.kinds[kind]}, *entry) for kind, entry in sorted(total.kind.items())
     ]
