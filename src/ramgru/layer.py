@@ -321,7 +321,8 @@ class RAMGRU(RecurrentContract):
         """One time step of a stream: input (B, I) -> output (B, C), the next state.
 
         The same numbers as `forward` over the whole sequence. With `donate` the state given is
-        used up: its cells are overwritten in place, K rows a step, and no gradient is recorded.
+        used up: its cells are overwritten in place, K rows a step, also those that a slice of a
+        state shares with the whole; and no gradient is recorded.
         reset (B,) bool; write_index and read_index (B,), (B, H) or (B, H, K).
         """
         if self.bidirectional:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import plan
+from ramgru.kernels.memory_scan.inputs import Inputs
 from ramgru.kernels.rows import weighted_sum
 
 
@@ -30,20 +31,11 @@ class Chains(NamedTuple):
     base: Tensor  # (3, B·H·M): cell (-1: none), (sequence, head), segment; (3, 0) if bases are zero
 
 
-def build(
-    write_index: Tensor,
-    read_index: Tensor,
-    initial_cells: Tensor | None,
-    reset: Tensor | None,
-    lengths: Tensor | None,
-    memory_size: int,
-    has_base: bool,
-    want_final: bool,
-) -> Chains:
-    B, T, H, K = write_index.shape
-    J = read_index.shape[-1]
-    P = 0 if initial_cells is None else initial_cells.shape[-1]
-    events = plan.sort_events(write_index, read_index, initial_cells, reset, lengths, memory_size)
+def build(x: Inputs, memory_size: int, want_final: bool) -> Chains:
+    B, T, H, K = x.write_index.shape
+    J = x.read_index.shape[-1]
+    P = x.given_cells
+    events = plan.sort_events(x, memory_size)
     chain = (events.start.flatten().cumsum(0) - 1).view_as(events.order)
     end = plan.chain_ends(events.start)
     writes = events.version[end]  # (chains,)
@@ -52,25 +44,25 @@ def build(
     rank[longest_first] = torch.arange(len(rank), device=rank.device)
     count = torch.bincount(writes, minlength=1)
     at_least = count.flip(0).cumsum(0).flip(0)  # chains with v writes or more
-    if not has_base:
+    if not x.has_base:
         at_least[0] = 1  # one row of zeros serves as the base of all
     offset = at_least.cumsum(0) - at_least
     slot = offset[events.version] + rank[chain]
-    if not has_base:
+    if not x.has_base:
         slot = torch.where(events.version == 0, 0, slot)
     initial, write, read = plan.unsort(events, slot, (B, T, H, K, J), P)
 
     size = P + T * K if want_final else 0
     if want_final:
-        last = plan.last_segment(reset, lengths, B)
+        last = plan.last_segment(x.reset, x.lengths, B)
         final_cell, final_slot = plan.final_cells(events, slot, last, memory_size, P, size)
     else:
         final_cell, final_slot = slot.new_zeros(B * H, 0), slot.new_zeros(B * H, 0)
 
     block = slot.new_zeros(T * K + 1)
     block[: len(at_least)] = at_least
-    base = slot.new_zeros(3, slot.numel() if has_base else 0)
-    if has_base:
+    base = slot.new_zeros(3, slot.numel() if x.has_base else 0)
+    if x.has_base:
         row = torch.arange(B * H, device=slot.device)[:, None].expand_as(slot)
         cell = torch.where(events.cell < memory_size, events.cell, -1)
         for i, values in enumerate((cell, row, events.segment)):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import plan
+from ramgru.kernels.memory_scan.inputs import Inputs
 from ramgru.kernels.rows import add_rows_
 
 
@@ -29,20 +30,11 @@ class Steps(NamedTuple):
     base: Tensor  # as in `chains.Chains`
 
 
-def build(
-    write_index: Tensor,
-    read_index: Tensor,
-    initial_cells: Tensor | None,
-    reset: Tensor | None,
-    lengths: Tensor | None,
-    memory_size: int,
-    has_base: bool,
-    want_final: bool,
-) -> Steps:
-    B, T, H, K = write_index.shape
-    J = read_index.shape[-1]
-    P = 0 if initial_cells is None else initial_cells.shape[-1]
-    events = plan.sort_events(write_index, read_index, initial_cells, reset, lengths, memory_size)
+def build(x: Inputs, memory_size: int, want_final: bool) -> Steps:
+    B, T, H, K = x.write_index.shape
+    J = x.read_index.shape[-1]
+    P = x.given_cells
+    events = plan.sort_events(x, memory_size)
     order, start = events.order, events.start
     R, M = order.shape
     device = order.device
@@ -50,12 +42,12 @@ def build(
     row = torch.arange(R, device=device)[:, None].expand_as(order)
     chain = (start.flatten().cumsum(0) - 1).view_as(order)
     number = int(chain[-1, -1]) + 1 if chain.numel() else 0
-    bases = number if has_base else 1
+    bases = number if x.has_base else 1
 
     # The version that each sorted write makes, by its step, sequence and number.
     step = torch.div(order - P, K + J, rounding_mode="floor")
     own = bases + (step * R + row) * K + (order - P) % (K + J)
-    base_slot = chain if has_base else torch.zeros_like(chain)
+    base_slot = chain if x.has_base else torch.zeros_like(chain)
     # The newest write up to each event, and up to the step before it, if its chain has one.
     newest = torch.where(events.write, place, -1).cummax(dim=1).values if M else place
     first = torch.where(start, place, 0).cummax(dim=1).values if M else place
@@ -73,12 +65,12 @@ def build(
 
     size = P + T * K if want_final else 0
     if want_final:
-        last = plan.last_segment(reset, lengths, B)
+        last = plan.last_segment(x.reset, x.lengths, B)
         final_cell, final_slot = plan.final_cells(events, current, last, memory_size, P, size)
     else:
         final_cell, final_slot = order.new_zeros(R, 0), order.new_zeros(R, 0)
-    base = order.new_zeros(3, order.numel() if has_base else 0)
-    if has_base:
+    base = order.new_zeros(3, order.numel() if x.has_base else 0)
+    if x.has_base:
         cell = torch.where(events.cell < memory_size, events.cell, -1)
         for i, values in enumerate((cell, row, events.segment)):
             base[i, :number] = values[start]

@@ -24,6 +24,16 @@ class Inputs(NamedTuple):
     reset: Tensor | None
     lengths: Tensor | None
 
+    @property
+    def given_cells(self) -> int:
+        """P, places for cells in a compact initial memory; 0 where there is none."""
+        return 0 if self.initial_cells is None else self.initial_cells.shape[-1]
+
+    @property
+    def has_base(self) -> bool:
+        """Whether cells may hold something other than zeros before they are written."""
+        return self.initial_rows is not None or self.fresh_left is not None
+
 
 DIFFERENTIABLE = (
     "write_weight",

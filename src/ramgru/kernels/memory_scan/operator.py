@@ -43,12 +43,11 @@ def _(*args: Any) -> list[Tensor]:
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
     B, T, H, K = x.write_index.shape
     J, D = x.read_index.shape[-1], x.candidate.shape[-1]
-    P = 0 if x.initial_cells is None else x.initial_cells.shape[-1]
+    P = x.given_cells
     dtype = compute_dtype(x)
     index, value = x.write_index, x.candidate
     size = P + T * K if want_final else 0
     events = B * H * (P + T * (K + J))
-    has_base = x.initial_rows is not None or x.fresh_left is not None
     if not want_final:
         cells, rows = index.new_empty(B, H, 0), value.new_empty(B, H, 0, D, dtype=dtype)
     elif portable.dense_final(x, memory_size):
@@ -62,7 +61,7 @@ def _(*args: Any) -> list[Tensor]:
         index.new_empty(B * H, size),
         index.new_empty(B * H, size),
         index.new_empty(T * K + 1 if rule == "gru" else 1),
-        index.new_empty(3, events if has_base else 0),
+        index.new_empty(3, events if x.has_base else 0),
     ]
     versions = value.new_empty(portable.capacity(x), D, dtype=dtype)
     return [value.new_empty(B, T, H, D), cells, rows, versions, *saved]

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ramgru.kernels.memory_scan.inputs import Inputs
+
 
 class Events(NamedTuple):
     """The events of every (sequence, head), sorted by chain, then by time. All (B·H, M)."""
@@ -28,33 +30,26 @@ class Events(NamedTuple):
     version: Tensor  # writes of its chain up to here: the version that it made, or that it reads
 
 
-def sort_events(
-    write_index: Tensor,
-    read_index: Tensor,
-    initial_cells: Tensor | None,
-    reset: Tensor | None,
-    lengths: Tensor | None,
-    memory_size: int,
-) -> Events:
-    B, T, H, K = write_index.shape
-    device = write_index.device
+def sort_events(x: Inputs, memory_size: int) -> Events:
+    B, T, H, K = x.write_index.shape
+    device = x.write_index.device
     steps = (
-        torch.cat([write_index, read_index], dim=-1).transpose(1, 2).flatten(2)
+        torch.cat([x.write_index, x.read_index], dim=-1).transpose(1, 2).flatten(2)
     )  # (B, H, T(K+J))
-    each = K + read_index.shape[-1]
-    P = 0 if initial_cells is None else initial_cells.shape[-1]
-    key = steps if initial_cells is None else torch.cat([initial_cells, steps], dim=-1)
+    each = K + x.read_index.shape[-1]
+    P = x.given_cells
+    key = steps if x.initial_cells is None else torch.cat([x.initial_cells, steps], dim=-1)
     M = key.shape[-1]
     place = torch.arange(M, device=device)
     # An event that does not count gets a cell of its own, so that it never makes a chain longer.
     stride = memory_size + M
     key = torch.where(key < 0, memory_size + place, key)
-    if lengths is not None:
+    if x.lengths is not None:
         step = torch.div(place - P, each, rounding_mode="floor")  # negative for initial cells
-        padding = step >= lengths.view(B, 1, 1)
+        padding = step >= x.lengths.view(B, 1, 1)
         key = torch.where(padding, memory_size + place, key)
-    if reset is not None:
-        segment = _segment(reset, lengths).repeat_interleave(each, dim=1)  # (B, T(K+J))
+    if x.reset is not None:
+        segment = _segment(x.reset, x.lengths).repeat_interleave(each, dim=1)  # (B, T(K+J))
         key = key + stride * torch.nn.functional.pad(segment, (P, 0)).unsqueeze(1)
     key, order = key.reshape(B * H, M).sort(dim=-1, stable=True)
     start = torch.ones_like(key, dtype=torch.bool)

@@ -27,23 +27,12 @@ def dense_final(x: Inputs, memory_size: int) -> bool:
     """Whether the final memory has all N rows: it came so, or so many cells may be touched."""
     if x.initial_rows is not None and x.initial_cells is None:
         return True
-    given = 0 if x.initial_cells is None else x.initial_cells.shape[-1]
-    return given + x.write_index.shape[1] * x.write_index.shape[3] >= memory_size
+    return x.given_cells + x.write_index.shape[1] * x.write_index.shape[3] >= memory_size
 
 
 def order(x: Inputs, memory_size: int, rule: str, want_final: bool) -> Order:
     build = chains.build if rule == "gru" else delta.build
-    has_base = x.initial_rows is not None or x.fresh_left is not None
-    return build(
-        x.write_index,
-        x.read_index,
-        x.initial_cells,
-        x.reset,
-        x.lengths,
-        memory_size,
-        has_base,
-        want_final,
-    )
+    return build(x, memory_size, want_final)
 
 
 def bases(x: Inputs, path: Order) -> Tensor:
@@ -90,7 +79,7 @@ def initial_places(x: Inputs, path: Order) -> tuple[Tensor, Tensor]:
 def capacity(x: Inputs) -> int:
     """Rows of the table of versions: as many as there can be, so that its shape needs no data."""
     writes = x.write_index.numel()
-    if x.initial_rows is None and x.fresh_left is None:
+    if not x.has_base:
         return 1 + writes
     given = 0 if x.initial_cells is None else x.initial_cells.numel()
     return given + writes + x.read_index.numel() + writes
