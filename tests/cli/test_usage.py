@@ -46,6 +46,8 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
         ("train --optimizer sgd", "--optimizer: expected one of ('adam', 'adamw'), got 'sgd'"),
         ("train --steps 0", "steps must be at least 1, got 0"),
         ("train --clip nan", "clip must be a finite number, got nan"),
+        ("train --seed 99999999999999999999", "seed must be below 2**63, got 99999999999999999999"),
+        ("train --task.power inf", "power must be positive and finite, got inf"),
         ("train --lr inf", "lr must be a finite number, got inf"),
         ("train --model.mlp-ratio nan", "mlp_ratio must be a finite number, got nan"),
         ("train --model.ram.gate-bias nan", "gate_bias must be a finite number, got nan"),

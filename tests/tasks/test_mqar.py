@@ -125,8 +125,9 @@ def test_all_keys_and_all_places_in_use() -> None:
         ({"vocab_size": 16}, "pairs must be at most 7, .* at vocab_size=16, got 8"),
         ({"vocab_size": 3}, "vocab_size must be at least 4, got 3"),
         ({"pairs": 0}, "pairs must be at least 1, got 0"),
-        ({"power": 0.0}, "power must be positive, got 0.0"),
-        ({"power": float("nan")}, "power must be positive, got nan"),
+        ({"power": 0.0}, "power must be positive and finite, got 0.0"),
+        ({"power": float("nan")}, "power must be positive and finite, got nan"),
+        ({"power": float("inf")}, "power must be positive and finite, got inf"),
     ],
     ids=["odd", "too many pairs", "too few keys", "no keys", "no pairs", "no power", "nan"],
 )

@@ -5,6 +5,7 @@ Arora, Eyuboglu et al., "Zoology" (arXiv 2312.04927); the same bits as HazyResea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -69,8 +70,8 @@ class MQAR(Task):
                 f"pairs must be at most {self.vocab_size // 2 - 1}, the number of keys at "
                 f"vocab_size={self.vocab_size}, got {self.pairs}"
             )
-        if not self.power > 0:
-            raise ValueError(f"power must be positive, got {self.power}")
+        if not 0 < self.power < math.inf:
+            raise ValueError(f"power must be positive and finite, got {self.power}")
 
     @property
     def needed(self) -> int:

@@ -111,6 +111,8 @@ class TrainConfig:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed must be below 2**63, got {self.seed}")
         for name in ("lr", "weight_decay", "clip", "target", "curriculum_target"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
