@@ -129,7 +129,7 @@ def test_all_keys_and_all_places_in_use() -> None:
         ({"power": float("nan")}, "power must be positive and finite, got nan"),
         ({"power": float("inf")}, "power must be positive and finite, got inf"),
     ],
-    ids=["odd", "too many pairs", "too few keys", "no keys", "no pairs", "no power", "nan"],
+    ids=["odd", "too many pairs", "too few keys", "no keys", "no pairs", "no power", "nan", "inf"],
 )
 @pytest.mark.parametrize("cls", [MQAR, MQARUpdate])
 def test_errors(cls: type[MQAR | MQARUpdate], options: dict[str, float], message: str) -> None:
