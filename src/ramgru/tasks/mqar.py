@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from ramgru.tasks import checks, sampling
 from ramgru.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.tasks.registry import register
+
+if TYPE_CHECKING:
+    from ramgru.tasks.mqar_update import MQARUpdate
 
 # pairs, length: within training, then far beyond it
 GRID = ((4, 64), (8, 64), (16, 64), (64, 256), (256, 1024), (1024, 4096))
@@ -58,20 +61,7 @@ class MQAR(Task):
     def __post_init__(self) -> None:
         checks.integer("vocab_size", self.vocab_size, 4)
         checks.integer("pairs", self.pairs, 1)
-        checks.integer("length", self.length, 4)
-        if self.length % 2:
-            raise ValueError(f"length must be even, got {self.length}")
-        if self.length < self.needed:
-            raise ValueError(
-                f"length must be at least {self.needed} for pairs={self.pairs}, got {self.length}"
-            )
-        if self.pairs > self.vocab_size // 2 - 1:
-            raise ValueError(
-                f"pairs must be at most {self.vocab_size // 2 - 1}, the number of keys at "
-                f"vocab_size={self.vocab_size}, got {self.pairs}"
-            )
-        if not 0 < self.power < math.inf:
-            raise ValueError(f"power must be positive and finite, got {self.power}")
+        check_sizes(self, f"pairs={self.pairs}")
 
     @property
     def needed(self) -> int:
@@ -144,6 +134,22 @@ class MQAR(Task):
             Slice({"pairs": pairs, "length": length}, self.resized(pairs=pairs, length=length))
             for pairs, length in sorted(sizes)
         )
+
+
+def check_sizes(task: MQAR | MQARUpdate, held: str) -> None:
+    """ValueError unless length, vocabulary and power suit what a row holds (`held` names it)."""
+    checks.integer("length", task.length, 4)
+    if task.length % 2:
+        raise ValueError(f"length must be even, got {task.length}")
+    if task.length < task.needed:
+        raise ValueError(f"length must be at least {task.needed} for {held}, got {task.length}")
+    if task.pairs > task.vocab_size // 2 - 1:
+        raise ValueError(
+            f"pairs must be at most {task.vocab_size // 2 - 1}, the number of keys at "
+            f"vocab_size={task.vocab_size}, got {task.pairs}"
+        )
+    if not 0 < task.power < math.inf:
+        raise ValueError(f"power must be positive and finite, got {task.power}")
 
 
 def doublings(pairs: int) -> list[int]:

@@ -5,7 +5,6 @@ After zoology's `forgetting_mqar`; there a new value can equal the old one, here
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +13,7 @@ import numpy as np
 
 from ramgru.tasks import checks, sampling
 from ramgru.tasks.base import Batch, Slice, Task
-from ramgru.tasks.mqar import GRID, doublings, layout, power_law
+from ramgru.tasks.mqar import GRID, check_sizes, doublings, layout, power_law
 from ramgru.tasks.registry import register
 
 
@@ -55,21 +54,7 @@ class MQARUpdate(Task):
         checks.integer("vocab_size", self.vocab_size, 4)
         checks.integer("pairs", self.pairs, 1)
         checks.integer("updates", self.updates, 0, self.pairs)
-        checks.integer("length", self.length, 4)
-        if self.length % 2:
-            raise ValueError(f"length must be even, got {self.length}")
-        if self.length < self.needed:
-            raise ValueError(
-                f"length must be at least {self.needed} for pairs={self.pairs} and "
-                f"updates={self.updates}, got {self.length}"
-            )
-        if self.pairs > self.vocab_size // 2 - 1:
-            raise ValueError(
-                f"pairs must be at most {self.vocab_size // 2 - 1}, the number of keys at "
-                f"vocab_size={self.vocab_size}, got {self.pairs}"
-            )
-        if not 0 < self.power < math.inf:
-            raise ValueError(f"power must be positive and finite, got {self.power}")
+        check_sizes(self, f"pairs={self.pairs} and updates={self.updates}")
 
     @property
     def needed(self) -> int:
