@@ -18,7 +18,7 @@ def linear_scan_op(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool
     wide = torch.float64 if update.dtype == torch.float64 else torch.float32
     a = decay.to(wide).transpose(0, 1).contiguous()  # (T, B, H): each step in one piece
     states = update.to(wide).transpose(0, 1).contiguous()
-    if states is update or states.data_ptr() == update.data_ptr():
+    if states.data_ptr() == update.data_ptr():
         states = states.clone()
     h = initial.to(wide)
     cut = a == 0
