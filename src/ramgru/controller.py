@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ramgru.kernels.linear_scan import linear_scan
-from ramgru.ragged import padding_mask, pieces, reverse, reverse_reset
+from ramgru.kernels.mingru import mingru as mingru_scan
+from ramgru.ragged import pieces, reverse, reverse_reset
 
 # Rows of the input-to-hidden weights in units of H: r, z, n of the GRU; z, n of the minGRU.
 GATES = {"gru": 3, "mingru": 2}
@@ -66,22 +66,12 @@ def mingru(
 
 def _mingru(
     x: Tensor, hidden: Tensor, weights: list[Tensor], lengths: Tensor | None, reset: Tensor | None
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """One direction: x (B, T, I), hidden (B, H) -> (B, T, H), (B, H)"""
-    # Under autocast the state, and so the recurrence, stays as wide as it came.
-    z, n = torch.nn.functional.linear(x, *weights).to(hidden.dtype).chunk(2, dim=-1)
-    z = torch.sigmoid(z)
-    keep, update = 1 - z, z * n
-    pad = None if lengths is None else padding_mask(lengths, x.shape[1]).unsqueeze(-1)
-    if reset is not None:
-        keep = keep.masked_fill(reset.unsqueeze(-1), 0)
-    if pad is not None:
-        keep, update = keep.masked_fill(pad, 1), update.masked_fill(pad, 0)
+    projected = torch.nn.functional.linear(x, *weights)
     if x.shape[0] == 0 or x.shape[1] == 0:
-        return update, hidden
-    y = linear_scan(keep, update, hidden)
-    h = y[:, -1]
-    return (y if pad is None else y.masked_fill(pad, 0)), h.to(hidden.dtype)
+        return projected.new_zeros(*x.shape[:2], hidden.shape[1]), hidden
+    return mingru_scan((projected, hidden, reset, lengths))
 
 
 CONTROLLERS = {"gru": gru, "mingru": mingru}

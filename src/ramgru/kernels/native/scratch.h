@@ -1,0 +1,44 @@
+// Uninitialised working memory, aligned to cache lines; full of NaN in a build for tests.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace ramgru {
+inline namespace RAMGRU_ISA {
+
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(std::int64_t size = 0) { reserve(size); }
+  ~Scratch() { std::free(data_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  // At least `size` places; what was in them is lost when they grow.
+  T* reserve(std::int64_t size) {
+    if (size > size_) {
+      std::free(data_);
+      std::size_t bytes = ((std::size_t)size * sizeof(T) + 127) / 64 * 64;
+      data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+      if (data_ == nullptr) throw std::bad_alloc();
+      size_ = size;
+    }
+#ifdef RAMGRU_POISON
+    std::memset(static_cast<void*>(data_), 0xff, (std::size_t)size * sizeof(T));
+#endif
+    return data_;
+  }
+
+  T& operator[](std::int64_t i) { return data_[i]; }
+  T* get() { return data_; }
+
+ private:
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
+}  // namespace RAMGRU_ISA
+}  // namespace ramgru

@@ -1,0 +1,200 @@
+// Vectors of the widest registers of one instruction set, by the compilers' vector extension.
+//
+// This file is compiled once for each instruction set (RAMGRU_VECTOR_BYTES, RAMGRU_ISA), so all
+// names live in a namespace of their own. `real` is what is computed with, float or double;
+// storage may be narrower (bfloat16). Tails are loaded and stored by length, never past the end.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#define RAMGRU_INLINE inline __attribute__((always_inline))
+
+namespace ramgru {
+inline namespace RAMGRU_ISA {
+
+using std::int64_t;
+
+struct bfloat16 {
+  std::uint16_t bits;
+};
+
+template <class storage>
+using real_of = std::conditional_t<std::is_same_v<storage, double>, double, float>;
+
+template <class real>
+inline constexpr int64_t lanes = RAMGRU_VECTOR_BYTES / sizeof(real);
+
+template <class real>
+struct vector_type;
+template <>
+struct vector_type<float> {
+  typedef float type __attribute__((vector_size(RAMGRU_VECTOR_BYTES)));
+  typedef std::int32_t mask __attribute__((vector_size(RAMGRU_VECTOR_BYTES)));
+};
+template <>
+struct vector_type<double> {
+  typedef double type __attribute__((vector_size(RAMGRU_VECTOR_BYTES)));
+  typedef std::int64_t mask __attribute__((vector_size(RAMGRU_VECTOR_BYTES)));
+};
+
+template <class real>
+using vec = typename vector_type<real>::type;
+template <class real>
+using mask = typename vector_type<real>::mask;
+
+template <class real>
+RAMGRU_INLINE vec<real> broadcast(real x) {
+  return x - vec<real>{};  // not + : -0.0 + 0.0 is 0.0
+}
+
+typedef std::uint16_t half_bits __attribute__((vector_size(RAMGRU_VECTOR_BYTES / 2)));
+typedef std::uint32_t full_bits __attribute__((vector_size(RAMGRU_VECTOR_BYTES)));
+
+template <class real>
+RAMGRU_INLINE vec<real> load(const real* p) {
+  vec<real> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+RAMGRU_INLINE vec<float> load(const bfloat16* p) {
+  half_bits h;
+  std::memcpy(&h, p, sizeof h);
+  return (vec<float>)(__builtin_convertvector(h, full_bits) << 16);
+}
+
+template <class real>
+RAMGRU_INLINE void store(real* p, vec<real> v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+RAMGRU_INLINE void store(bfloat16* p, vec<float> v) {  // to the nearest, ties to even; NaN stays NaN
+  full_bits b = (full_bits)v;
+  full_bits rounded = b + 0x7fffu + ((b >> 16) & 1u);
+  b = v == v ? rounded : (b | 0x400000u);
+  half_bits h = __builtin_convertvector(b >> 16, half_bits);
+  std::memcpy(p, &h, sizeof h);
+}
+
+RAMGRU_INLINE float widen(float x) { return x; }
+RAMGRU_INLINE double widen(double x) { return x; }
+RAMGRU_INLINE float widen(bfloat16 x) {
+  std::uint32_t b = (std::uint32_t)x.bits << 16;
+  float f;
+  std::memcpy(&f, &b, 4);
+  return f;
+}
+
+RAMGRU_INLINE void narrow(float* p, float x) { *p = x; }
+RAMGRU_INLINE void narrow(double* p, double x) { *p = x; }
+RAMGRU_INLINE void narrow(bfloat16* p, float x) {
+  std::uint32_t b;
+  std::memcpy(&b, &x, 4);
+  p->bits = (std::uint16_t)((x == x ? b + 0x7fffu + ((b >> 16) & 1u) : (b | 0x400000u)) >> 16);
+}
+
+// The first n < lanes values; zeros behind them.
+template <class storage>
+RAMGRU_INLINE vec<real_of<storage>> load(const storage* p, int64_t n) {
+  storage full[lanes<real_of<storage>>] = {};
+  std::memcpy(full, p, n * sizeof(storage));
+  return load(full);
+}
+
+template <class storage>
+RAMGRU_INLINE void store(storage* p, vec<real_of<storage>> v, int64_t n) {
+  storage full[lanes<real_of<storage>>];
+  store(full, v);
+  std::memcpy(p, full, n * sizeof(storage));
+}
+
+template <class real>
+RAMGRU_INLINE real sum(vec<real> v) {  // pairwise, in a fixed order
+  real part[lanes<real>];
+  std::memcpy(part, &v, sizeof v);
+  for (int64_t n = lanes<real> / 2; n > 0; n /= 2)
+    for (int64_t i = 0; i < n; ++i) part[i] += part[i + n];
+  return part[0];
+}
+
+// e^x within 2 units in the last place, for x in [-87, 88]; clamped outside.
+RAMGRU_INLINE vec<float> exp(vec<float> x) {
+  using V = vec<float>;
+  x = x > 88.0f ? broadcast(88.0f) : x;
+  x = x < -87.0f ? broadcast(-87.0f) : x;  // NaN passes through both
+  V shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
+  V n = shifted - 12582912.0f;
+  V r = x - n * 0.693145751953125f;
+  r = r - n * 1.428606765330187045e-06f;
+  V p = r * 1.98756915e-4f + 1.39819995e-3f;
+  p = p * r + 8.33345186e-3f;
+  p = p * r + 4.16657962e-2f;
+  p = p * r + 1.66666652e-1f;
+  p = p * r + 5.00000001e-1f;
+  p = p * r * r + r + 1.0f;
+  mask<float> scale = (((mask<float>)shifted - 0x4b400000) + 127) << 23;
+  return p * (V)scale;
+}
+
+RAMGRU_INLINE vec<double> exp(vec<double> x) {
+  double part[lanes<double>];
+  store(part, x);
+  for (int64_t i = 0; i < lanes<double>; ++i) part[i] = std::exp(part[i]);
+  return load(part);
+}
+
+template <class V>
+RAMGRU_INLINE V sigmoid(V x) {
+  return 1 / (1 + exp(-x));
+}
+
+RAMGRU_INLINE vec<float> tanh(vec<float> x) {
+  using V = vec<float>;
+  V squared = x * x;  // an odd polynomial near 0, where 1 - e^-2x would lose its digits
+  V p = squared * -5.70498872745e-3f + 2.06390887954e-2f;
+  p = p * squared - 5.37397155531e-2f;
+  p = p * squared + 1.33314422036e-1f;
+  p = p * squared - 3.33332819422e-1f;
+  V near = x + x * squared * p;
+  V size = x < 0 ? -x : x;
+  V far = 1 - 2 / (exp(2 * size) + 1);
+  far = x < 0 ? -far : far;
+  return size < 0.625f ? near : far;  // NaN: `far`, which is NaN
+}
+
+RAMGRU_INLINE vec<double> tanh(vec<double> x) {
+  double part[lanes<double>];
+  store(part, x);
+  for (int64_t i = 0; i < lanes<double>; ++i) part[i] = std::tanh(part[i]);
+  return load(part);
+}
+
+// f(i, n) for i = 0, lanes, 2 lanes, ... with n = lanes, and n < lanes for what is left.
+template <class real, class F>
+RAMGRU_INLINE void each_vector(int64_t size, F&& f) {
+  int64_t i = 0;
+  for (; i + lanes<real> <= size; i += lanes<real>) f(i, std::integral_constant<int64_t, lanes<real>>{});
+  if (i < size) f(i, size - i);
+}
+
+// Loads and stores for the n of `each_vector`: whole where n is a constant, by length else.
+template <class storage, class N>
+RAMGRU_INLINE vec<real_of<storage>> load_n(const storage* p, N n) {
+  if constexpr (std::is_same_v<N, int64_t>)
+    return load(p, n);
+  else
+    return load(p);
+}
+template <class storage, class N>
+RAMGRU_INLINE void store_n(storage* p, vec<real_of<storage>> v, N n) {
+  if constexpr (std::is_same_v<N, int64_t>)
+    store(p, v, n);
+  else
+    store(p, v);
+}
+
+}  // namespace RAMGRU_ISA
+}  // namespace ramgru
