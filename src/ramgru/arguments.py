@@ -100,6 +100,17 @@ def check_state(state: RAMGRUState, expected: list[tuple[int, ...]]) -> None:
         )
 
 
+def check_checkpoint_every(steps: int | None, bidirectional: bool) -> None:
+    if steps is None:
+        return
+    if not isinstance(steps, int) or isinstance(steps, bool):
+        raise TypeError(f"checkpoint_every: expected an int or None, got {type(steps).__name__}")
+    if steps < 1:
+        raise ValueError(f"checkpoint_every: expected at least 1 step, got {steps}")
+    if bidirectional:
+        raise ValueError("checkpoint_every: expected one direction, got bidirectional=True")
+
+
 def check_lengths(
     lengths: Tensor | None, batch: int, steps: int, device: torch.device
 ) -> Tensor | None:

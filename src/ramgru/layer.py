@@ -6,13 +6,17 @@ B sequences, T steps, I = input_size, C = hidden_size, L = num_layers, D = 2 if 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
 
 from ramgru.arguments import (
+    check_checkpoint_every,
     check_index,
     check_lengths,
     check_memory_options,
@@ -49,6 +53,8 @@ class RAMGRU(RecurrentContract):
         learn_initial    learn what fresh cells hold, with about 2 √N rows a head
         candidate_activation  "identity" or "tanh"
         gate_bias        start of the update gate's bias: sigmoid(1) = 0.73 of a cell is written
+        checkpoint_every  keep for backward only the state at every so many steps and compute the
+                         steps between again: a third more time, and memory for so many steps only
 
     forward(input, hx=None) -> output, h_n as `nn.GRU`: input (T, B, I), (B, T, I) with batch_first,
     or (T, I); output (…, D·C); hx and h_n (D·L, B, C). A `PackedSequence` gives a
@@ -96,6 +102,7 @@ class RAMGRU(RecurrentContract):
         learn_initial: bool = False,
         candidate_activation: str = "identity",
         gate_bias: float = 1.0,
+        checkpoint_every: int | None = None,
         **unknown: Any,
     ) -> None:
         if "proj_size" in unknown:
@@ -129,6 +136,8 @@ class RAMGRU(RecurrentContract):
             learn_initial=learn_initial,
             gate_bias=gate_bias,
         )
+        check_checkpoint_every(checkpoint_every, bidirectional)
+        self.checkpoint_every = checkpoint_every
         self._control = CONTROLLERS[controller]
         self.num_heads, self.top_k = num_heads, top_k
         self.head_size = head_size or math.ceil(hidden_size / num_heads)
@@ -259,7 +268,9 @@ class RAMGRU(RecurrentContract):
         assert x is not None
         if not batched and isinstance(hx, Tensor):
             hx = hx.unsqueeze(1)
-        y, after = self._run(
+        every = self.checkpoint_every
+        whole = every is None or x.shape[1] <= every or not torch.is_grad_enabled()
+        y, after = (self._run if whole else self._run_in_pieces)(
             x,
             hx,
             lengths,
@@ -307,6 +318,35 @@ class RAMGRU(RecurrentContract):
             packed.data, input.batch_sizes, input.sorted_indices, input.unsorted_indices
         )
         return output, after
+
+    def _run_in_pieces(
+        self,
+        x: Tensor,
+        hx: Tensor | RAMGRUState | None,
+        lengths: Tensor | None,
+        reset: Tensor | None,
+        write_index: Tensor | None,
+        read_index: Tensor | None,
+    ) -> tuple[Tensor, Tensor | RAMGRUState]:
+        """As `_run`, but backward finds only the state at every `checkpoint_every` steps."""
+        B, T, _ = x.shape
+        every = self.checkpoint_every
+        assert every is not None
+        lengths = check_lengths(lengths, B, T, x.device)
+        state = hx if isinstance(hx, RAMGRUState) else self.initial_state(B)
+        if isinstance(hx, Tensor):
+            state = replace(state, hidden=hx)
+
+        def pieces(value: Tensor | None) -> Sequence[Tensor | None]:
+            return [None] * -(-T // every) if value is None else value.split(every, dim=1)
+
+        outputs = []
+        for n, (part, *given) in enumerate(zip(*map(pieces, (x, reset, write_index, read_index)))):
+            left = None if lengths is None else (lengths - n * every).clamp(0, part.shape[1])
+            y, state = checkpoint(self._run, part, state, left, *given, use_reentrant=False)
+            outputs.append(y)
+        after = state if isinstance(hx, RAMGRUState) else state.hidden
+        return torch.cat(outputs, dim=1), after
 
     def step(
         self,
