@@ -4,12 +4,19 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test check unit format clean
+NATIVE := setup.py $(shell find src/ramgru/kernels -name '*.h' -o -name '*.cpp')
+
+# GCC's AddressSanitizer, where it is there.
+ASAN := $(wildcard $(shell $(CXX) -print-file-name=libasan.so 2>/dev/null))
+SANITIZE := build/sanitize
+SANITIZER := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+
+.PHONY: run test check unit sanitize format clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar
 
-test: check unit
+test: check unit sanitize
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -20,14 +27,31 @@ check: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
+# The kernels' tests once more, with a library in which a step beyond an array, a read of working
+# memory that nothing wrote, and undefined behaviour are errors.
+ifeq ($(ASAN),)
+sanitize:
+	@echo "sanitize: skipped, $(CXX) is not a GCC with an AddressSanitizer"
+else
+sanitize: $(SANITIZE)/ramgru/kernels/native/library.so
+	LD_PRELOAD="$(ASAN) $(shell $(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 RAMGRU_LIBRARY=$(CURDIR)/$< OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -q -n 2 tests/kernels
+endif
+
+$(SANITIZE)/ramgru/kernels/native/library.so: $(NATIVE) $(VENV)/installed-dev
+	CXX="$(CXX)" RAMGRU_LDFLAGS="-fsanitize=address,undefined" \
+	RAMGRU_CXXFLAGS="$(SANITIZER) -DRAMGRU_POISON -Wall -Wextra -Werror" \
+		$(BIN)/python setup.py -q build_ext --build-lib $(SANITIZE) --build-temp $(SANITIZE)/temp
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(VENV)/installed-%: pyproject.toml constraints.txt
+$(VENV)/installed-%: pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable ".[$*]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

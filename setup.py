@@ -1,19 +1,24 @@
 """Builds the native kernels where there is a C++ compiler; everything else is in pyproject.toml.
 
 The result is one shared library with a plain C interface. It links neither torch nor Python, so one
-wheel serves every version of both.
+wheel serves every version of both. CXX names the compiler, RAMGRU_CXXFLAGS and RAMGRU_LDFLAGS add
+to its flags.
 """
 
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 KERNELS = Path("src/ramgru/kernels")
-COMMON = ["-std=c++17", "-O3", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
+NATIVE = KERNELS / "native"
+COMMON = ["-std=c++17", "-O3", "-g0", "-fvisibility=hidden"]
+COMMON += ["-fno-math-errno", "-fno-trapping-math"]
 X86 = {
     "avx512": (64, ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"]),
     "avx2": (32, ["-mavx2", "-mfma"]),
@@ -23,29 +28,32 @@ BASELINE = {"baseline": (16, [])}  # the compiler's default: SSE2 on x86-64, NEO
 
 class BuildKernels(build_ext):
     def build_extension(self, ext):
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.unlink(missing_ok=True)  # an old library must not pass for this one if this fails
         if self.compiler.compiler_type != "unix":
-            raise OSError("the native kernels need GCC or Clang")  # `optional` makes it a warning
+            raise CompileError("the native kernels need GCC or Clang")  # `optional` lets it pass
         common = COMMON + os.environ.get("RAMGRU_CXXFLAGS", "").split()
 
-        def compile_one(source, name, flags):
+        def compile_one(unit):
+            source, name, flags = unit
             return self.compiler.compile(
-                [str(KERNELS / "native" / source)],
+                [str(NATIVE / source)],
                 output_dir=os.path.join(self.build_temp, name),
                 extra_postargs=[*common, *flags],
-                depends=ext.depends,
             )
 
         # The baseline comes first: of a function that all sets instantiate, linkers keep the first.
-        objects = compile_one("library.cpp", "library", [])
+        units = [("library.cpp", "library", [])]
         isas = BASELINE | (X86 if platform.machine() in ("x86_64", "AMD64") else {})
         for isa, (width, flags) in isas.items():
             defines = [f"-DRAMGRU_ISA={isa}", f"-DRAMGRU_VECTOR_BYTES={width}"]
-            objects += compile_one("kernels.cpp", isa, [*defines, *flags])
-        target = self.get_ext_fullpath(ext.name)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+            units.append(("kernels.cpp", isa, [*defines, *flags]))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = [made for some in pool.map(compile_one, units) for made in some]
+        target.parent.mkdir(parents=True, exist_ok=True)
         link = os.environ.get("RAMGRU_LDFLAGS", "").split()
         self.compiler.link_shared_object(
-            objects, target, extra_postargs=[*link, "-pthread"], target_lang="c++"
+            objects, str(target), extra_postargs=[*link, "-pthread"], target_lang="c++"
         )
 
     def get_ext_filename(self, ext_name):
@@ -61,8 +69,7 @@ setup(
     ext_modules=[
         Extension(
             "ramgru.kernels.native.library",
-            sources=[str(KERNELS / "native" / name) for name in ("library.cpp", "kernels.cpp")],
-            depends=sorted(str(header) for header in KERNELS.rglob("*.h")),
+            sources=[str(NATIVE / name) for name in ("library.cpp", "kernels.cpp")],
             optional=True,
         )
     ],

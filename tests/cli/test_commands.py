@@ -111,6 +111,8 @@ def test_info(capsys):
     out = capsys.readouterr().out
     assert f"ramgru   {__version__}" in out
     assert all(f"  {name} " in out for name in tasks.TASKS)
+    for name in ("library", "runs", "mingru", "memory_scan", "linear_scan"):
+        assert f"\n  {name} " in out
 
 
 def test_help_names_every_command(capsys):

@@ -24,8 +24,8 @@ def run(args: Sequence[str]) -> int:
         raise SystemExit(0)
     if args:
         raise ValueError(f"unexpected argument {args[0]!r}: expected none")
-    parts = [versions(), ["kernels", *kernel_lines()], ["extras", *extras()]]
-    parts.append(["tasks", *task_lines()])
+    parts = [versions(), ["native CPU kernels", *native_lines()], ["kernels", *kernel_lines()]]
+    parts += [["extras", *extras()], ["tasks", *task_lines()]]
     print("\n\n".join("\n".join(part) for part in parts))
     return 0
 
@@ -41,6 +41,11 @@ def versions() -> list[str]:
         f"threads  {torch.get_num_threads()}",
         f"cuda     {', '.join(cuda) or 'none: training and evaluation run on the CPU'}",
     ]
+
+
+def native_lines() -> list[str]:
+    """Where the library lies or how to build it, what runs and why, on which threads."""
+    return [f"  {name:<12} {what}" for name, what in kernels.native.info().items()]
 
 
 def kernel_lines() -> list[str]:

@@ -1,20 +1,24 @@
 """The native CPU kernels: one shared library with a plain C interface, called through ctypes.
 
 It is built when the package is installed and there is a C++ compiler. Where it is missing, the
-portable torch path runs instead, and `available` says so once.
+portable torch path runs instead, and a warning says so once. Two environment variables, both read
+when the first kernel runs:
+
+    RAMGRU_ISA       which instruction set runs: avx512, avx2, baseline, or portable for torch code
+    RAMGRU_LIBRARY   another build of the library, which then has to be there
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,25 +27,35 @@ ISAS = ("avx512", "avx2", "baseline")  # best first
 PORTABLE = "portable"  # vectorised torch in place of native code
 STORAGE = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
 FILE = Path(__file__).with_name("library.so")
-FIX = "pip install --force-reinstall --no-deps --no-cache-dir ramgru, with a C++ compiler there"
+
+
+def library() -> ctypes.CDLL | None:
+    """The shared library, told which threads are torch's; None where it is not there."""
+    return _load()[0]
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The shared library, told which threads are torch's; None where it is not there."""
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    """-> the library, and what kept it from loading"""
+    named = os.environ.get("RAMGRU_LIBRARY")
+    if named is None and not FILE.exists():
+        return None, "not built"
     try:
-        lib = ctypes.CDLL(str(FILE))
-    except OSError:
-        return None
-    entries = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        lib = ctypes.CDLL(named or str(FILE))
+    except OSError as error:
+        if named is not None:
+            raise OSError(f"RAMGRU_LIBRARY: {error}") from error
+        return None, str(error)
     runtime = _openmp()
     if runtime is not None:
+        entries = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
         lib.ramgru_set_runtime(
             *(ctypes.cast(getattr(runtime, name), ctypes.c_void_p) for name in entries)
         )
-    return lib
+    return lib, ""
 
 
+@cache
 def _openmp() -> ctypes.CDLL | None:
     """The OpenMP runtime that torch has loaded, where it has GNU's entry point."""
     if not sys.platform.startswith("linux"):
@@ -58,6 +72,16 @@ def _openmp() -> ctypes.CDLL | None:
     return None
 
 
+def fix() -> str:
+    """The command that builds a missing library, once a C++ compiler is there."""
+    source = FILE.parents[4]
+    if (source / "setup.py").exists():  # an editable install
+        return f"pip install --no-deps --editable {source}"
+    return (
+        "pip install --force-reinstall --no-deps --no-cache-dir ramgru (or the path to its source)"
+    )
+
+
 @cache
 def supported() -> tuple[str, ...]:
     """The instruction sets that this processor has, best first; empty without the library."""
@@ -67,73 +91,91 @@ def supported() -> tuple[str, ...]:
     return tuple(isa for isa in ISAS if lib.ramgru_supports(isa.encode()))
 
 
-def _first() -> str:
-    wanted = os.environ.get("RAMGRU_ISA")
-    if wanted is None:
-        return supported()[0] if supported() else PORTABLE
-    choices = (*supported(), PORTABLE)
-    if wanted not in choices:
-        raise ValueError(f"RAMGRU_ISA: expected one of {choices} on this machine, got {wanted!r}")
-    return wanted
-
-
 _isa: str | None = None
 
 
 def isa() -> str:
-    """The instruction set that kernels run with, or "portable". RAMGRU_ISA sets it at the start."""
+    """The instruction set that kernels run with, or "portable"."""
     global _isa
     if _isa is None:
-        _isa = _first()
+        wanted = os.environ.get("RAMGRU_ISA")
+        _isa = (*supported(), PORTABLE)[0] if wanted is None else _checked("RAMGRU_ISA", wanted)
     return _isa
+
+
+def _checked(name: str, wanted: str) -> str:
+    choices = (*supported(), PORTABLE)
+    if wanted not in choices:
+        without = "" if supported() else f"; the library is missing: {_load()[1]}"
+        raise ValueError(f"{name}: expected one of {choices} here, got {wanted!r}{without}")
+    return wanted
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
     """Run with another instruction set inside a `with`: one of `supported()`, or "portable"."""
     global _isa
-    if name not in (*supported(), PORTABLE):
-        raise ValueError(f"isa: expected one of {(*supported(), PORTABLE)}, got {name!r}")
-    before, _isa = isa(), name
+    before, _isa = isa(), _checked("isa", name)
     try:
         yield
     finally:
         _isa = before
 
 
+def info() -> dict[str, str]:
+    """Where the library lies or how to build it, what runs and why, and on which threads."""
+    forced = " (set by RAMGRU_ISA)" if "RAMGRU_ISA" in os.environ else ""
+    lib, why = _load()
+    if lib is None:
+        return {
+            "library": f"missing ({why}); to build it, with a C++ compiler there: {fix()}",
+            "runs": f"{isa()}{forced}: the slower torch path",
+        }
+    runtime = _openmp()
+    pool = "threads of its own" if runtime is None else f"torch's OpenMP ({runtime._name})"
+    return {
+        "library": os.environ.get("RAMGRU_LIBRARY", str(FILE)),
+        "runs": f"{isa()}{forced}; this processor has {', '.join(supported())}",
+        "threads": f"{torch.get_num_threads()}, {pool}",
+    }
+
+
 @cache
 def _warn_of_missing() -> None:
     warnings.warn(
-        "ramgru: the native CPU kernels are not built, so the slower portable path runs. "
-        f"To build them: {FIX}",
+        f"ramgru: the native CPU kernels are missing ({_load()[1]}), so the slower torch path "
+        f"runs. To build them, with a C++ compiler there: {fix()}",
         stacklevel=2,
     )
 
 
 def runs(*tensors: Tensor | None) -> bool:
-    """Whether native code takes these tensors: all on the CPU, with numbers in them."""
-    if isa() == PORTABLE:
-        if library() is None:
-            _warn_of_missing()
-        return False
-    return all(
-        t is None
-        or (t.device.type == "cpu" and (t.dtype in STORAGE or not t.dtype.is_floating_point))
-        for t in tensors
-    )
+    """Whether native code takes these tensors: plain ones on the CPU, of a dtype that it knows."""
+    for t in tensors:
+        if t is not None and not (
+            t.is_cpu
+            and (t.dtype in STORAGE or not t.dtype.is_floating_point)
+            and type(t).__torch_dispatch__ is Tensor.__torch_dispatch__  # not a wrapper of others
+            and not t.is_neg()  # nor a view whose numbers in memory have the other sign
+        ):
+            return False
+    if isa() != PORTABLE:
+        return True
+    if library() is None and "RAMGRU_ISA" not in os.environ:
+        _warn_of_missing()
+    return False
 
 
-def arguments(name: str, sizes: str, tensors: str) -> type[ctypes.Structure]:
-    """The mirror of a kernel's struct: bytes, threads, the sizes, then one pointer a tensor."""
-    fields: list[tuple[str, Any]] = [("bytes", ctypes.c_int64), ("threads", ctypes.c_int64)]
-    fields += [(size, ctypes.c_int64) for size in sizes.split()]
-    fields += [(tensor, ctypes.c_void_p) for tensor in tensors.split()]
-    return type(name, (ctypes.Structure,), {"_fields_": fields})
+def arguments(name: str, sizes: str, tensors: str) -> struct.Struct:
+    """The mirror of the C++ struct `name`: bytes, threads, the sizes, then a pointer a tensor."""
+    return struct.Struct(f"{2 + len(sizes.split())}q{len(tensors.split())}Q")
 
 
 @cache
-def _kernel(name: str, storage: str, isa: str) -> Callable[[Any], int]:
-    kernel = getattr(library(), f"ramgru_{name}_{storage}_{isa}")
+def _kernel(name: str, storage: torch.dtype, isa: str) -> Callable[[bytes], int]:
+    kernel = getattr(library(), f"ramgru_{name}_{STORAGE[storage]}_{isa}", None)
+    if kernel is None:
+        raise RuntimeError(f"{name}: not in the native library, which is older: {fix()}")
     kernel.argtypes, kernel.restype = [ctypes.c_void_p], ctypes.c_int
     return kernel
 
@@ -141,15 +183,18 @@ def _kernel(name: str, storage: str, isa: str) -> Callable[[Any], int]:
 def call(
     name: str,
     storage: torch.dtype,
-    struct: type[ctypes.Structure],
+    layout: struct.Struct,
     sizes: tuple[int, ...],
     tensors: tuple[Tensor | None, ...],
 ) -> None:
     """Run a kernel on contiguous tensors, on as many threads as torch is set to."""
+    pointers = []
     for t in tensors:
         assert t is None or t.is_contiguous(), (name, t.shape, t.stride())
-    pointers = (None if t is None else t.data_ptr() for t in tensors)
-    given = struct(ctypes.sizeof(struct), torch.get_num_threads(), *sizes, *pointers)
-    failed = _kernel(name, STORAGE[storage], isa())(ctypes.addressof(given))
+        pointers.append(0 if t is None else t.data_ptr())
+    given = layout.pack(layout.size, torch.get_num_threads(), *sizes, *pointers)
+    failed = _kernel(name, storage, isa())(given)
+    if failed == 1:
+        raise MemoryError(f"{name}: not enough memory")
     if failed:
-        raise MemoryError(f"{name}: not enough memory") if failed == 1 else AssertionError(name)
+        raise RuntimeError(f"{name}: the native library is of other sources: {fix()}")

@@ -4,6 +4,7 @@
 #define RAMGRU_ISA baseline
 #include "entry.h"
 #include "parallel.h"
+#include "scratch.h"
 
 namespace ramgru {
 Runtime runtime{};
@@ -25,4 +26,14 @@ RAMGRU_API int ramgru_supports(const char* isa) {
   if (!std::strcmp(isa, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
   return !std::strcmp(isa, "baseline");
+}
+
+// Whether working memory is full of NaN, as in the build for tests.
+RAMGRU_API int ramgru_poisoned() {
+#ifdef RAMGRU_POISON
+  ramgru::Scratch<float> scratch(1);
+  return scratch[0] != scratch[0];
+#else
+  return 0;
+#endif
 }
