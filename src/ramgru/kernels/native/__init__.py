@@ -166,6 +166,13 @@ def runs(*tensors: Tensor | None) -> bool:
     return False
 
 
+def summary() -> str:
+    """What an operation with a native kernel runs on, in a line."""
+    if isa() == PORTABLE:
+        return "torch on any device: no native kernel runs, see above"
+    return f"native {isa()} on the CPU; torch elsewhere (docs/native.md)"
+
+
 def arguments(name: str, sizes: str, tensors: str) -> struct.Struct:
     """The mirror of the C++ struct `name`: bytes, threads, the sizes, then a pointer a tensor."""
     return struct.Struct(f"{2 + len(sizes.split())}q{len(tensors.split())}Q")
@@ -186,12 +193,18 @@ def call(
     layout: struct.Struct,
     sizes: tuple[int, ...],
     tensors: tuple[Tensor | None, ...],
+    strided: tuple[Tensor, ...] = (),
 ) -> None:
-    """Run a kernel on contiguous tensors, on as many threads as torch is set to."""
+    """Run a kernel on as many threads as torch is set to.
+
+    On contiguous tensors, and then those whose strides the kernel finds among the sizes.
+    """
     pointers = []
     for t in tensors:
         assert t is None or t.is_contiguous(), (name, t.shape, t.stride())
         pointers.append(0 if t is None else t.data_ptr())
+    for t in strided:
+        pointers.append(t.data_ptr())
     given = layout.pack(layout.size, torch.get_num_threads(), *sizes, *pointers)
     failed = _kernel(name, storage, isa())(given)
     if failed == 1:
