@@ -44,9 +44,9 @@ def test_backward_operator_keeps_the_rules_of_torch_library(kind: str, rule: str
     upstream = [torch.randn(v.shape, generator=g, dtype=v.dtype) for v in (outputs, rows)]
     plain = [None if v is None else v.detach() for v in arguments(x)]
     for given in (upstream, [upstream[0], None]):
-        opcheck(torch.ops.ramgru.memory_scan_backward, (*given, saved, *plain, case.N, rule))
+        opcheck(torch.ops.ramgru.memory_scan_backward, (*given, *plain, case.N, rule, saved))
     # Second derivatives read the order of events: they run eagerly and are not traced.
-    args = (*(v.requires_grad_() for v in upstream), saved, *arguments(x), case.N, rule)
+    args = (*(v.requires_grad_() for v in upstream), *arguments(x), case.N, rule, saved)
     eager = ("test_schema", "test_autograd_registration", "test_faketensor")
     opcheck(torch.ops.ramgru.memory_scan_backward, args, test_utils=eager)
 

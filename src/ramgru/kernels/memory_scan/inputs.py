@@ -77,3 +77,24 @@ def padding(x: Inputs) -> Tensor | None:
         return None
     steps = torch.arange(x.gate.shape[1], device=x.gate.device)
     return steps >= x.lengths.unsqueeze(1)
+
+
+def dense_final(x: Inputs, memory_size: int) -> bool:
+    """Whether the final memory has all N rows: it came so, or so many cells may be touched."""
+    if x.initial_rows is not None and x.initial_cells is None:
+        return True
+    return x.given_cells + x.write_index.shape[1] * x.write_index.shape[3] >= memory_size
+
+
+def empty_results(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
+    """Outputs, cells and rows as every path gives them, with nothing in them."""
+    B, T, H, K = x.write_index.shape
+    D = x.candidate.shape[-1]
+    cells = rows = x.given_cells + T * K if want_final else 0
+    if want_final and dense_final(x, memory_size):
+        cells, rows = 0, memory_size
+    return [
+        x.candidate.new_empty(B, T, H, D),
+        x.write_index.new_empty(B, H, cells),
+        x.candidate.new_empty(B, H, rows, D, dtype=compute_dtype(x)),
+    ]

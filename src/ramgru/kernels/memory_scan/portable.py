@@ -12,27 +12,39 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import chains, delta
-from ramgru.kernels.memory_scan.inputs import Inputs, padding
+from ramgru.kernels.memory_scan.inputs import Inputs, compute_dtype, dense_final, padding
 from ramgru.kernels.rows import add_rows_, weighted_sum
 
 Order = chains.Chains | delta.Steps
-ORDER_SIZE = 7  # tensors of an Order, the same number for both rules
 
 
 def make_order(rule: str, tensors: Sequence[Tensor]) -> Order:
     return chains.Chains(*tensors) if rule == "gru" else delta.Steps(*tensors)
 
 
-def dense_final(x: Inputs, memory_size: int) -> bool:
-    """Whether the final memory has all N rows: it came so, or so many cells may be touched."""
-    if x.initial_rows is not None and x.initial_cells is None:
-        return True
-    return x.given_cells + x.write_index.shape[1] * x.write_index.shape[3] >= memory_size
-
-
 def order(x: Inputs, memory_size: int, rule: str, want_final: bool) -> Order:
     build = chains.build if rule == "gru" else delta.build
     return build(x, memory_size, want_final)
+
+
+def empty_saved(x: Inputs, rule: str, want_final: bool) -> list[Tensor]:
+    """Versions and order as they are saved for backward, with nothing in them."""
+    B, T, H, K = x.write_index.shape
+    J, P = x.read_index.shape[-1], x.given_cells
+    size = P + T * K if want_final else 0
+    events = B * H * (P + T * (K + J))
+    index = x.write_index
+    path = [
+        index.new_empty(B, H, P),
+        index.new_empty(B, T, H, K) if rule == "gru" else index.new_empty(T, B * H, K),
+        index.new_empty(B, T, H, J),
+        index.new_empty(B * H, size),
+        index.new_empty(B * H, size),
+        index.new_empty(T * K + 1 if rule == "gru" else 1),
+        index.new_empty(3, events if x.has_base else 0),
+    ]
+    D = x.candidate.shape[-1]
+    return [x.candidate.new_empty(capacity(x), D, dtype=compute_dtype(x)), *path]
 
 
 def bases(x: Inputs, path: Order) -> Tensor:

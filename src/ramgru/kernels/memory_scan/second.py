@@ -13,28 +13,27 @@ from torch import Tensor
 from ramgru.kernels.memory_scan import portable
 from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, widen
-from ramgru.kernels.memory_scan.portable import ORDER_SIZE, make_order
 from ramgru.kernels.transforms import fold, one_by_one
 
 UPSTREAM = 2  # gradients of outputs and of final rows, the latter None if there are none
-INPUTS = UPSTREAM + len(DIFFERENTIABLE) + ORDER_SIZE  # where the inputs begin
+INPUTS = UPSTREAM + len(DIFFERENTIABLE)  # where the inputs begin
 
 
 class SecondBackward(torch.autograd.Function):
     """The backward of memory_scan's backward.
 
     Arguments: grad of outputs, grad of rows, grads of the first gradients in the order of
-    DIFFERENTIABLE, order, the twelve inputs, size, rule.
+    DIFFERENTIABLE, the twelve inputs, size, rule.
     -> gradients of the two first and of DIFFERENTIABLE; an empty tensor where there is none.
     """
 
     @staticmethod
     def forward(*args: Any) -> tuple[Tensor, ...]:
         grad_output, grad_rows = args[:UPSTREAM]
-        wanted = args[UPSTREAM : UPSTREAM + len(DIFFERENTIABLE)]
+        wanted = args[UPSTREAM:INPUTS]
         memory_size, rule = args[-2:]
-        order = make_order(rule, args[INPUTS - ORDER_SIZE : INPUTS])
         x = Inputs(*args[INPUTS:-2])
+        order = portable.order(x, memory_size, rule, want_final=grad_rows is not None)
         with torch.enable_grad():
             leaves = {
                 name: value.detach().requires_grad_()
@@ -90,9 +89,10 @@ class SecondBackward(torch.autograd.Function):
         if all(dim is None for dim in dims[INPUTS:-2]):
             return one_by_one(SecondBackward.apply, size, dims, args)
         batch = batch_size(dims[INPUTS], args[INPUTS])
-        n = INPUTS - ORDER_SIZE
         upstream = [fold(args[i], dims[i], size) for i in range(UPSTREAM)]
-        wanted = fold_named(DIFFERENTIABLE, size, batch, dims[UPSTREAM:n], args[UPSTREAM:n])
+        wanted = fold_named(
+            DIFFERENTIABLE, size, batch, dims[UPSTREAM:INPUTS], args[UPSTREAM:INPUTS]
+        )
         inputs = fold_named(Inputs._fields, size, batch, dims[INPUTS:-2], args[INPUTS:-2])
-        found = SecondBackward.apply(*upstream, *wanted, *args[n:INPUTS], *inputs, *args[-2:])
+        found = SecondBackward.apply(*upstream, *wanted, *inputs, *args[-2:])
         return unfold_named(("", "", *DIFFERENTIABLE), size, batch, found)

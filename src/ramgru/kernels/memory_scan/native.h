@@ -1,0 +1,476 @@
+// `memory_scan` on CPUs: a work item walks time by itself, for one sequence, one head and a slice of
+// the width, with the rows of touched cells in a compact table (`slots.h`, `step.h`).
+//
+// Backward keeps nothing of forward: it runs a segment of steps again, keeps the versions that its
+// writes make, and walks back over them with one gradient for each touched cell. Where all versions
+// together would be too many there are several segments, and one walk ahead notes the rows that
+// each finds at its start; so memory grows with the root of the number of steps.
+#pragma once
+
+#include "../native/parallel.h"
+#include "slots.h"
+#include "step.h"
+
+namespace ramgru {
+inline namespace RAMGRU_ISA {
+
+struct MemoryForward : MemoryInputs {
+  void* outputs;   // (B, T, H, D), like candidate; 0 in the padding
+  int64_t* cells;  // (B, H, P + T K), or empty
+  void* rows;      // (B, H, P + T K, D), or (B, H, N, D) if dense_final; null if not wanted
+};
+
+struct MemoryBackward : MemoryInputs {
+  const void* grad_output;
+  const void* grad_rows;    // as the final rows, or null
+  void* grad_write_weight;  // (slices, B, T, H, K)
+  void* grad_gate;          // (slices, B, T, H)
+  void* grad_candidate;
+  void* grad_read_weight;   // (slices, B, T, H, J)
+  void* grad_initial_rows;  // null where the input is
+  void* grad_fresh_left;
+  void* grad_fresh_right;
+};
+
+// What an item works on: row r = b H + h, and the values first .. first + size - 1 of each row.
+template <class storage>
+struct MemoryItem {
+  using real = real_of<storage>;
+  const MemoryInputs& a;
+  int64_t slice, first, size;
+  int64_t r = 0, b = 0, h = 0;
+
+  MemoryItem(const MemoryInputs& a, int64_t slice) : a(a), slice(slice) {
+    int64_t each = (a.D + a.slices - 1) / a.slices;
+    each = (each + 15) / 16 * 16;
+    first = std::min(slice * each, a.D);
+    size = std::min(each, a.D - first);
+  }
+
+  void of(int64_t row) { r = row, b = row / a.H, h = row % a.H; }
+  int64_t step(int64_t t) const { return (b * a.T + t) * a.H + h; }
+  const real* write_weight(int64_t t) const { return (const real*)a.write_weight + step(t) * a.K; }
+  const real* read_weight(int64_t t) const { return (const real*)a.read_weight + step(t) * a.J; }
+  real gate(int64_t t) const { return ((const real*)a.gate)[step(t)]; }
+  int64_t at(int64_t t) const { return step(t) * a.D + first; }
+  const storage* candidate(int64_t t) const { return (const storage*)a.candidate + at(t); }
+  int64_t cell(int64_t t, int64_t e) const {  // of an access: a write, or a read
+    return e < a.K ? a.write_index[step(t) * a.K + e] : a.read_index[step(t) * a.J + e - a.K];
+  }
+  int64_t left(int64_t cell) const { return (r % a.G * a.R + cell / a.C) * a.D + first; }
+  int64_t right(int64_t cell) const { return (r % a.G * a.C + cell % a.C) * a.D + first; }
+  int64_t row(int64_t i, int64_t rows) const { return (r * rows + i) * a.D + first; }
+
+  // Where the initial memory keeps a cell, or -1: only before the first reset.
+  int64_t initial(int64_t cell, int64_t slot) const {
+    if (a.dense_initial()) return row(cell, a.N);
+    return a.initial_rows && slot > 0 && slot <= a.P ? row(slot - 1, a.P) : -1;
+  }
+
+  // What a cell holds before it is written.
+  void base(real* to, int64_t cell, int64_t slot, bool before_resets) const {
+    int64_t given = before_resets ? initial(cell, slot) : -1;
+    if (given >= 0)
+      std::memcpy(to, (const real*)a.initial_rows + given, size * sizeof(real));
+    else
+      fresh(to, cell);
+  }
+  void fresh(real* to, int64_t cell) const {
+    if (!a.fresh_left) {
+      std::memset(to, 0, size * sizeof(real));
+      return;
+    }
+    auto l = (const real*)a.fresh_left + left(cell);
+    auto r = (const real*)a.fresh_right + right(cell);
+    each_block<real>(size, [&](int64_t i, auto n) {
+      store_block(to + i, load_block(l + i, n) + load_block(r + i, n), n);
+    });
+  }
+
+  // Run f(std::bool_constant) for the rule.
+  template <class F>
+  void rule(F&& f) const {
+    a.delta ? f(std::true_type{}) : f(std::false_type{});
+  }
+};
+
+// Rows of `size` values, one behind the other; row 0 is zeros and never written.
+template <class real>
+struct MemoryRows {
+  Scratch<real> rows;
+  int64_t size;
+  real* reserve(int64_t number, int64_t values) {
+    size = (values + 15) / 16 * 16;  // whole cache lines
+    real* first = rows.reserve(number * size);
+    std::memset(first, 0, size * sizeof(real));
+    return first;
+  }
+  real* operator[](int64_t i) { return rows.get() + i * size; }
+};
+
+// One write in place. `table` holds a row for each slot.
+template <bool delta, class storage, class real = real_of<storage>>
+RAMGRU_INLINE void memory_write_in_place(
+    const MemoryItem<storage>& item, int64_t t, const Touch* touch, MemoryRows<real>& table) {
+  auto row = [&](int64_t k) { return touch[k].none() ? nullptr : table[touch[k].slot()]; };
+  memory_write<delta>(item.a.K, item.write_weight(t), item.gate(t), item.candidate(t), item.size,
+                      row, row, row);
+}
+
+template <class storage, class real = real_of<storage>>
+void memory_begin_chains(
+    const MemoryItem<storage>& item, MemorySlots& slots, int64_t t, MemoryRows<real>& table) {
+  const Touch* touch = slots.touches(t);
+  for (int64_t e = 0; e < item.a.K + item.a.J; ++e)
+    if (touch[e].begins_chain())
+      item.base(table[touch[e].slot()], item.cell(t, e), touch[e].slot(), slots.before_resets(t));
+}
+
+// The final memory of one item, from the table at the end of the walk.
+template <class storage, class real = real_of<storage>>
+void memory_final(
+    const MemoryForward& a, const MemoryItem<storage>& item, MemorySlots& slots,
+    MemoryRows<real>& table) {
+  auto rows = (real*)a.rows;
+  bool unreset = !slots.ever_reset();
+  auto put = [&](int64_t to, int64_t cell, int64_t slot) {
+    if (slots.was_touched(slot))
+      std::memcpy(rows + to, table[slot], item.size * sizeof(real));
+    else
+      item.base(rows + to, cell, slot, unreset);
+  };
+  if (a.dense_final) {
+    for (int64_t cell = 0; cell < a.N; ++cell) {
+      int64_t at = item.row(cell, a.N);
+      if (a.dense_initial() && unreset)
+        std::memcpy(rows + at, (const real*)a.initial_rows + at, item.size * sizeof(real));
+      else
+        item.fresh(rows + at, cell);
+    }
+    for (int64_t slot = 1; slot <= slots.count(); ++slot)
+      if (int64_t cell = slots.cell(slot); cell >= 0) put(item.row(cell, a.N), cell, slot);
+    return;
+  }
+  auto [held, size] = slots.held();
+  int64_t places = a.P + a.T * a.K;
+  for (int64_t i = 0; i < places; ++i) {
+    if (item.slice == 0) a.cells[item.r * places + i] = i < size ? held[i].cell : -1;
+    if (i < size)
+      put(item.row(i, places), held[i].cell, held[i].slot);
+    else
+      std::memset(rows + item.row(i, places), 0, item.size * sizeof(real));
+  }
+}
+
+template <class storage>
+void memory_scan_forward(const MemoryForward& a) {
+  using real = real_of<storage>;
+  parallel(a.threads, a.B * a.H * a.slices, [&](Work& work) {
+    MemorySlots slots(a, a.T + 1);
+    MemoryRows<real> table;
+    for (int64_t next; work.next(next);) {
+      MemoryItem<storage> item(a, next % a.slices);
+      item.of(next / a.slices);
+      table.reserve(a.most_slots() + 1, item.size);
+      slots.walk(item.r);
+      auto outputs = (storage*)a.outputs;
+      item.rule([&](auto delta) {
+        for (int64_t t = 0; t < slots.length(); ++t) {
+          const Touch* touch = slots.touches(t);
+          memory_begin_chains(item, slots, t, table);
+          memory_write_in_place<delta.value>(item, t, touch, table);
+          auto row = [&](int64_t j) {
+            return touch[a.K + j].none() ? nullptr : table[touch[a.K + j].slot()];
+          };
+          memory_read(a.J, item.read_weight(t), outputs + item.at(t), item.size, row);
+        }
+      });
+      for (int64_t t = slots.length(); t < a.T; ++t)
+        std::memset(outputs + item.at(t), 0, item.size * sizeof(storage));
+      if (a.rows) memory_final(a, item, slots, table);
+    }
+  });
+}
+
+// Steps of a segment: all of them if their versions fit in the space given for them; else about so
+// many that versions, and the rows that all segments find at their starts, take as much memory.
+inline int64_t memory_segment(const MemoryInputs& a, int64_t row_bytes) {
+  int64_t fit = std::max<int64_t>(1, a.versions / (a.K * row_bytes));
+  auto balanced = (int64_t)std::sqrt((double)a.T * a.most_slots() / a.K) + 1;
+  return std::max<int64_t>(1, std::min(a.T, std::max(fit, balanced)));
+}
+
+// The backward walk of one thread, item after item.
+template <class storage>
+class MemoryBackwardWalk {
+ public:
+  using real = real_of<storage>;
+
+  MemoryBackwardWalk(const MemoryBackward& a, int64_t row_bytes)
+      : a_(a), steps_(memory_segment(a, row_bytes)), slots_(a, steps_),
+        newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)), from_(steps_ * a.K),
+        dots_(a.K + a.J + 1) {}
+
+  void run(MemoryItem<storage>& item) {
+    slots_.walk(item.r);
+    int64_t segments = slots_.segments();
+    first_base_ = 1 + steps_ * a_.K;
+    versions_.reserve(first_base_ + slots_.most_first(), item.size);
+    grads_.reserve(slots_.peak() + 1, item.size);
+    std::memset(grads_[1], 0, slots_.peak() * grads_.size * sizeof(real));
+    from_final_rows(item);
+    if (segments > 1) note_rows(item);
+    item.rule([&](auto delta) {
+      for (int64_t s = segments; s-- > 0;) {
+        int64_t start = s * steps_, end = std::min(start + steps_, slots_.length());
+        run_again<delta.value>(item, s, start, end);
+        for (int64_t t = end; t-- > start;) step_back<delta.value>(item, t, start);
+      }
+    });
+    pad(item);
+  }
+
+ private:
+  // Gradients of the last rows, from those of the final memory; and of all rows that no step touched.
+  void from_final_rows(const MemoryItem<storage>& item) {
+    bool unreset = !slots_.ever_reset();
+    auto grad_rows = (const real*)a_.grad_rows;
+    bool as_given =
+        a_.dense_initial() && unreset && grad_rows;  // where no step touches them
+    int64_t places = a_.dense_initial() ? a_.N : a_.P;
+    if (auto initial = (real*)a_.grad_initial_rows)
+      for (int64_t i = 0; i < places; ++i) {
+        int64_t at = item.row(i, places);
+        if (as_given)
+          std::memcpy(initial + at, grad_rows + at, item.size * sizeof(real));
+        else
+          std::memset(initial + at, 0, item.size * sizeof(real));
+      }
+    if (!grad_rows) return;
+    auto take = [&](const real* grad, int64_t cell, int64_t slot) {
+      if (slots_.was_touched(slot))
+        std::memcpy(grads_[slot], grad, item.size * sizeof(real));
+      else
+        to_base(item, grad, cell, slot, unreset);
+    };
+    if (a_.dense_final) {
+      for (int64_t slot = 1; slot <= slots_.count(); ++slot)
+        if (int64_t cell = slots_.cell(slot); cell >= 0)
+          take(grad_rows + item.row(cell, a_.N), cell, slot);
+      if (a_.fresh_left && !as_given)
+        for (int64_t cell = 0; cell < a_.N; ++cell)
+          if (!slots_.find(cell)) to_base(item, grad_rows + item.row(cell, a_.N), cell, 0, false);
+      return;
+    }
+    auto [held, size] = slots_.held();
+    for (int64_t i = 0; i < size; ++i)
+      take(grad_rows + item.row(i, a_.P + a_.T * a_.K), held[i].cell, held[i].slot);
+  }
+
+  // The gradient of what a cell held before it was written.
+  void to_base(const MemoryItem<storage>& item, const real* grad, int64_t cell, int64_t slot,
+               bool before_resets) {
+    int64_t given = before_resets ? item.initial(cell, slot) : -1;
+    if (given >= 0) {
+      std::memcpy((real*)a_.grad_initial_rows + given, grad, item.size * sizeof(real));
+    } else if (a_.fresh_left) {
+      for (real* sum : {(real*)a_.grad_fresh_left + item.left(cell),
+                        (real*)a_.grad_fresh_right + item.right(cell)})
+        each_block<real>(item.size, [&](int64_t i, auto n) {
+          store_block(sum + i, load_block(sum + i, n) + load_block(grad + i, n), n);
+        });
+    }
+  }
+
+  // Walk ahead, up to the last segment, and note the rows that each segment finds at its start.
+  void note_rows(const MemoryItem<storage>& item) {
+    int64_t last = slots_.segments() - 1;
+    table_.reserve(slots_.peak() + 1, item.size);
+    noted_.reserve(slots_.entered_before(last + 1) + 1, item.size);
+    int64_t noted = 0;
+    item.rule([&](auto delta) {
+      for (int64_t t = 0; t < slots_.length(); ++t) {
+        const Touch* touch = slots_.touches(t);
+        for (int64_t e = 0; e < a_.K + a_.J; ++e)
+          if (touch[e].enters_segment())
+            std::memcpy(noted_[noted++], table_[touch[e].slot()], item.size * sizeof(real));
+        memory_begin_chains(item, slots_, t, table_);
+        memory_write_in_place<delta.value>(item, t, touch, table_);
+      }
+    });
+  }
+
+  // The versions that the steps of a segment make, and which of them each access finds.
+  template <bool delta>
+  void run_again(const MemoryItem<storage>& item, int64_t segment, int64_t start, int64_t end) {
+    int64_t K = a_.K, each = K + a_.J;
+    int64_t noted = slots_.entered_before(segment), bases = first_base_;
+    for (int64_t t = start; t < end; ++t) {
+      const Touch* touch = slots_.touches(t);
+      int32_t* found = &found_[(t - start) * each];
+      int32_t* from = &from_[(t - start) * K];
+      int64_t made = 1 + (t - start) * K;
+      for (int64_t e = 0; e < each; ++e) {
+        int32_t slot = touch[e].slot();
+        if (slot <= 0) {  // no access, or the row of zeros
+          found[e] = slot;
+          if (e < K) from[e] = slot;
+          continue;
+        }
+        if (touch[e].is_first()) newest_[slot] = begin(item, t, e, touch[e], noted, bases);
+        found[e] = newest_[slot];
+        if (e >= K) continue;
+        from[e] = found[e];
+        newest_[slot] = (int32_t)(made + e);
+        if (delta && found[e] >= made && found[e] < made + K)  // its cell was named before
+          found[e] = found[found[e] - made];
+      }
+      auto row = [&](int32_t version) { return version < 0 ? nullptr : versions_[version]; };
+      memory_write<delta>(
+          K, item.write_weight(t), item.gate(t), item.candidate(t), item.size,
+          [&](int64_t k) { return row(found[k]); }, [&](int64_t k) { return row(from[k]); },
+          [&](int64_t k) { return versions_[made + k]; });
+    }
+  }
+
+  // The version that a first access finds: -> its number.
+  int32_t begin(const MemoryItem<storage>& item, int64_t t, int64_t e, Touch touch, int64_t& noted,
+                int64_t& bases) {
+    if (touch.enters_segment()) {
+      std::memcpy(versions_[bases], noted_[noted++], item.size * sizeof(real));
+      return (int32_t)bases++;
+    }
+    if (!a_.has_base()) return 0;
+    item.base(versions_[bases], item.cell(t, e), touch.slot(), slots_.before_resets(t));
+    return (int32_t)bases++;
+  }
+
+  template <bool delta>
+  void step_back(const MemoryItem<storage>& item, int64_t t, int64_t start) {
+    int64_t K = a_.K, J = a_.J;
+    const Touch* touch = slots_.touches(t);
+    const int32_t* found = &found_[(t - start) * (K + J)];
+    const real* weight = item.write_weight(t);
+    real gate = item.gate(t);
+    auto version = [&](int64_t e) { return found[e] < 0 ? nullptr : versions_[found[e]]; };
+    memory_step_backward<delta>(
+        K, J, weight, gate, item.candidate(t), item.read_weight(t),
+        (const storage*)a_.grad_output + item.at(t), (storage*)a_.grad_candidate + item.at(t),
+        item.size, dots_.get(), version, [&](int64_t j) { return version(K + j); },
+        [&](int64_t e) { return touch[e].slot() > 0 ? grads_[touch[e].slot()] : nullptr; });
+    int64_t at = item.slice * a_.B * a_.T * a_.H + item.step(t);
+    real grad_gate = delta ? sum<real>(dots_[K + J]) : 0;
+    for (int64_t k = 0; k < K; ++k) {
+      real grad = sum<real>(dots_[k]);
+      if (!delta && !touch[k].none()) {  // g = gate weight
+        grad_gate += grad * weight[k];
+        grad *= gate;
+      }
+      ((real*)a_.grad_write_weight)[at * K + k] = grad;
+    }
+    ((real*)a_.grad_gate)[at] = grad_gate;
+    for (int64_t j = 0; j < J; ++j)
+      ((real*)a_.grad_read_weight)[at * J + j] = sum<real>(dots_[K + j]);
+    if (!a_.has_base() && !a_.reset) return;
+    for (int64_t e = 0; e < K + J; ++e)
+      if (touch[e].begins_chain()) {
+        int64_t slot = touch[e].slot();
+        to_base(item, grads_[slot], item.cell(t, e), slot, slots_.before_resets(t));
+        std::memset(grads_[slot], 0, item.size * sizeof(real));  // for the chain before a reset
+      }
+  }
+
+  // Zeros for the steps behind the sequence's end.
+  void pad(const MemoryItem<storage>& item) {
+    for (int64_t t = slots_.length(); t < a_.T; ++t) {
+      int64_t at = item.slice * a_.B * a_.T * a_.H + item.step(t);
+      std::memset((storage*)a_.grad_candidate + item.at(t), 0, item.size * sizeof(storage));
+      std::memset((real*)a_.grad_write_weight + at * a_.K, 0, a_.K * sizeof(real));
+      std::memset((real*)a_.grad_read_weight + at * a_.J, 0, a_.J * sizeof(real));
+      ((real*)a_.grad_gate)[at] = 0;
+    }
+  }
+
+  const MemoryBackward& a_;
+  int64_t steps_, first_base_ = 0;
+  MemorySlots slots_;
+  MemoryRows<real> versions_;  // zeros; those that the steps of a segment make; what it finds
+  MemoryRows<real> grads_;     // by slot
+  MemoryRows<real> table_;     // by slot, in the walk ahead
+  MemoryRows<real> noted_;     // what segments find of chains that began before them
+  Scratch<int32_t> newest_;    // by slot: its newest version
+  Scratch<int32_t> found_;     // (steps, K + J): the version that each access finds
+  Scratch<int32_t> from_;      // (steps, K): the same, with those of this very step
+  Scratch<vec<real>> dots_;
+};
+
+template <class storage>
+void memory_scan_backward(const MemoryBackward& a) {
+  using real = real_of<storage>;
+  // Sequences that share factors of the fresh memory are one item: their sums have one order.
+  int64_t sets = a.fresh_left ? a.G : a.B * a.H;
+  parallel(a.threads, sets * a.slices, [&](Work& work) {
+    MemoryBackwardWalk<storage> walk(a, (a.D / a.slices + 1) * sizeof(real));
+    for (int64_t next; work.next(next);) {
+      MemoryItem<storage> item(a, next % a.slices);
+      int64_t set = next / a.slices;
+      if (a.fresh_left)
+        for (auto [sums, rows] : {std::pair{(real*)a.grad_fresh_left, a.R},
+                                  std::pair{(real*)a.grad_fresh_right, a.C}})
+          for (int64_t i = set * rows; i < (set + 1) * rows; ++i)
+            std::memset(sums + i * a.D + item.first, 0, item.size * sizeof(real));
+      for (int64_t r = set; r < a.B * a.H; r += sets) {
+        item.of(r);
+        walk.run(item);
+      }
+    }
+  });
+}
+
+struct MemoryStep {
+  int64_t bytes, threads;
+  int64_t B, H, N, K, J, D;
+  int64_t delta;
+  void* rows;                  // (B, H, N, D), overwritten
+  const int64_t* write_index;  // (B, H, K)
+  const void* write_weight;
+  const void* gate;            // (B, H)
+  const void* candidate;       // (B, H, D)
+  const int64_t* read_index;   // (B, H, J)
+  const void* read_weight;
+  void* outputs;               // (B, H, D)
+};
+
+// One step of one head, in place: `table` is (N, D).
+template <class real, class storage>
+RAMGRU_INLINE void memory_step_head(
+    bool delta, real* table, int64_t D, int64_t K, const int64_t* write_index,
+    const real* write_weight, real gate, const storage* candidate, int64_t J,
+    const int64_t* read_index, const real* read_weight, storage* output) {
+  auto written = [&](int64_t k) { return write_index[k] < 0 ? nullptr : table + write_index[k] * D; };
+  auto read = [&](int64_t j) { return read_index[j] < 0 ? nullptr : table + read_index[j] * D; };
+  if (delta)
+    memory_write<true>(K, write_weight, gate, candidate, D, written, written, written);
+  else
+    memory_write<false>(K, write_weight, gate, candidate, D, written, written, written);
+  memory_read(J, read_weight, output, D, read);
+}
+
+template <class storage>
+void memory_step(const MemoryStep& a) {
+  using real = real_of<storage>;
+  constexpr int64_t each = 64;  // heads of an item: fewer are not worth another thread
+  int64_t heads = a.B * a.H;
+  parallel(a.threads, (heads + each - 1) / each, [&](Work& work) {
+    for (int64_t item; work.next(item);)
+      for (int64_t r = item * each; r < std::min(heads, (item + 1) * each); ++r)
+        memory_step_head(
+            a.delta, (real*)a.rows + r * a.N * a.D, a.D, a.K, a.write_index + r * a.K,
+            (const real*)a.write_weight + r * a.K, ((const real*)a.gate)[r],
+            (const storage*)a.candidate + r * a.D, a.J, a.read_index + r * a.J,
+            (const real*)a.read_weight + r * a.J, (storage*)a.outputs + r * a.D);
+  });
+}
+
+}  // namespace RAMGRU_ISA
+}  // namespace ramgru

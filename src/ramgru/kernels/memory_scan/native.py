@@ -1,0 +1,139 @@
+"""`memory_scan` by the native kernel: `native.h` beside this file.
+
+Backward makes the versions of the cells again, so that nothing but the inputs is kept for it.
+Letters as in `reference.memory_scan`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ramgru.kernels import native
+from ramgru.kernels.memory_scan.inputs import (
+    DIFFERENTIABLE,
+    Inputs,
+    compute_dtype,
+    dense_final,
+    empty_results,
+)
+
+SIZES = "B T H K J D N P G R C delta dense_final slices versions"
+INPUTS = " ".join(Inputs._fields)
+GRADS = " ".join(f"grad_{name}" for name in DIFFERENTIABLE)
+FORWARD = native.arguments("MemoryForward", SIZES, f"{INPUTS} outputs cells rows")
+BACKWARD = native.arguments("MemoryBackward", SIZES, f"{INPUTS} grad_output grad_rows {GRADS}")
+STEP = native.arguments(
+    "MemoryStep",
+    "B H N K J D delta",
+    "rows write_index write_weight gate candidate read_index read_weight outputs",
+)
+
+VERSIONS = 4 << 20  # bytes of versions up to which the backward walk is not cut into segments
+
+
+def forward(x: Inputs, memory_size: int, rule: str, want_final: bool) -> list[Tensor]:
+    """-> outputs, final cells, final rows"""
+    outputs, cells, rows = empty_results(x, memory_size, want_final)
+    x = _stored(x)
+    found = torch.empty_like(x.candidate)
+    B, _, H, D = x.candidate.shape
+    native.call(
+        "memory_scan_forward",
+        x.candidate.dtype,
+        FORWARD,
+        _sizes(x, memory_size, rule, _slices(B * H, D)),
+        (*x, found, cells, rows if want_final else None),
+    )
+    return [found.to(outputs.dtype), cells, rows]
+
+
+def backward(
+    x: Inputs,
+    grad_output: Tensor,  # (B, T, H, D)
+    grad_rows: Tensor | None,  # as the final rows, or None
+    memory_size: int,
+    rule: str,
+) -> list[Tensor | None]:
+    """-> gradients in the order of DIFFERENTIABLE; None where there is no such input."""
+    x = _stored(x)
+    B, _, H, D = x.candidate.shape
+    sets = B * H if x.fresh_left is None else x.fresh_left.shape[0]
+    slices = _slices(sets, D)
+    parts = ("write_weight", "gate", "read_weight")  # sums over D: one for each slice
+    grads = {}
+    for name in DIFFERENTIABLE:
+        value = getattr(x, name)
+        if value is not None:
+            shape = (slices, *value.shape) if name in parts else value.shape
+            grads[name] = torch.empty(shape, dtype=value.dtype)
+    native.call(
+        "memory_scan_backward",
+        x.candidate.dtype,
+        BACKWARD,
+        _sizes(x, memory_size, rule, slices),
+        (
+            *x,
+            grad_output.to(x.candidate.dtype).contiguous(),
+            None if grad_rows is None else grad_rows.to(x.gate.dtype).contiguous(),
+            *(grads.get(name) for name in DIFFERENTIABLE),
+        ),
+    )
+    for name in parts:
+        first, *others = grads[name].unbind(0)
+        for other in others:  # in the order of the slices
+            first += other
+        grads[name] = first
+    return [grads.get(name) for name in DIFFERENTIABLE]
+
+
+def step_(
+    rows: Tensor,  # (B, H, N, D) contiguous; overwritten
+    write_index: Tensor,  # (B, H, K)
+    write_weight: Tensor,  # (B, H, K), this and what follows in the dtype of rows
+    gate: Tensor,  # (B, H)
+    candidate: Tensor,  # (B, H, D)
+    read_index: Tensor,  # (B, H, J)
+    read_weight: Tensor,  # (B, H, J)
+    rule: str,
+) -> Tensor:
+    """-> what each head reads (B, H, D)"""
+    B, H, N, D = rows.shape
+    sizes = (B, H, N, write_index.shape[-1], read_index.shape[-1], D, int(rule == "delta"))
+    others = (write_index, write_weight, gate, candidate, read_index, read_weight)
+    outputs = rows.new_empty(B, H, D)
+    given = (rows, *(v.contiguous() for v in others), outputs)
+    native.call("memory_step", rows.dtype, STEP, sizes, given)
+    return outputs
+
+
+def _slices(items: int, D: int) -> int:
+    """Into how many slices of 16 values or more the width is cut for 8 items to share out."""
+    slices = 1
+    while items * slices < 8 and 32 * slices <= D:
+        slices *= 2
+    return slices
+
+
+def _stored(x: Inputs) -> Inputs:
+    """All in the dtype of the computation, only the candidate may be narrower; contiguous."""
+    wide = compute_dtype(x)
+    narrow = x.candidate.dtype == torch.bfloat16 and wide == torch.float32
+    stored = {}
+    for name, value in x._asdict().items():
+        if value is None:
+            continue
+        if name in DIFFERENTIABLE:
+            value = value.to(torch.bfloat16 if narrow and name == "candidate" else wide)
+        stored[name] = value.contiguous()
+    return x._replace(**stored)
+
+
+def _sizes(x: Inputs, memory_size: int, rule: str, slices: int) -> tuple[int, ...]:
+    B, T, H, K = x.write_index.shape
+    J, D, P = x.read_index.shape[-1], x.candidate.shape[-1], x.given_cells
+    G = R = C = 1
+    if x.fresh_left is not None and x.fresh_right is not None:
+        (G, R, _), C = x.fresh_left.shape, x.fresh_right.shape[1]
+    rules = (int(rule == "delta"), int(dense_final(x, memory_size)))
+    return (B, T, H, K, J, D, memory_size, P, G, R, C, *rules, slices, VERSIONS)

@@ -1,0 +1,251 @@
+// Which row of a compact table stands for each cell that a (sequence, head) touches: its slot.
+//
+// Integers only, in one walk over time before any number is looked at. Cells get slots in the order
+// of their first touch; a reset forgets them all. Nothing here has as many entries as the memory
+// has cells, unless these are few. Letters as in `memory_scan.reference`.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "../native/scratch.h"
+
+namespace ramgru {
+inline namespace RAMGRU_ISA {
+
+using std::int32_t;
+using std::int64_t;
+
+// The operator's inputs (shapes: `reference.py`), null where not given.
+struct MemoryInputs {
+  int64_t bytes, threads;
+  int64_t B, T, H, K, J, D;
+  int64_t N, P;         // cells; places of initial_cells
+  int64_t G, R, C;      // sets of fresh factors, H or B H; their rows and columns
+  int64_t delta;        // whether the rule is "delta"
+  int64_t dense_final;  // whether the final memory has the rows of all cells
+  int64_t slices;       // parts that D is cut into, each a work item
+  int64_t versions;     // bytes of rows that a segment of the backward walk may make
+  const int64_t* write_index;
+  const void* write_weight;
+  const void* gate;
+  const void* candidate;
+  const int64_t* read_index;
+  const void* read_weight;
+  const int64_t* initial_cells;
+  const void* initial_rows;
+  const void* fresh_left;
+  const void* fresh_right;
+  const bool* reset;
+  const int64_t* lengths;
+
+  bool dense_initial() const { return initial_rows && !initial_cells; }
+  // Whether cells may hold something other than zeros before they are written.
+  bool has_base() const { return initial_rows || fresh_left; }
+  int64_t events() const { return T * (has_base() ? K + J : K); }
+  int64_t most_slots() const { return P + (N < events() ? N : events()); }
+};
+
+// What one access touches: a slot, 0 for the row of zeros that is never written; and, at the first
+// touch in a chain (the accesses of a cell between two resets) or in a segment of steps, that.
+struct Touch {
+  static constexpr int32_t chain = 1, segment = 2;
+  int32_t code;
+  bool none() const { return code < 0; }
+  int32_t slot() const { return code >> 2; }
+  bool begins_chain() const { return code & chain; }
+  bool enters_segment() const { return code & segment; }  // its chain began in an earlier one
+  bool is_first() const { return code & 3; }
+};
+
+class MemorySlots {
+ public:
+  MemorySlots(const MemoryInputs& a, int64_t segment_steps)
+      : a_(a), segment_steps_(segment_steps), touches_(a.T * (a.K + a.J)) {
+    int64_t most = a.most_slots() + 1;
+    cells_.reserve(most);
+    places_.reserve(most);
+    seen_.reserve(most);
+    written_.reserve(most);
+    entered_.reserve(a.T / segment_steps + 2);
+    direct_ = a.N <= 4 * (a.events() + a.P) && a.N < (int64_t{1} << 31);
+    if (direct_)
+      std::memset(table_.reserve(a.N), 0, a.N * sizeof(int32_t));
+    else
+      resize(1024);
+  }
+
+  // Walk sequence and head r = b H + h.
+  void walk(int64_t r) {
+    const MemoryInputs& a = a_;
+    int64_t b = r / a.H, h = r % a.H;
+    forget();
+    length_ = a.lengths ? a.lengths[b] : a.T;
+    first_reset_ = length_;
+    most_first_ = first_here_ = entered_total_ = 0;
+    segment_ = -1;
+    peak_ = 0;
+    for (int64_t p = 0; p < a.P; ++p) {  // slot p + 1, used or not
+      int64_t cell = a.initial_cells[r * a.P + p];
+      if (cell >= 0) {
+        slot_of<true>(cell);
+      } else {
+        cells_[++count_] = -1;
+        seen_[count_] = -1;
+      }
+      written_[count_] = cell >= 0;
+    }
+    for (int64_t t = 0; t < length_; ++t) {
+      if (t % segment_steps_ == 0) {
+        ++segment_;
+        entered_[segment_] = entered_total_;
+        first_here_ = 0;
+      }
+      if (a.reset && a.reset[b * a.T + t]) {
+        if (first_reset_ == length_) first_reset_ = t;
+        forget();
+      }
+      const int64_t* writes = a.write_index + ((b * a.T + t) * a.H + h) * a.K;
+      const int64_t* reads = a.read_index + ((b * a.T + t) * a.H + h) * a.J;
+      Touch* touch = touches_.get() + t * (a.K + a.J);
+      for (int64_t k = 0; k < a.K; ++k) {
+        if (writes[k] < 0) {
+          touch[k] = Touch{-4};
+          continue;
+        }
+        int32_t slot = slot_of<true>(writes[k]);
+        touch[k] = touch_slot(slot);
+        written_[slot] = true;
+      }
+      for (int64_t j = 0; j < a.J; ++j) {
+        if (reads[j] < 0)
+          touch[a.K + j] = Touch{-4};
+        else if (a.has_base())
+          touch[a.K + j] = touch_slot(slot_of<true>(reads[j]));
+        else if (int32_t slot = slot_of<false>(reads[j]))
+          touch[a.K + j] = touch_slot(slot);
+        else
+          touch[a.K + j] = Touch{0};  // never written: the row of zeros, which needs no slot
+      }
+    }
+    entered_[segment_ + 1] = entered_total_;
+    peak_ = std::max<int64_t>(peak_, count_);
+  }
+
+  const Touch* touches(int64_t t) { return touches_.get() + t * (a_.K + a_.J); }
+  int64_t length() const { return length_; }
+  bool ever_reset() const { return first_reset_ < length_; }
+  bool before_resets(int64_t t) const { return t < first_reset_; }
+  int64_t count() const { return count_; }  // slots 1 .. count are in use at the end
+  int64_t peak() const { return peak_; }    // the highest slot ever in use
+  int64_t segments() const { return segment_ + 1; }
+  int64_t entered_before(int64_t segment) { return entered_[segment]; }  // touches, all in all
+  int64_t most_first() const { return most_first_; }  // first touches of one segment, at most
+
+  // At the end of the walk.
+  int64_t find(int64_t cell) { return slot_of<false>(cell); }
+  int64_t cell(int64_t slot) { return cells_[slot]; }
+  bool was_touched(int64_t slot) { return seen_[slot] >= 0; }
+
+  struct Held {
+    int64_t cell;
+    int64_t slot;
+  };
+  // The cells that were written or given since the last reset, ascending: Held[size].
+  std::pair<const Held*, int64_t> held() {
+    Held* held = held_.reserve(2 * count_);
+    int64_t size = 0;
+    for (int64_t s = 1; s <= count_; ++s)
+      if (written_[s]) held[size++] = {cells_[s], s};
+    Held* other = held + count_;
+    for (int shift = 0; shift < 64 && (a_.N - 1) >> shift; shift += 8) {
+      int64_t start[257] = {};
+      for (int64_t i = 0; i < size; ++i) ++start[1 + (held[i].cell >> shift & 255)];
+      for (int d = 0; d < 256; ++d) start[d + 1] += start[d];
+      for (int64_t i = 0; i < size; ++i) other[start[held[i].cell >> shift & 255]++] = held[i];
+      std::swap(held, other);
+    }
+    return {held, size};
+  }
+
+ private:
+  Touch touch_slot(int32_t slot) {
+    int32_t flags = 0;
+    if (seen_[slot] != segment_) {
+      flags = seen_[slot] < 0 ? Touch::chain : Touch::segment;
+      entered_total_ += seen_[slot] >= 0;
+      seen_[slot] = segment_;
+      most_first_ = std::max(most_first_, ++first_here_);
+    }
+    return {slot << 2 | flags};
+  }
+
+  // The slot of a cell, or 0 where it has none and gets none.
+  template <bool add>
+  int32_t slot_of(int64_t cell) {
+    int64_t place = cell;
+    if (direct_) {
+      if (int32_t slot = table_[cell]; slot || !add) return slot;
+    } else {
+      for (place = hash(cell); int32_t slot = table_[place]; place = (place + 1) & (size_ - 1))
+        if (cells_[slot] == cell) return slot;
+      if (!add) return 0;
+      if (2 * (count_ + 1) > size_) {
+        resize(2 * size_);
+        for (place = hash(cell); table_[place];) place = (place + 1) & (size_ - 1);
+      }
+    }
+    ++count_;
+    cells_[count_] = cell;
+    places_[count_] = (int32_t)place;
+    seen_[count_] = -1;
+    written_[count_] = false;
+    return table_[place] = (int32_t)count_;
+  }
+
+  void forget() {
+    for (int64_t s = 1; s <= count_; ++s)
+      if (cells_[s] >= 0) table_[places_[s]] = 0;
+    peak_ = std::max<int64_t>(peak_, count_);
+    count_ = 0;
+  }
+
+  int64_t hash(int64_t cell) const {
+    return (int64_t)((std::uint64_t)cell * 0x9e3779b97f4a7c15u >> shift_);
+  }
+
+  // Open addressing with `size` places, a power of two; 0 is an empty one.
+  void resize(int64_t size) {
+    std::memset(table_.reserve(size), 0, size * sizeof(int32_t));
+    size_ = size;
+    for (shift_ = 64; size > 1; size /= 2) --shift_;
+    for (int64_t s = 1; s <= count_; ++s) {
+      if (cells_[s] < 0) continue;
+      int64_t place = hash(cells_[s]);
+      while (table_[place]) place = (place + 1) & (size_ - 1);
+      table_[place] = (int32_t)s;
+      places_[s] = (int32_t)place;
+    }
+  }
+
+  const MemoryInputs& a_;
+  int64_t segment_steps_;
+  Scratch<Touch> touches_;      // (T, K + J): writes, then reads
+  Scratch<int32_t> table_;      // slots, by cell or by hash
+  Scratch<int64_t> cells_;      // by slot
+  Scratch<int32_t> places_;     // by slot, in the table
+  Scratch<int32_t> seen_;       // by slot: the last segment that touched it, -1 before any
+  Scratch<bool> written_;       // by slot: written, or given at the start
+  Scratch<int64_t> entered_;    // by segment
+  Scratch<Held> held_;
+  bool direct_;
+  int64_t size_ = 0, shift_ = 0;
+  int64_t count_ = 0, peak_ = 0, length_ = 0, first_reset_ = 0;
+  int64_t most_first_ = 0, first_here_ = 0, entered_total_ = 0;
+  int32_t segment_ = -1;
+};
+
+}  // namespace RAMGRU_ISA
+}  // namespace ramgru

@@ -1,0 +1,181 @@
+// One step of the memory: write K rows, read J rows, for one head. The equations of `reference.py`.
+//
+// Rows are found by functions from the number of an address to a pointer, null for no access, so
+// that a table in place and a table of versions run the same code.
+#pragma once
+
+#include "../native/simd.h"
+
+namespace ramgru {
+inline namespace RAMGRU_ISA {
+
+// Vectors side by side, kept in registers.
+template <class real, int64_t V>
+struct Block {
+  vec<real> v[V];
+};
+
+#define RAMGRU_BLOCK_OPERATOR(op)                                                        \
+  template <class real, int64_t V>                                                       \
+  RAMGRU_INLINE Block<real, V> operator op(const Block<real, V>& a, const Block<real, V>& b) { \
+    Block<real, V> c;                                                                    \
+    for (int64_t i = 0; i < V; ++i) c.v[i] = a.v[i] op b.v[i];                           \
+    return c;                                                                            \
+  }
+RAMGRU_BLOCK_OPERATOR(+)
+RAMGRU_BLOCK_OPERATOR(-)
+#undef RAMGRU_BLOCK_OPERATOR
+
+template <class real, int64_t V>
+RAMGRU_INLINE Block<real, V> operator*(real s, const Block<real, V>& a) {
+  Block<real, V> c;
+  for (int64_t i = 0; i < V; ++i) c.v[i] = s * a.v[i];
+  return c;
+}
+
+template <class real, int64_t V>
+RAMGRU_INLINE vec<real> dot(const Block<real, V>& a, const Block<real, V>& b) {
+  vec<real> s = a.v[0] * b.v[0];
+  for (int64_t i = 1; i < V; ++i) s += a.v[i] * b.v[i];
+  return s;
+}
+
+// How long a block is: a constant number of whole vectors, or a tail shorter than one.
+template <int64_t n>
+using whole = std::integral_constant<int64_t, n>;
+template <class real, class N>
+inline constexpr int64_t vectors_of = N::value / lanes<real>;
+template <class real>
+inline constexpr int64_t vectors_of<real, int64_t> = 1;
+
+// f(i, n) for the blocks of `size` values: of 4, 2 and 1 vectors, and a tail.
+template <class real, class F>
+RAMGRU_INLINE void each_block(int64_t size, F&& f) {
+  constexpr int64_t W = lanes<real>;
+  int64_t i = 0;
+  for (; i + 4 * W <= size; i += 4 * W) f(i, whole<4 * W>{});
+  if (i + 2 * W <= size) f(i, whole<2 * W>{}), i += 2 * W;
+  if (i + W <= size) f(i, whole<W>{}), i += W;
+  if (i < size) f(i, size - i);
+}
+
+template <class storage, class N, class real = real_of<storage>>
+RAMGRU_INLINE Block<real, vectors_of<real, N>> load_block(const storage* p, N n) {
+  Block<real, vectors_of<real, N>> x;
+  if constexpr (std::is_same_v<N, int64_t>)
+    x.v[0] = load(p, n);
+  else
+    for (int64_t i = 0; i < vectors_of<real, N>; ++i) x.v[i] = load(p + i * lanes<real>);
+  return x;
+}
+
+template <class storage, class N, class real = real_of<storage>>
+RAMGRU_INLINE void store_block(storage* p, const Block<real, vectors_of<real, N>>& x, N n) {
+  if constexpr (std::is_same_v<N, int64_t>)
+    store(p, x.v[0], n);
+  else
+    for (int64_t i = 0; i < vectors_of<real, N>; ++i) store(p + i * lanes<real>, x.v[i]);
+}
+
+// Write K rows of `size` values: held(k) is the row before the step, from(k) what a write finds
+// (they differ where a step names a cell twice), and to(k) where the new row goes. In place, all
+// three are the same. A row whose gate is 0 keeps its bits, even the sign of a zero.
+template <bool delta, class real, class storage, class Held, class From, class To>
+RAMGRU_INLINE void memory_write(
+    int64_t K, const real* weight, real gate, const storage* candidate, int64_t size,
+    Held&& held, From&& from, To&& to) {
+  each_block<real>(size, [&](int64_t i, auto n) {
+    auto c = load_block(candidate + i, n);
+    if constexpr (delta) {  // u = z (c - sum_k a[k] M[i_k]), then M[i_k] += a[k] u
+      auto u = c;
+      for (int64_t k = 0; k < K; ++k)
+        if (const real* row = held(k)) u = u - weight[k] * load_block(row + i, n);
+      u = gate * u;
+      for (int64_t k = 0; k < K; ++k) {
+        const real* row = from(k);
+        if (!row) continue;
+        auto old = load_block(row + i, n);
+        bool frozen = weight[k] == 0 || gate == 0;
+        store_block(to(k) + i, frozen ? old : old + weight[k] * u, n);
+      }
+    } else {  // M[i_k] = (1 - g) M[i_k] + g c, one after the other
+      for (int64_t k = 0; k < K; ++k) {
+        const real* row = from(k);
+        if (!row) continue;
+        real g = gate * weight[k];
+        auto old = load_block(row + i, n);
+        store_block(to(k) + i, g == 0 ? old : g == 1 ? c : (1 - g) * old + g * c, n);
+      }
+    }
+  });
+}
+
+// output = sum_j weight[j] row(j)
+template <class real, class storage, class Row>
+RAMGRU_INLINE void memory_read(
+    int64_t J, const real* weight, storage* output, int64_t size, Row&& row) {
+  each_block<real>(size, [&](int64_t i, auto n) {
+    Block<real, vectors_of<real, decltype(n)>> y{};
+    for (int64_t j = 0; j < J; ++j)
+      if (const real* p = row(j)) y = y + weight[j] * load_block(p + i, n);
+    store_block(output + i, y, n);
+  });
+}
+
+// The gradients of a step, given those of its outputs and of the rows after it. In `grads`, a row
+// for each cell, the gradient of the rows after the step becomes that of the rows before it.
+// Dot products are left as vectors in `dots`: K of the weights (of g under the GRU rule), J of the
+// read weights, and one of the gate under the delta rule; zeros where there is no access.
+template <bool delta, class real, class storage, class Held, class Read, class Grad>
+RAMGRU_INLINE void memory_step_backward(
+    int64_t K, int64_t J, const real* weight, real gate, const storage* candidate,
+    const real* read_weight, const storage* grad_output, storage* grad_candidate, int64_t size,
+    vec<real>* dots, Held&& held, Read&& read, Grad&& grad) {
+  for (int64_t e = 0; e < K + J + 1; ++e) dots[e] = vec<real>{};
+  each_block<real>(size, [&](int64_t i, auto n) {
+    auto c = load_block(candidate + i, n);
+    auto dy = load_block(grad_output + i, n);
+    for (int64_t j = J; j-- > 0;) {
+      const real* row = read(j);
+      if (!row) continue;
+      dots[K + j] += dot(dy, load_block(row + i, n));
+      if (real* d = grad(K + j))
+        store_block(d + i, load_block(d + i, n) + read_weight[j] * dy, n);
+    }
+    Block<real, vectors_of<real, decltype(n)>> dc{};
+    if constexpr (delta) {
+      auto error = c, du = dc;  // u = z error
+      for (int64_t k = 0; k < K; ++k)
+        if (const real* row = held(k)) {
+          error = error - weight[k] * load_block(row + i, n);
+          du = du + weight[k] * load_block(grad(k) + i, n);
+        }
+      dots[K + J] += dot(du, error);
+      auto u = gate * error;
+      dc = gate * du;
+      for (int64_t k = 0; k < K; ++k)
+        if (const real* row = held(k))
+          dots[k] += dot(load_block(grad(k) + i, n), u) - dot(load_block(row + i, n), dc);
+      for (int64_t k = 0; k < K; ++k)
+        if (held(k)) {
+          real* d = grad(k);
+          store_block(d + i, load_block(d + i, n) - weight[k] * dc, n);
+        }
+    } else {
+      for (int64_t k = K; k-- > 0;) {
+        const real* row = held(k);
+        if (!row) continue;
+        real g = gate * weight[k];
+        real* d = grad(k);
+        auto after = load_block(d + i, n);
+        dots[k] += dot(after, c - load_block(row + i, n));
+        dc = dc + g * after;
+        store_block(d + i, (1 - g) * after, n);
+      }
+    }
+    store_block(grad_candidate + i, dc, n);
+  });
+}
+
+}  // namespace RAMGRU_ISA
+}  // namespace ramgru
