@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ramgru.address import Address, ProductKeys, factorise
-from ramgru.kernels.memory_scan import memory_scan
+from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.transforms import is_readable
 from ramgru.ragged import padding_mask
 
@@ -232,35 +232,21 @@ class RandomAccessMemory(nn.Module):
         # Cut from the graph that made it, whose backward must not meet what is written here.
         wide = torch.promote_types(torch.promote_types(memory.rows.dtype, x.dtype), torch.float32)
         memory = replace(memory, rows=memory.rows.detach().to(wide).contiguous())
-        B, H, N, D = memory.rows.shape
         if reset is not None and bool(reset.any()):
             memory.rows[reset[:, 0]] = memory.fresh_rows()
         s = self.steps(x, context, reset, write_index, read_index)
-        table = memory.rows.view(B * H * N, D)
-        base = (torch.arange(B * H, device=x.device) * N).view(B, H, 1)
-        write = (s.write.index[:, 0].clamp_min(0) + base).flatten(0, 1)  # (B·H, K)
-        a, z, c = (
-            v[:, 0].flatten(0, 1).to(table.dtype) for v in (s.write.weight, s.gate, s.candidate)
+        y = step_(
+            memory.rows,
+            s.write.index[:, 0],
+            s.write.weight[:, 0],
+            s.gate[:, 0],
+            s.candidate[:, 0],
+            s.read.index[:, 0],
+            s.read.weight[:, 0],
+            rule=self.write_rule,
+            distinct=write_index is None,  # product keys never name a cell twice
         )
-        if self.write_rule == "delta":
-            u = z[:, None, None] * (c[:, None] - a[:, None] @ table[write])  # (B·H, 1, D)
-            change = a.unsqueeze(-1) * u
-            frozen = (a == 0) | (z == 0).unsqueeze(-1)
-            change[frozen] = -0.0  # x + -0.0 is x, also for x = -0.0
-            table.index_add_(0, write.flatten(), change.flatten(0, 1))
-        else:
-            # Product keys name distinct cells; only a caller can name one twice in one step.
-            group = 1 if write_index is not None else write.shape[1]
-            for some, weight in zip(write.split(group, 1), a.split(group, 1), strict=True):
-                g = (weight * z[:, None]).unsqueeze(-1)
-                held = table[some]
-                rows = torch.lerp(held, c[:, None].expand_as(held), g)
-                rows = torch.where(g == 0, held, rows)  # even the sign of a zero
-                table.index_copy_(0, some.flatten(), rows.flatten(0, 1))
-        weight = s.read.weight[:, 0].to(table.dtype)
-        rows = table[s.read.index[:, 0].clamp_min(0) + base].masked_fill(weight[..., None] == 0, 0)
-        y = (weight.unsqueeze(-2) @ rows).squeeze(-2).unsqueeze(1)
-        return self.add_to_output(x, y), memory
+        return self.add_to_output(x, y.unsqueeze(1)), memory
 
     def scan(
         self,

@@ -8,8 +8,9 @@ from ramgru.kernels.memory_scan import operator
 from ramgru.kernels.memory_scan.check import WRITE_RULES, check
 from ramgru.kernels.memory_scan.inputs import Inputs
 from ramgru.kernels.memory_scan.reference import memory_scan as reference
+from ramgru.kernels.memory_scan.step import step_
 
-__all__ = ["WRITE_RULES", "memory_scan", "reference"]
+__all__ = ["WRITE_RULES", "memory_scan", "reference", "step_"]
 
 
 def memory_scan(
