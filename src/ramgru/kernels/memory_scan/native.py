@@ -74,8 +74,8 @@ def backward(
         _sizes(x, memory_size, rule, slices),
         (
             *x,
-            grad_output.to(x.candidate.dtype).contiguous(),
-            None if grad_rows is None else grad_rows.to(x.gate.dtype).contiguous(),
+            grad_output.to(x.candidate.dtype).resolve_neg().contiguous(),
+            None if grad_rows is None else grad_rows.to(x.gate.dtype).resolve_neg().contiguous(),
             *(grads.get(name) for name in DIFFERENTIABLE),
         ),
     )
@@ -125,7 +125,7 @@ def _stored(x: Inputs) -> Inputs:
             continue
         if name in DIFFERENTIABLE:
             value = value.to(torch.bfloat16 if narrow and name == "candidate" else wide)
-        stored[name] = value.contiguous()
+        stored[name] = value.resolve_neg().contiguous()
     return x._replace(**stored)
 
 

@@ -34,7 +34,7 @@ TENSORS = ", ".join(
 def memory_scan_op(*args: Any) -> list[Tensor]:
     """-> outputs, final cells, final rows, and what the path that ran saves for backward."""
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
-    if native.runs(*x):
+    if native.takes(*x):
         return native_scan.forward(x, memory_size, rule, want_final)
     path = portable.order(x, memory_size, rule, want_final)
     outputs, cells, rows, versions = portable.forward(widen(x), path, memory_size, want_final)
@@ -45,7 +45,7 @@ def memory_scan_op(*args: Any) -> list[Tensor]:
 def _(*args: Any) -> list[Tensor]:
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
     results = empty_results(x, memory_size, want_final)
-    saved = [] if native.runs(*x) else portable.empty_saved(x, rule, want_final)
+    saved = [] if native.takes(*x) else portable.empty_saved(x, rule, want_final)
     return [*results, *saved]
 
 
@@ -61,7 +61,7 @@ def memory_scan_backward_op(*args: Any) -> list[Tensor]:
     """-> gradients in the order of DIFFERENTIABLE; an empty tensor where there is no such input."""
     grad_output, grad_rows = args[:2]
     x, (memory_size, rule, saved) = Inputs(*args[2:14]), args[14:]
-    if native.runs(*x):
+    if native.takes(*x):
         grads = native_scan.backward(x, grad_output, grad_rows, memory_size, rule)
     else:
         wide = widen(x)

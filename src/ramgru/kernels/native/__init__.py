@@ -150,13 +150,22 @@ def _warn_of_missing() -> None:
 
 
 def runs(*tensors: Tensor | None) -> bool:
-    """Whether native code takes these tensors: plain ones on the CPU, of a dtype that it knows."""
+    """Whether native code runs for these tensors: plain ones, of a device and dtype it takes."""
+    return all(
+        t is None
+        or (
+            type(t).__torch_dispatch__ is Tensor.__torch_dispatch__  # not a wrapper of others
+            and not t.is_neg()  # nor a view whose numbers in memory have the other sign
+        )
+        for t in tensors
+    ) and takes(*tensors)
+
+
+def takes(*tensors: Tensor | None) -> bool:
+    """Whether native code is there for tensors like these; it may be asked of fake ones."""
     for t in tensors:
         if t is not None and not (
-            t.is_cpu
-            and (t.dtype in STORAGE or not t.dtype.is_floating_point)
-            and type(t).__torch_dispatch__ is Tensor.__torch_dispatch__  # not a wrapper of others
-            and not t.is_neg()  # nor a view whose numbers in memory have the other sign
+            t.device.type == "cpu" and (t.dtype in STORAGE or not t.dtype.is_floating_point)
         ):
             return False
     if isa() != PORTABLE:
