@@ -12,10 +12,11 @@ import argparse
 import itertools
 import statistics
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
+from timing import QUIET, Times, ratio, take_turns
 from torch import Tensor, nn
 
 from ramgru import RAMGRU, files
@@ -25,7 +26,6 @@ from ramgru.report import machine
 CELLS = (2**10, 2**20)
 BAR = 1.5
 B, T, C, HEADS = 8, 256, 64, 2  # sequences, steps, inputs and hidden units, heads
-QUIET = 0.10  # share of the time that other processes may take for a result to count
 
 
 def forward_backward(layer: nn.Module, x: Tensor) -> None:
@@ -47,30 +47,10 @@ def make(cells: int, controller: str, rule: str) -> RAMGRU:
     )
 
 
-def measure(layers: list[nn.Module], rounds: int) -> tuple[list[list[float]], list[list[float]]]:
-    """-> for each layer its seconds on the wall, and on this process's own clock, in each round"""
+def measure(layers: dict[str, nn.Module], rounds: int) -> dict[str, Times]:
     x = torch.randn(B, T, C, generator=torch.Generator().manual_seed(1))
-    wall: list[list[float]] = [[] for _ in layers]
-    own: list[list[float]] = [[] for _ in layers]
-    for turn in range(rounds + 2):
-        order = range(len(layers))
-        for n in order if turn % 2 else reversed(order):
-            begin, begin_own = time.perf_counter(), time.process_time()
-            forward_backward(layers[n], x)
-            if turn >= 2:  # the first two warm up
-                wall[n].append(time.perf_counter() - begin)
-                own[n].append(time.process_time() - begin_own)
-    return wall, own
-
-
-def spread(seconds: list[float]) -> float:
-    """Half the distance of the quartiles."""
-    low, _, high = statistics.quantiles(seconds, n=4)
-    return (high - low) / 2
-
-
-def ratio(times: list[float], base: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(times, base, strict=True))
+    calls = {name: partial(forward_backward, layer, x) for name, layer in layers.items()}
+    return take_turns(calls, rounds=rounds)
 
 
 HEADER = """# What the layer costs
@@ -92,20 +72,22 @@ clock. With one thread the bar is held against the latter, else against the form
 
 def rows(controller: str, rule: str, rounds: int, threads: int) -> tuple[list[str], bool, bool]:
     """-> lines of the table, whether the bar is met, whether the machine was quiet"""
-    layers: list[nn.Module] = [make(cells, controller, rule) for cells in CELLS]
-    wall, own = measure([*layers, nn.GRU(C, C, batch_first=True)], rounds)
-    names = [f"2^{cells.bit_length() - 1} cells" for cells in CELLS] + ["`nn.GRU`"]
+    names = [f"2^{cells.bit_length() - 1} cells" for cells in CELLS]
+    layers: dict[str, nn.Module] = {
+        name: make(cells, controller, rule) for name, cells in zip(names, CELLS, strict=True)
+    }
+    times = measure(layers | {"`nn.GRU`": nn.GRU(C, C, batch_first=True)}, rounds)
+    base = times[names[0]]
     lines, met, quiet = [], True, True
-    for n, name in enumerate(names):
-        ratios = ratio(wall[n], wall[0]), ratio(own[n], own[0])
-        median = statistics.median(wall[n])
+    for name, each in times.items():
+        ratios = ratio(each.wall, base.wall), ratio(each.own, base.own)
         # With one thread, time on the wall that is not this process's is another's.
-        quiet &= threads > 1 or median <= statistics.median(own[n]) * (1 + QUIET)
-        if n < len(CELLS):
+        quiet &= threads > 1 or each.median <= statistics.median(each.own) * (1 + QUIET)
+        if name in layers:
             met &= ratios[threads == 1] <= BAR
         lines.append(
-            f"| {controller} | {rule} | {name} | {1e3 * median:.1f} ± {1e3 * spread(wall[n]):.1f} "
-            f"| {1e3 * min(wall[n]):.1f} | {ratios[0]:.2f} | {ratios[1]:.2f} |"
+            f"| {controller} | {rule} | {name} | {1e3 * each.median:.1f} ± {1e3 * each.spread:.1f} "
+            f"| {1e3 * each.best:.1f} | {ratios[0]:.2f} | {ratios[1]:.2f} |"
         )
     return lines, met, quiet
 

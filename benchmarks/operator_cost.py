@@ -14,19 +14,22 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from timing import QUIET, Times, forget_peak, process_memory, ratio, take_turns
+from timing import bandwidth as copy_bandwidth
 from torch import Tensor
 
+from ramgru import files
 from ramgru.kernels.memory_scan import WRITE_RULES, memory_scan
+from ramgru.report import machine
 
 CELLS = (2**10, 2**14, 2**20)
 TIME_BAR, MEMORY_BAR = 1.15, 1.05
 B, H, K, D = 8, 2, 4, 64  # sequences, heads, addresses a write and a read, width
-QUIET = 0.10  # share of the time that other processes may take for a result to count
 
 
 @dataclass(frozen=True)
@@ -90,44 +93,14 @@ def floor_bytes(setting: Setting) -> int:
     return rows * D * 4 + 2 * inputs + gradients + outputs
 
 
-def copy_bandwidth() -> float:
-    """Bytes read and written a second by a copy far larger than the caches: the best of ten."""
-    source = torch.ones(2**26)
-    target = torch.empty_like(source)
-    best = float("inf")
-    for _ in range(10):
-        begin = time.perf_counter()
-        target.copy_(source)
-        best = min(best, time.perf_counter() - begin)
-    return 2 * source.numel() * 4 / best
-
-
-@dataclass(frozen=True)
-class Times:
-    wall: list[float]
-    cpu: list[float]  # of this process, all threads
-
-
 def measure_time(setting: Setting, rule: str, rounds: int) -> dict[int, Times]:
-    inputs = {cells: draw(cells, setting.steps) for cells in CELLS}
-    times = {cells: Times([], []) for cells in CELLS}
-    for turn in range(rounds + 2):
-        order = CELLS if turn % 2 else CELLS[::-1]
-        for cells in order:
-            wall, cpu = time.perf_counter(), time.process_time()
-            forward_backward(inputs[cells], cells, rule, setting.want_final)
-            if turn >= 2:  # the first two warm up
-                times[cells].wall.append(time.perf_counter() - wall)
-                times[cells].cpu.append(time.process_time() - cpu)
-    return times
-
-
-def process_memory(field: str) -> int:
-    """VmRSS or VmHWM of this process, in bytes; unlike ru_maxrss they inherit nothing."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status: no {field}")
+    calls = {
+        str(cells): partial(
+            forward_backward, draw(cells, setting.steps), cells, rule, setting.want_final
+        )
+        for cells in CELLS
+    }
+    return {int(cells): times for cells, times in take_turns(calls, rounds=rounds).items()}
 
 
 def child(setting: Setting, rule: str, cells: int) -> None:
@@ -135,7 +108,7 @@ def child(setting: Setting, rule: str, cells: int) -> None:
     small = draw(cells, 1)  # what is loaded at first use is not the operator's
     forward_backward(small, cells, rule, setting.want_final)
     x = draw(cells, setting.steps)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    forget_peak()
     before = process_memory("VmRSS")
     forward_backward(x, cells, rule, setting.want_final)
     print(process_memory("VmHWM") - before, process_memory("VmHWM"))
@@ -150,21 +123,6 @@ def measure_memory(setting: Setting, rule: str, cells: int, threads: int) -> tup
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     above, whole = run.stdout.split()
     return int(above), int(whole)
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def spread(values: list[float]) -> float:
-    """Half the distance of the quartiles."""
-    low, _, high = statistics.quantiles(values, n=4)
-    return (high - low) / 2
 
 
 NO_BARS = "No bars: 2^10 cells give back 2^10 rows a head, more cells a row for each cell written."
@@ -204,16 +162,15 @@ def table(setting: Setting, rule: str, rounds: int, threads: int, bandwidth: flo
     lines, ok, quiet = [], True, True
     for cells in CELLS:
         now, (above, whole) = times[cells], memory[cells]
-        ratio = statistics.median(a / b for a, b in zip(now.cpu, base.cpu, strict=True))
-        wall_ratio = statistics.median(a / b for a, b in zip(now.wall, base.wall, strict=True))
-        median = statistics.median(now.wall)
+        own_ratio, wall_ratio = ratio(now.own, base.own), ratio(now.wall, base.wall)
+        median = now.median
         # With one thread, time on the wall that is not this process's is another's.
-        quiet &= threads > 1 or median <= statistics.median(now.cpu) * (1 + QUIET)
-        worst = wall_ratio if threads > 1 else ratio
+        quiet &= threads > 1 or median <= statistics.median(now.own) * (1 + QUIET)
+        worst = wall_ratio if threads > 1 else own_ratio
         ok &= worst <= TIME_BAR and above / first[0] <= MEMORY_BAR
         lines.append(
-            f"| 2^{cells.bit_length() - 1} | {1e3 * median:.1f} ± {1e3 * spread(now.wall):.1f} "
-            f"| {1e3 * min(now.wall):.1f} | {wall_ratio:.3f} | {ratio:.3f} "
+            f"| 2^{cells.bit_length() - 1} | {1e3 * median:.1f} ± {1e3 * now.spread:.1f} "
+            f"| {1e3 * now.best:.1f} | {wall_ratio:.3f} | {own_ratio:.3f} "
             f"| {median / floor:.1f} × | {above / 2**20:.1f} | {above / first[0]:.3f} "
             f"| {whole / first[1]:.3f} |"
         )
@@ -238,15 +195,6 @@ whole processes.
 """
 
 
-def write(path: Path, text: str) -> None:
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=21)
@@ -262,7 +210,7 @@ def main() -> int:
         child(SETTINGS[name], rule, int(cells))
         return 0
 
-    bandwidth = copy_bandwidth()
+    bandwidth = copy_bandwidth(2**28)
     tables = []
     for rule in WRITE_RULES:
         for setting in SETTINGS.values():
@@ -272,7 +220,7 @@ def main() -> int:
         print("Others used the processor meanwhile: nothing written. Run again when it is quiet.")
         return 1
     header = HEADER.format(
-        processor=processor(),
+        processor=machine.cpu_model(),
         threads=options.threads,
         torch=torch.__version__,
         python=platform.python_version(),
@@ -285,7 +233,7 @@ def main() -> int:
         memory_bar=MEMORY_BAR,
         bandwidth=bandwidth / 1e9,
     )
-    write(options.output, "\n".join([header, *(t.markdown() + "\n" for t in tables)]))
+    files.write(options.output, "\n".join([header, *(t.markdown() + "\n" for t in tables)]))
     print(f"{options.output}: written")
     return 0 if all(t.ok for t in tables if t.setting.bars) else 1
 

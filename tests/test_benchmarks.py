@@ -1,0 +1,44 @@
+"""The benchmarks run; nothing they measure is judged here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_performance_writes_every_section(tmp_path):
+    output = tmp_path / "performance.md"
+    command = [sys.executable, BENCHMARKS / "performance.py", "--quick", "--threads=1"]
+    command += ["--output", output]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert found.returncode == 0, found.stderr
+    page = output.read_text(encoding="utf-8")
+    for title in (
+        "# Performance",
+        "## The machine's limits",
+        "## Bars",
+        "## Layers beside their peers",
+        "## How it scales",
+        "## Memory of a train step",
+    ):
+        assert f"\n{title}" in f"\n{page}"
+    assert page.count("| RAMGRU mingru |") >= 2
+    assert "speed_bars" not in page  # what stands in place of numbers that could not be measured
+
+
+def test_performance_refuses_an_unknown_section():
+    found = subprocess.run(
+        [sys.executable, BENCHMARKS / "performance.py", "--only", "speed"],
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert "--only: expected some of floors, bars, layers, scaling, memory" in found.stderr
