@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ramgru.kernels import fused, native
+from ramgru.kernels.gru import gru as gru_walk
 from ramgru.kernels.mingru import mingru as mingru_scan
 from ramgru.ragged import pieces, reverse, reverse_reset
 
@@ -20,6 +22,36 @@ def gru(
     x: Tensor,  # (B, T, I)
     hidden: Tensor,  # (D, B, H)
     weights: list[list[Tensor]],  # a direction: weight_ih, weight_hh and, with bias, both biases
+    lengths: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`nn.GRU` within rounding: by the native kernel where it runs, by torch's own elsewhere."""
+    if not fused.is_plain() or not native.runs(x, hidden, *weights[0]) or x.shape[0] == 0:
+        return torch_gru(x, hidden, weights, lengths, reset)
+    if x.shape[1] == 1 and lengths is None and reset is None:
+        return torch_gru(x, hidden, weights)  # one step does not repay the packing of weights
+    y, h = _gru(x, hidden[0], weights[0], lengths, reset)
+    if len(weights) == 1:
+        return y, h.unsqueeze(0)
+    there, r = reverse(x, lengths), reverse_reset(reset, lengths)
+    back, h_back = _gru(there, hidden[1], weights[1], lengths, r)
+    return torch.cat([y, reverse(back, lengths)], dim=-1), torch.stack([h, h_back])
+
+
+def _gru(
+    x: Tensor, hidden: Tensor, weights: list[Tensor], lengths: Tensor | None, reset: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """One direction: x (B, T, I), hidden (B, H) -> (B, T, H), (B, H)"""
+    weight_ih, weight_hh, *biases = weights
+    bias_ih, bias_hh = biases or (None, None)
+    projected = torch.nn.functional.linear(x, weight_ih, bias_ih)
+    return gru_walk((projected, hidden, weight_hh, bias_hh, reset, lengths))
+
+
+def torch_gru(
+    x: Tensor,
+    hidden: Tensor,
+    weights: list[list[Tensor]],
     lengths: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -75,3 +107,4 @@ def _mingru(
 
 
 CONTROLLERS = {"gru": gru, "mingru": mingru}
+GRU_KERNELS = {"native": gru, "torch": torch_gru}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ramgru.controller import CONTROLLERS, GATES
+from ramgru.controller import GATES
 
 
 class Recurrent(nn.Module):
@@ -18,6 +19,7 @@ class Recurrent(nn.Module):
     """
 
     controller: ClassVar[str]
+    control: ClassVar[Callable[..., Any]]  # what runs it, one of ramgru.controller's
 
     def __init__(self, d_model: int, hidden_size: int | None = None) -> None:
         super().__init__()
@@ -55,5 +57,5 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         if state is None:
             state = self.initial_state(x.shape[0])
-        y, h = CONTROLLERS[self.controller](x, state, [self.weights()], lengths, reset)
+        y, h = self.control(x, state, [self.weights()], lengths, reset)
         return self.project(y), h

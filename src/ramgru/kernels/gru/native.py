@@ -29,19 +29,21 @@ def forward(
     lengths: Tensor | None,
     learns: bool,
 ) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
-    B, T, _ = projected.shape
-    h = _wide(initial, initial.dtype)
-    x = projected if projected.dtype == torch.bfloat16 else _wide(projected, initial.dtype)
-    if x.dtype == torch.bfloat16 and h.dtype == torch.float64:
-        x = x.double()
-    weight = _wide(weight_hh, initial.dtype)
+    h, weight = _wide(initial, initial.dtype), _wide(weight_hh, initial.dtype)
     bias = None if bias_hh is None else _wide(bias_hh, initial.dtype)
-    shape = (B, T, h.shape[1])
+    narrow = projected.dtype == torch.bfloat16 and h.dtype == torch.float32
+    x = projected.contiguous() if narrow else _wide(projected, initial.dtype)
+    shape = (*x.shape[:2], h.shape[1])
     states, last = h.new_empty(shape), torch.empty_like(h)
     # In four pieces: small enough for the allocator to hand out again what it has.
     kept = [h.new_empty(shape) for _ in range(4)] if learns else []
-    tensors = (x.contiguous(), h, weight, bias, _plain(reset), _plain(lengths), states, last)
-    native.call("gru_forward", x.dtype, FORWARD, shape, (*tensors, *(kept or [None] * 4)))
+    native.call(
+        "gru_forward",
+        x.dtype,
+        FORWARD,
+        shape,
+        (x, h, weight, bias, _plain(reset), _plain(lengths), states, last, *(kept or 4 * [None])),
+    )
     return (states.to(initial.dtype), last.to(initial.dtype)), [states, *kept]
 
 
@@ -57,38 +59,42 @@ def backward(
     lengths: Tensor | None,
     learns: bool,
 ) -> list[Tensor | None]:
-    states, *gates = kept
-    shape = states.shape
-    H = shape[2]
+    states = kept[0]
+    B, T, H = states.shape
+    h, weight = _wide(initial, initial.dtype), _wide(weight_hh, initial.dtype)
     grad_states, grad_last = (None if g is None else _wide(g, initial.dtype) for g in grads)
     _, needs_initial, needs_weight, needs_bias, *_ = needed
-    grad_x = states.new_empty(*shape[:2], 3 * H)
+    grad_x = states.new_empty(B, T, 3 * H)
     grad_hn = torch.empty_like(states) if needs_weight or needs_bias else None
     before = torch.empty_like(states) if needs_weight else None
-    grad_h = states.new_empty(shape[0], H) if needs_initial else None
-    given = (_wide(initial, initial.dtype), _wide(weight_hh, initial.dtype))
-    given += (_plain(reset), _plain(lengths))
-    found = (grad_x, grad_hn, before, grad_h)
+    grad_h = torch.empty_like(h) if needs_initial else None
     native.call(
         "gru_backward",
-        states.dtype,
+        h.dtype,
         BACKWARD,
-        tuple(shape),
-        (*given, *kept, grad_states, grad_last, *found),
+        (B, T, H),
+        (
+            *(h, weight, _plain(reset), _plain(lengths), *kept, grad_states, grad_last),
+            *(grad_x, grad_hn, before, grad_h),
+        ),
     )
     grad_weight = grad_bias = None
-    rz, hn = grad_x.flatten(0, 1)[:, : 2 * H], None if grad_hn is None else grad_hn.flatten(0, 1)
-    if before is not None:
-        assert hn is not None
-        grad_weight = states.new_empty(3 * H, H)
-        with torch.autocast("cpu", enabled=False):
+    if grad_hn is not None:
+        rz, hn = grad_x.flatten(0, 1)[:, : 2 * H], grad_hn.flatten(0, 1)  # (B T, 2 H), (B T, H)
+        if before is not None:
+            grad_weight = torch.empty_like(weight)
             torch.mm(rz.T, before.flatten(0, 1), out=grad_weight[: 2 * H])
             torch.mm(hn.T, before.flatten(0, 1), out=grad_weight[2 * H :])
-        grad_weight = grad_weight.to(weight_hh.dtype)
-    if needs_bias:
-        assert hn is not None
-        grad_bias = torch.cat([rz.sum(0), hn.sum(0)]).to(projected.dtype)
-    return [grad_x.to(projected.dtype), grad_h, grad_weight, grad_bias, None, None]
+        if needs_bias:
+            grad_bias = torch.cat([rz.sum(0), hn.sum(0)])
+    return [
+        grad_x.to(projected.dtype),
+        None if grad_h is None else grad_h.to(initial.dtype),
+        None if grad_weight is None else grad_weight.to(weight_hh.dtype),
+        None if grad_bias is None or bias_hh is None else grad_bias.to(bias_hh.dtype),
+        None,
+        None,
+    ]
 
 
 def _wide(x: Tensor, dtype: torch.dtype) -> Tensor:
