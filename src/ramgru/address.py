@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramgru.kernels.product_keys import product_keys
+from ramgru.kernels.product_keys.parts import behind_reset, shift
+
 
 @dataclass(frozen=True)
 class Address:
@@ -51,28 +54,6 @@ def default_parts(memory_size: int, codes: int = 64) -> int:
     while max(factorise(memory_size, parts)) > codes:
         parts += 1
     return parts
-
-
-def best(logits: list[Tensor], top_k: int) -> tuple[Tensor, Tensor]:
-    """The top_k largest sums of one logit from each part -> values and cells, (..., K).
-
-    logits: a list of (..., n_u); the cell of (i_1, …, i_U) is its number in mixed radix.
-    """
-    value, cell = logits[0].topk(min(top_k, logits[0].shape[-1]), dim=-1)
-    for part in logits[1:]:
-        n = part.shape[-1]
-        more, index = part.topk(min(top_k, n), dim=-1)
-        sums = (value.unsqueeze(-1) + more.unsqueeze(-2)).flatten(-2)
-        cells = (cell.unsqueeze(-1) * n + index.unsqueeze(-2)).flatten(-2)
-        value, order = sums.topk(min(top_k, sums.shape[-1]), dim=-1)
-        cell = cells.gather(-1, order)
-    return value, cell
-
-
-def shift(x: Tensor, offset: int, window: int) -> Tensor:
-    """x (B, window - 1 + T, …) -> (B, T, …), `offset` steps before each of the T steps."""
-    start = window - 1 - offset
-    return x[:, start : x.shape[1] - offset]
 
 
 def autocasts(device: str) -> bool:
@@ -140,79 +121,55 @@ class ProductKeys(nn.Module):
                 for h, offset in enumerate(self.offsets):
                     self.write_context[h, offset] = 1
 
-    def forward(self, x: Tensor, segments: Tensor | None) -> tuple[Address, Address]:
-        """x (B, window - 1 + T, I) -> write and read addresses of the last T steps.
+    def forward(self, x: Tensor, context: Tensor, reset: Tensor | None) -> tuple[Address, Address]:
+        """x (B, T, I), context (B, window - 1, I) the inputs before -> write and read addresses.
 
-        segments (B, window - 1 + T) numbers the stretches between resets: a window does not
-        reach across. Always computed in float32 or wider, so that ties stay rare.
+        A window does not reach across a step that begins anew, reset (B, T). Always computed in
+        float32 or wider, so that ties stay rare.
         """
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         device = x.device.type
         with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
-            query = nn.functional.linear(
-                x.to(wide), self.query_weight.to(wide), self.query_bias.to(wide)
-            ).unflatten(-1, (self.num_heads, -1))  # (B, window - 1 + T, H, U·A)
+            weight, nothing = self.query_weight.to(wide), self.query_bias.to(wide)
+            query, before = (
+                nn.functional.linear(v.to(wide), weight, nothing) for v in (x, context)
+            )
             if self.read_context is None or self.write_context is None:
-                return self._by_offset(query, segments)
-            read = self._convolve(query, self.read_context.to(wide), segments)
-            write = self._convolve(query, self.write_context.to(wide), segments)
-            return self._write(*self._score(write)), self._read(*self._score(read))
+                return self._choose(query, before, nothing, reset, self.offsets)
+            mixed = [
+                self._convolve(query, before, nothing, taps.to(wide), reset)
+                for taps in (self.write_context, self.read_context)
+            ]
+            none, here = before[:, :0], (0,) * self.num_heads
+            (write, _), (_, read) = (self._choose(q, none, nothing, None, here) for q in mixed)
+            return write, read
 
-    def _by_offset(self, query: Tensor, segments: Tensor | None) -> tuple[Address, Address]:
-        value, cell = self._score(query)
-        nothing_value, nothing_cell = self._score(self.nothing(query).view(1, 1, *query.shape[2:]))
-        values, cells = [], []
-        for h, offset in enumerate(self.offsets):
-            v, c = (shift(each[:, :, h], offset, self.window) for each in (value, cell))
-            if segments is not None and offset:
-                outside = self._outside(segments, offset).unsqueeze(-1)
-                v = torch.where(outside, nothing_value[:, :, h], v)
-                c = torch.where(outside, nothing_cell[:, :, h], c)
-            values.append(v)
-            cells.append(c)
-        write = self._write(torch.stack(values, dim=2), torch.stack(cells, dim=2))
-        here = slice(self.window - 1, None)
-        return write, self._read(value[:, here], cell[:, here])
+    def _choose(
+        self,
+        query: Tensor,
+        before: Tensor,
+        nothing: Tensor,
+        reset: Tensor | None,
+        offsets: tuple[int, ...],
+    ) -> tuple[Address, Address]:
+        codes = torch.cat([codes.to(query.dtype) for codes in self.codes], dim=1)
+        write_index, write_weight, read_index, read_weight = product_keys(
+            (query, before, nothing, codes, self.sharpness.to(query.dtype), reset),
+            self.top_k,
+            self.sizes,
+            offsets,
+        )
+        return Address(write_index, write_weight), Address(read_index, read_weight)
 
-    def nothing(self, query: Tensor) -> Tensor:
-        """(H, U·A) the query of an input that is all zeros: what lies before the first step."""
-        return self.query_bias.to(query.dtype).view(query.shape[2:])
-
-    def _outside(self, segments: Tensor, offset: int) -> Tensor:
-        here = segments[:, self.window - 1 :]
-        return shift(segments, offset, self.window) != here
-
-    def _convolve(self, query: Tensor, taps: Tensor, segments: Tensor | None) -> Tensor:
-        """(B, window - 1 + T, H, U·A) and taps (H, window, U·A) -> (B, T, H, U·A)"""
+    def _convolve(
+        self, query: Tensor, before: Tensor, nothing: Tensor, taps: Tensor, reset: Tensor | None
+    ) -> Tensor:
+        """Queries (B, T, H·U·A) and taps (H, window, U·A) -> their sums over the window"""
+        every = torch.cat([before, query], dim=1)
         total = torch.zeros((), dtype=query.dtype, device=query.device)
         for offset in range(self.window):
-            there = shift(query, offset, self.window)
-            if segments is not None and offset:
-                outside = self._outside(segments, offset)[..., None, None]
-                there = torch.where(outside, self.nothing(query), there)
-            total = total + taps[:, offset] * there
+            there = shift(every, offset, self.window - 1)
+            if reset is not None and offset:
+                there = torch.where(behind_reset(reset, offset).unsqueeze(-1), nothing, there)
+            total = total + taps[:, offset].flatten() * there
         return total
-
-    def _score(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Query (B, T, H, U·A) -> logits and cells of the best (B, T, H, K)."""
-        parts = query.unflatten(-1, (len(self.sizes), self.width))
-        # Unit codes and queries of one length: no cell is nearer to everything than the others.
-        length = parts.square().sum(dim=-1, keepdim=True).clamp_min(1e-24)
-        parts = parts * (self.width / length).sqrt()
-        logits = [
-            torch.einsum(
-                "bthd,hnd->bthn",
-                parts[..., u, :],
-                nn.functional.normalize(codes.to(query.dtype), dim=-1),
-            )
-            for u, codes in enumerate(self.codes)
-        ]
-        value, cell = best(logits, self.top_k)
-        return value * self.sharpness.to(value.dtype).exp().unsqueeze(-1), cell
-
-    def _read(self, value: Tensor, cell: Tensor) -> Address:
-        return Address(cell, value.softmax(dim=-1))
-
-    def _write(self, value: Tensor, cell: Tensor) -> Address:
-        """Softmax over its maximum: the nearest cell is written in full."""
-        return Address(cell, (value - value.amax(dim=-1, keepdim=True)).exp())

@@ -443,31 +443,31 @@ class RAMGRU(RecurrentContract):
             x = x.masked_fill(pad, 0)
         for layer in range(self.num_layers):
             ways = slice(D * layer, D * (layer + 1))
-            y, h = self._control(x, state.hidden[ways], all_weights[ways], lengths, reset)
-            hidden.append(h)
-            read = []
-            for backward in range(D):
+            y, last = self._control(x, state.hidden[ways], all_weights[ways], lengths, reset)
+            hidden.append(last)
+            outputs = []
+            for backward, h in enumerate(y.chunk(D, dim=-1)):
                 n = D * layer + backward
                 there, r, w, q = x, reset, write_index, read_index
                 if backward:
-                    there = reverse(x, lengths)
+                    there, h = reverse(x, lengths), reverse(h, lengths)
                     r = reverse_reset(reset, lengths)
                     w, q = (None if v is None else reverse(v, lengths) for v in (w, q))
                 unit = self.memories[n]
                 before = None if memories is None else memories[n]
                 if donate and before is not None:
-                    added, after = unit.step_(there, state.context[n], before, r, w, q)
+                    out, after = unit.step_(there, h, state.context[n], before, r, w, q)
                 else:
-                    added, after, steps = unit(
-                        there, state.context[n], before, lengths, r, w, q, carries
+                    out, after, steps = unit(
+                        there, h, state.context[n], before, lengths, r, w, q, carries
                     )
                     if record is not None:
                         record.append(steps)
-                read.append(reverse(added, lengths) if backward else added)
+                outputs.append(reverse(out, lengths) if backward else out)
                 memory.append(after)
                 if carries:
                     context.append(unit.next_context(there, state.context[n], lengths, r))
-            x = y + (torch.cat(read, dim=-1) if self.bidirectional else read[0])
+            x = _side_by_side(outputs, like=y)
             if pad is not None:
                 x = x.masked_fill(pad, 0)
             if self.dropout and self.training and layer < self.num_layers - 1:
@@ -478,3 +478,12 @@ class RAMGRU(RecurrentContract):
         if not carries:
             return x, h_n
         return x, RAMGRUState(h_n, tuple(context), tuple(memory))
+
+
+def _side_by_side(outputs: list[Tensor], like: Tensor) -> Tensor:
+    """(B, T, C) of each direction -> (B, T, D·C), in memory as `like`: products may round by it."""
+    if len(outputs) == 1:
+        return outputs[0]
+    if like.is_contiguous():
+        return torch.cat(outputs, dim=-1)
+    return torch.cat([y.transpose(0, 1) for y in outputs], dim=-1).transpose(0, 1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ramgru.address import Address, ProductKeys, factorise
+from ramgru.kernels.gated_sum import gated_sum
 from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.transforms import is_readable
 from ramgru.ragged import padding_mask
@@ -181,10 +182,7 @@ class RandomAccessMemory(nn.Module):
     ) -> Steps:
         write = read = None
         if write_index is None or read_index is None:
-            segments = None
-            if reset is not None:
-                segments = nn.functional.pad(reset.long().cumsum(1), (context.shape[1], 0))
-            write, read = self.address(torch.cat([context, x], dim=1), segments)
+            write, read = self.address(x, context, reset)
         if write_index is not None:
             write = Address(write_index, (write_index >= 0).to(x.dtype))
         if read_index is not None:
@@ -201,6 +199,7 @@ class RandomAccessMemory(nn.Module):
     def forward(
         self,
         x: Tensor,
+        h: Tensor,
         context: Tensor,
         memory: MemoryState | None,
         lengths: Tensor | None = None,
@@ -209,18 +208,19 @@ class RandomAccessMemory(nn.Module):
         read_index: Tensor | None = None,
         want_final: bool = True,
     ) -> tuple[Tensor, MemoryState | None, Steps]:
-        """x (B, T, I) -> what the memory adds to the output (B, T, C), the memory after it."""
+        """x (B, T, I), h (B, T, C) -> h plus what the memory adds to it, the memory after it."""
         s = self.steps(x, context, reset, write_index, read_index)
         if x.shape[0] == 0:
             after = memory if memory is not None else self.initial_state(0)
-            return self.add_to_output(x, s.candidate), after, s
+            return self.add_to(h, x, s.candidate), after, s
         y, after_scan = self.scan(s, memory, lengths, reset, want_final)
-        return self.add_to_output(x, y), after_scan, s
+        return self.add_to(h, x, y), after_scan, s
 
     @torch.no_grad()
     def step_(
         self,
         x: Tensor,  # (B, 1, I)
+        h: Tensor,  # (B, 1, C)
         context: Tensor,
         memory: MemoryState,
         reset: Tensor | None,  # (B, 1)
@@ -246,7 +246,7 @@ class RandomAccessMemory(nn.Module):
             rule=self.write_rule,
             distinct=write_index is None,  # product keys never name a cell twice
         )
-        return self.add_to_output(x, y.unsqueeze(1)), memory
+        return self.add_to(h, x, y.unsqueeze(1)), memory
 
     def scan(
         self,
@@ -281,9 +281,9 @@ class RandomAccessMemory(nn.Module):
         # How many cells are in use is data, which is not there to be looked at in these cases.
         return y, after.trimmed() if is_readable(cells) else after
 
-    def add_to_output(self, x: Tensor, y: Tensor) -> Tensor:
-        """gate * W_o y: x (B, T, I), y (B, T, H, D) -> (B, T, C)"""
-        return torch.sigmoid(self.output_gate(x)) * self.read_out(y.flatten(-2).to(x.dtype))
+    def add_to(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """h + gate * W_o y: h (B, T, C), x (B, T, I), y (B, T, H, D) -> (B, T, C)"""
+        return gated_sum((h, self.output_gate(x), self.read_out(y.flatten(-2).to(x.dtype))))[0]
 
     def next_context(
         self, x: Tensor, context: Tensor, lengths: Tensor | None, reset: Tensor | None

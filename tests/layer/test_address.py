@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramgru.address import ProductKeys, best, factorise, shift
+from ramgru.address import ProductKeys, factorise
+from ramgru.kernels.product_keys.parts import best, shift
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,9 @@ def test_factors(memory_size: int, parts: int, sizes: tuple[int, ...]) -> None:
 
 
 def test_shift() -> None:
-    x = torch.arange(6).view(1, 6)  # window 3: two steps before, then four
-    assert shift(x, 0, 3).tolist() == [[2, 3, 4, 5]]
-    assert shift(x, 2, 3).tolist() == [[0, 1, 2, 3]]
+    x = torch.arange(6).view(1, 6)  # two steps before, then four
+    assert shift(x, 0, 2).tolist() == [[2, 3, 4, 5]]
+    assert shift(x, 2, 2).tolist() == [[0, 1, 2, 3]]
 
 
 def keys(**options: object) -> ProductKeys:
@@ -90,18 +91,19 @@ def keys(**options: object) -> ProductKeys:
 def test_what_is_read_is_found_where_it_was_written(learn: bool) -> None:
     """Head h writes at the address of offsets[h] steps before: the one that it read at then."""
     address, x = keys(learn_context=learn), torch.randn(2, 9, 5, dtype=torch.float64)
-    write, read = address(x, None)  # seven steps
+    write, read = address(x[:, 2:], x[:, :2], None)
     for h, offset in enumerate((1, 0, 2)):
         assert torch.equal(write.index[:, offset:, h], read.index[:, : 7 - offset, h])
     # The same token reads at the same cells, wherever it stands.
     x[:, 8] = x[:, 4]
-    _, read = address(x, None)
+    _, read = address(x[:, 2:], x[:, :2], None)
     assert torch.equal(read.index[:, 6], read.index[:, 2])
     torch.testing.assert_close(read.weight[:, 6], read.weight[:, 2], rtol=0, atol=1e-12)
 
 
 def test_weights() -> None:
-    write, read = keys()(torch.randn(2, 9, 5, dtype=torch.float64), None)
+    x = torch.randn(2, 9, 5, dtype=torch.float64)
+    write, read = keys()(x[:, 2:], x[:, :2], None)
     for address in (write, read):
         assert address.index.shape == address.weight.shape == (2, 7, 3, 4)
         assert (address.weight[..., :-1] >= address.weight[..., 1:]).all()  # the nearest first
@@ -113,10 +115,10 @@ def test_weights() -> None:
 @pytest.mark.parametrize("learn", [False, True], ids=["fixed", "learned"])
 def test_a_window_does_not_reach_over_a_reset(learn: bool) -> None:
     address, x = keys(learn_context=learn), torch.randn(1, 9, 5, dtype=torch.float64)
-    segments = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 2, 2]])
-    write, read = address(x, segments)
-    alone = torch.cat([torch.zeros(1, 2, 5, dtype=torch.float64), x[:, 4:7]], dim=1)
-    expected_write, expected_read = address(alone, None)
+    reset = torch.tensor([[False, False, True, False, False, True, False]])
+    write, read = address(x[:, 2:], x[:, :2], reset)
+    fresh = torch.zeros(1, 2, 5, dtype=torch.float64)
+    expected_write, expected_read = address(x[:, 4:7], fresh, None)
     assert torch.equal(write.index[:, 2:5], expected_write.index)
     assert torch.equal(read.index[:, 2:5], expected_read.index)
     torch.testing.assert_close(write.weight[:, 2:5], expected_write.weight, rtol=0, atol=1e-12)
@@ -124,7 +126,8 @@ def test_a_window_does_not_reach_over_a_reset(learn: bool) -> None:
 
 def test_every_parameter_of_an_address_has_a_gradient() -> None:
     address = keys(learn_context=True)
-    write, read = address(torch.randn(2, 9, 5, dtype=torch.float64), None)
+    x = torch.randn(2, 9, 5, dtype=torch.float64)
+    write, read = address(x[:, 2:], x[:, :2], None)
     ((write.weight**2).sum() + (read.weight**2).sum()).backward()
     for name, parameter in address.named_parameters():
         assert parameter.grad is not None, name

@@ -25,3 +25,8 @@
   RAMGRU_EXPORT_AS(name, arguments, float, float32)                  \
   RAMGRU_EXPORT_AS(name, arguments, double, float64)                 \
   RAMGRU_EXPORT_AS(name, arguments, ramgru::bfloat16, bfloat16)
+
+// For kernels whose tensors are as wide as what they compute with.
+#define RAMGRU_EXPORT_WIDE(name, arguments)         \
+  RAMGRU_EXPORT_AS(name, arguments, float, float32) \
+  RAMGRU_EXPORT_AS(name, arguments, double, float64)

@@ -1,9 +1,13 @@
 // All kernels for one instruction set; the build compiles this file once for each.
 #include "entry.h"
+#include "../gated_sum/native.h"
 #include "../gru/native.h"
 #include "../memory_scan/native.h"
 #include "../mingru/native.h"
+#include "../product_keys/native.h"
 
+RAMGRU_EXPORT(gated_sum_forward, GatedSumForward)
+RAMGRU_EXPORT(gated_sum_backward, GatedSumBackward)
 RAMGRU_EXPORT(gru_forward, GruForward)
 RAMGRU_EXPORT(gru_backward, GruBackward)
 RAMGRU_EXPORT(memory_scan_forward, MemoryForward)
@@ -11,3 +15,5 @@ RAMGRU_EXPORT(memory_scan_backward, MemoryBackward)
 RAMGRU_EXPORT(memory_step, MemoryStep)
 RAMGRU_EXPORT(mingru_forward, MingruForward)
 RAMGRU_EXPORT(mingru_backward, MingruBackward)
+RAMGRU_EXPORT_WIDE(product_keys_forward, ProductKeysForward)
+RAMGRU_EXPORT_WIDE(product_keys_backward, ProductKeysBackward)

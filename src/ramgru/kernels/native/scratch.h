@@ -33,7 +33,9 @@ class Scratch {
   }
 
   T& operator[](std::int64_t i) { return data_[i]; }
+  const T& operator[](std::int64_t i) const { return data_[i]; }
   T* get() { return data_; }
+  const T* get() const { return data_; }
 
  private:
   T* data_ = nullptr;

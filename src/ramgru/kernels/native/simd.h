@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #define RAMGRU_INLINE inline __attribute__((always_inline))
 
@@ -111,15 +112,6 @@ RAMGRU_INLINE void store(storage* p, vec<real_of<storage>> v, int64_t n) {
   std::memcpy(p, full, n * sizeof(storage));
 }
 
-template <class real>
-RAMGRU_INLINE real sum(vec<real> v) {  // pairwise, in a fixed order
-  real part[lanes<real>];
-  std::memcpy(part, &v, sizeof v);
-  for (int64_t n = lanes<real> / 2; n > 0; n /= 2)
-    for (int64_t i = 0; i < n; ++i) part[i] += part[i + n];
-  return part[0];
-}
-
 // e^x within 2 units in the last place, for x in [-87, 88]; clamped outside.
 RAMGRU_INLINE vec<float> exp(vec<float> x) {
   using V = vec<float>;
@@ -170,6 +162,65 @@ RAMGRU_INLINE vec<double> tanh(vec<double> x) {
   store(part, x);
   for (int64_t i = 0; i < lanes<double>; ++i) part[i] = std::tanh(part[i]);
   return load(part);
+}
+
+// a b + c, rounded as compilers round it for vectors: once where there is an instruction for it.
+template <class real>
+RAMGRU_INLINE real multiply_add(real a, real b, real c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return std::fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// What was stored at p is read again as it was rounded: no product is fused with a later sum.
+RAMGRU_INLINE void keep_rounded(const void* p) { asm volatile("" : : "r"(p) : "memory"); }
+
+template <class real, int half, int... lane>
+RAMGRU_INLINE vec<real> lower_plus_upper(vec<real> v, std::integer_sequence<int, lane...>) {
+  constexpr int n = lanes<real>;
+#if defined(__clang__)
+  return v + __builtin_shufflevector(v, v, ((lane + half) % n)...);
+#else
+  return v + __builtin_shuffle(v, mask<real>{(lane + half) % n...});
+#endif
+}
+
+template <class real, int half = lanes<real> / 2>
+RAMGRU_INLINE real sum(vec<real> v) {  // pairwise, in a fixed order
+  if constexpr (half == 0)
+    return v[0];
+  else
+    return sum<real, half / 2>(
+        lower_plus_upper<real, half>(v, std::make_integer_sequence<int, lanes<real>>{}));
+}
+
+// Exchanges the upper `half` of every 2 half lanes of a with the lower of b.
+template <class real, int half, int... lane>
+RAMGRU_INLINE void exchange(vec<real>& a, vec<real>& b, std::integer_sequence<int, lane...>) {
+  constexpr int n = lanes<real>;
+#if defined(__clang__)
+  vec<real> lower = __builtin_shufflevector(a, b, (lane & half ? n + lane - half : lane)...);
+  b = __builtin_shufflevector(a, b, (lane & half ? n + lane : lane + half)...);
+#else
+  vec<real> lower = __builtin_shuffle(a, b, mask<real>{(lane & half ? n + lane - half : lane)...});
+  b = __builtin_shuffle(a, b, mask<real>{(lane & half ? n + lane : lane + half)...});
+#endif
+  a = lower;
+}
+
+// Lane j of row i <-> lane i of row j.
+template <class real, int half = lanes<real> / 2>
+RAMGRU_INLINE void transpose(vec<real> (&rows)[lanes<real>]) {
+  if constexpr (half > 0) {
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < lanes<real>; ++i)
+      if ((i & half) == 0)
+        exchange<real, half>(rows[i], rows[i + half],
+                             std::make_integer_sequence<int, lanes<real>>{});
+    transpose<real, half / 2>(rows);
+  }
 }
 
 // f(i, n) for i = 0, lanes, 2 lanes, ... with n = lanes, and n < lanes for what is left.

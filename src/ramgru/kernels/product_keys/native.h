@@ -1,0 +1,732 @@
+// Product keys: the K best of the N = n_1 ... n_U cells of each head, for a query of U parts.
+//
+// A part's scores are its dot products with n_u unit codes, always summed in the same order: one
+// query has the same address to the last bit, alone or among others. Whole blocks of tokens are
+// scored with a token in each lane of a vector, single tokens with a code in each lane.
+// Of equal scores the first comes first.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "../native/parallel.h"
+#include "../native/scratch.h"
+#include "../native/simd.h"
+
+namespace ramgru {
+
+struct ProductKeysForward {
+  std::int64_t bytes, threads;
+  std::int64_t B, T, H, A, U, W, K, found;  // found = min(K, N) cells come back
+  const void* query;                        // (B, T, H, U, A)
+  const void* before;                       // (B, W, H, U, A) the W steps before the first
+  const void* nothing;                      // (H, U, A) stands for a step behind a reset
+  const void* codes;                        // (H, n_1 + ... + n_U, A)
+  const void* sharpness;                    // (H) a logarithm
+  const bool* reset;                        // (B, T) or null
+  const std::int64_t* sizes;                // (U) n_1 ... n_U
+  const std::int64_t* offsets;              // (H) at most W
+  std::int64_t* write_index;                // (B, T, H, found)
+  void* write_weight;
+  std::int64_t* read_index;
+  void* read_weight;
+  std::int64_t* nothing_index;              // (H, found) the address of `nothing`
+  void* nothing_weight;
+};
+
+struct ProductKeysBackward {
+  std::int64_t bytes, threads;
+  std::int64_t B, T, H, A, U, W, K, found;
+  const void* query;
+  const void* before;
+  const void* nothing;
+  const void* codes;
+  const void* sharpness;
+  const bool* reset;
+  const std::int64_t* sizes;
+  const std::int64_t* offsets;
+  const std::int64_t* write_index;
+  const void* write_weight;
+  const std::int64_t* read_index;
+  const void* read_weight;
+  const std::int64_t* nothing_index;
+  const void* nothing_weight;
+  const void* grad_write;                   // (B, T, H, found) of the weights, or null
+  const void* grad_read;
+  void* grad_query;                         // as what they are gradients of
+  void* grad_before;
+  void* grad_nothing;
+  void* grad_codes;
+  void* grad_sharpness;
+};
+
+inline namespace RAMGRU_ISA {
+
+constexpr int64_t code_tile = RAMGRU_VECTOR_BYTES == 64 ? 8 : 4;  // codes scored at once ...
+constexpr int64_t token_vectors = 2;                              // ... for so many vectors
+template <class real>
+constexpr int64_t token_tile = token_vectors * lanes<real>;
+constexpr int64_t token_chunk = 128;  // tokens of an item: they stay in the cache for all heads
+
+template <class real>
+RAMGRU_INLINE real clamped(real squared_length) {
+  return squared_length < real(1e-24) ? real(1e-24) : squared_length;  // NaN passes through
+}
+
+// The codes of all heads, made unit vectors: of a head and part A rows of n codes, with zeros
+// behind them up to whole tiles.
+template <class real>
+class PackedCodes {
+ public:
+  const int64_t H, A, U;
+
+  PackedCodes(const real* codes, int64_t H, int64_t A, int64_t U, const int64_t* sizes,
+              int64_t threads)
+      : H(H), A(A), U(U), sizes_(sizes), place_(U + 1) {
+    place_[0] = 0;
+    int64_t every = 0;
+    for (int64_t u = 0; u < U; ++u) {
+      place_[u + 1] = place_[u] + A * stride(u);
+      every += sizes[u];
+    }
+    data_.reserve(H * place_[U]);
+    parallel(threads, H * U, [&](Work& work) {
+      for (int64_t item; work.next(item);) {
+        int64_t h = item / U, u = item % U, first = h * every;
+        for (int64_t v = 0; v < u; ++v) first += sizes[v];
+        pack(codes + first * A, sizes[u], stride(u), data_.get() + h * place_[U] + place_[u]);
+      }
+    });
+  }
+
+  const real* part(int64_t h, int64_t u) const { return data_.get() + h * place_[U] + place_[u]; }
+  int64_t size(int64_t u) const { return sizes_[u]; }
+  int64_t stride(int64_t u) const {
+    constexpr int64_t whole = std::max(lanes<real>, code_tile);
+    return (sizes_[u] + whole - 1) / whole * whole;
+  }
+  double cells() const {
+    double product = 1;
+    for (int64_t u = 0; u < U; ++u) product *= (double)sizes_[u];
+    return product;
+  }
+  int64_t longest() const {
+    int64_t most = 0;
+    for (int64_t u = 0; u < U; ++u) most = std::max(most, stride(u));
+    return most;
+  }
+
+ private:
+  void pack(const real* codes, int64_t n, int64_t stride, real* packed) const {
+    for (int64_t first = 0; first < stride; first += lanes<real>) {
+      real scale[lanes<real>] = {};
+      int64_t count = std::max<int64_t>(0, std::min(lanes<real>, n - first));
+      for (int64_t i = 0; i < count; ++i) {
+        const real* code = codes + (first + i) * A;
+        real length = 0;
+        for (int64_t a = 0; a < A; ++a) length += code[a] * code[a];
+        scale[i] = 1 / std::max(std::sqrt(length), real(1e-12));
+      }
+      for (int64_t a = 0; a < A; ++a)
+        for (int64_t i = 0; i < lanes<real>; ++i)
+          packed[a * stride + first + i] = i < count ? codes[(first + i) * A + a] * scale[i] : 0;
+    }
+  }
+
+  const int64_t* sizes_;
+  Scratch<int64_t> place_;
+  Scratch<real> data_;
+};
+
+// The address of one token in one head: cells, weights to write and to read, the best first.
+template <class real>
+class TokenAddress {
+ public:
+  TokenAddress(const PackedCodes<real>& codes, int64_t K)
+      : codes_(codes), K_(K), scores_(codes.longest()), value_(3 * (K + lanes<real>)),
+        cell_(3 * K), read_(K) {}
+
+  int64_t found() const { return found_; }
+  const int64_t* cell() const { return cell_.get(); }
+  const real* write() const { return value_.get(); }
+  const real* read() const { return read_.get(); }
+
+  // query (U, A)
+  void find(int64_t h, const real* query, real sharpness) {
+    real *value = value_.get(), *more = value + K_ + lanes<real>, *sum = more + K_ + lanes<real>;
+    int64_t *cell = cell_.get(), *digit = cell + K_, *merged = digit + K_;
+    found_ = best(h, 0, query, value, cell);
+    for (int64_t u = 1; u < codes_.U; ++u) {
+      int64_t n = codes_.size(u), count = best(h, u, query, more, digit);
+      int64_t size = std::min(K_, found_ * count);
+      start(sum, merged, size);
+      // Of K sums that are larger, (i + 1) (j + 1) - 1 are known without a look.
+      for (int64_t i = 0; i < found_; ++i)
+        for (int64_t j = 0; j < count && (i + 1) * (j + 1) <= K_; ++j)
+          insert(sum, merged, size, value[i] + more[j], cell[i] * n + digit[j]);
+      std::memcpy(value, sum, size * sizeof(real));
+      std::memcpy(cell, merged, size * sizeof(int64_t));
+      found_ = size;
+    }
+    weigh(std::exp(sharpness));
+  }
+
+ private:
+  static void start(real* value, int64_t* cell, int64_t size) {
+    for (int64_t k = 0; k < size; ++k) {
+      value[k] = -std::numeric_limits<real>::infinity();
+      cell[k] = k;
+    }
+  }
+
+  static void insert(real* value, int64_t* cell, int64_t size, real x, int64_t i) {
+    int64_t k = size;
+    for (; k > 0 && x > value[k - 1]; --k)
+      if (k < size) {
+        value[k] = value[k - 1];
+        cell[k] = cell[k - 1];
+      }
+    if (k < size) {
+      value[k] = x;
+      cell[k] = i;
+    }
+  }
+
+  int64_t best(int64_t h, int64_t u, const real* query, real* value, int64_t* cell) {
+    using V = vec<real>;
+    constexpr int64_t group = 4;  // sums at once
+    int64_t A = codes_.A, n = codes_.size(u), stride = codes_.stride(u);
+    const real *q = query + u * A, *codes = codes_.part(h, u);
+    for (int64_t first = 0; first < stride; first += group * lanes<real>) {
+      int64_t vectors = std::min(group, (stride - first) / lanes<real>);
+      V total[group] = {};
+      if (vectors == group)
+        for (int64_t a = 0; a < A; ++a)
+          for (int64_t i = 0; i < group; ++i)
+            total[i] += q[a] * load(codes + a * stride + first + i * lanes<real>);
+      else
+        for (int64_t i = 0; i < vectors; ++i)
+          for (int64_t a = 0; a < A; ++a)
+            total[i] += q[a] * load(codes + a * stride + first + i * lanes<real>);
+      for (int64_t i = 0; i < vectors; ++i)
+        store(scores_.get() + first + i * lanes<real>, total[i]);
+    }
+    int64_t size = std::min(K_, n);
+    start(value, cell, size);
+    for (int64_t i = 0; i < n; ++i) insert(value, cell, size, scores_[i], i);
+    real length = 0;
+    for (int64_t a = 0; a < A; ++a) length = multiply_add(q[a], q[a], length);
+    real scale = std::sqrt(real(A) / clamped(length));
+    for (int64_t k = 0; k < size; ++k) value[k] *= scale;
+    keep_rounded(value);
+    return size;
+  }
+
+  void weigh(real factor) {
+    real *value = value_.get(), highest = value[0], sum = 0;
+    for (int64_t k = 0; k < found_; k += lanes<real>) {  // nothing behind the last is looked at
+      vec<real> below = load(value + k, std::min(lanes<real>, found_ - k)) - highest;
+      store(value + k, exp(below * factor));
+    }
+    for (int64_t k = 0; k < found_; ++k) sum += value[k];
+    for (int64_t k = 0; k < found_; ++k) read_[k] = value[k] / sum;
+  }
+
+  const PackedCodes<real>& codes_;
+  int64_t K_, found_ = 0;
+  Scratch<real> scores_, value_;
+  Scratch<int64_t> cell_;
+  Scratch<real> read_;
+};
+
+// The addresses of a block of tokens in one head, one token in each lane.
+template <class real, class Size>
+class BlockAddress {
+  using V = vec<real>;
+  using I = mask<real>;
+  using integer = std::conditional_t<sizeof(real) == 4, std::int32_t, std::int64_t>;
+
+ public:
+  BlockAddress(const PackedCodes<real>& codes, Size K)
+      : codes_(codes), K_(K), tokens_(codes.U * codes.A * token_tile<real>),
+        lists_(3 * token_vectors * K), cells_(3 * token_vectors * K) {}
+
+  // Whether lanes can number so many cells.
+  static bool holds(double cells) { return cells <= (double)std::numeric_limits<integer>::max(); }
+
+  // query[i] (U, A) of tokens 0 <= i < count; then `each(i, address)` for each of them
+  template <class Each>
+  void find(int64_t h, const real* const* query, int64_t count, real sharpness, Each&& each) {
+    turn(query, count);
+    int64_t list = token_vectors * K_, found = 0;
+    V *value = lists_.get(), *more = value + list, *sum = more + list;
+    I *cell = cells_.get(), *digit = cell + list, *merged = digit + list;
+    for (int64_t u = 0; u < codes_.U; ++u) {
+      int64_t n = codes_.size(u), size = std::min<int64_t>(K_, n);
+      if (u == 0) {
+        best(h, u, value, cell);
+        found = size;
+        continue;
+      }
+      best(h, u, more, digit);
+      for (int64_t v = 0; v < token_vectors; ++v)
+        merge(value + v * K_, cell + v * K_, found, more + v * K_, digit + v * K_, size, (int)n,
+              sum + v * K_, merged + v * K_);
+      std::swap(value, sum);
+      std::swap(cell, merged);
+      found = std::min<int64_t>(K_, found * size);
+    }
+    real factor = std::exp(sharpness);
+    for (int64_t v = 0; v < token_vectors && v * lanes<real> < count; ++v) {
+      V *w = value + v * K_, *r = more + v * K_, total{}, highest = w[0];
+      for (int64_t k = 0; k < found; ++k) w[k] = exp((w[k] - highest) * factor);
+      for (int64_t k = 0; k < found; ++k) total += w[k];
+      for (int64_t k = 0; k < found; ++k) r[k] = w[k] / total;
+      for (int64_t i = 0; i < lanes<real> && v * lanes<real> + i < count; ++i)
+        each(v * lanes<real> + i, reinterpret_cast<const integer*>(cell + v * K_) + i,
+             reinterpret_cast<const real*>(w) + i, reinterpret_cast<const real*>(r) + i);
+    }
+  }
+
+ private:
+  // tokens_ (U·A, token_tile)
+  void turn(const real* const* query, int64_t count) {
+    int64_t rows = codes_.U * codes_.A;
+    for (int64_t v = 0; v < token_vectors; ++v)
+      each_vector<real>(rows, [&](int64_t a, auto n) {
+        V block[lanes<real>];
+        for (int64_t i = 0; i < lanes<real>; ++i) {
+          int64_t token = v * lanes<real> + i;
+          block[i] = token < count ? load_n(query[token] + a, n) : V{};
+        }
+        transpose<real>(block);
+        for (int64_t i = 0; i < n; ++i)
+          store(tokens_.get() + (a + i) * token_tile<real> + v * lanes<real>, block[i]);
+      });
+  }
+
+  // The best K of one part, its scores with the factor that gives the query its length.
+  void best(int64_t h, int64_t u, V* value, I* cell) {
+    int64_t A = codes_.A, n = codes_.size(u), stride = codes_.stride(u);
+    const real *tokens = tokens_.get() + u * A * token_tile<real>, *codes = codes_.part(h, u);
+    for (int64_t v = 0; v < token_vectors; ++v) start(value + v * K_, cell + v * K_);
+    for (int64_t first = 0; first < n; first += code_tile) {
+      V total[code_tile][token_vectors];
+      for (auto& sums : total)
+        for (V& sum : sums) sum = V{};
+      for (int64_t a = 0; a < A; ++a) {
+        V token[token_vectors];
+        for (int64_t v = 0; v < token_vectors; ++v)
+          token[v] = load(tokens + a * token_tile<real> + v * lanes<real>);
+        for (int64_t i = 0; i < code_tile; ++i)
+          for (int64_t v = 0; v < token_vectors; ++v)
+            total[i][v] += codes[a * stride + first + i] * token[v];
+      }
+      int64_t count = std::min(code_tile, n - first);
+      for (int64_t v = 0; v < token_vectors; ++v)
+        insert_all(value + v * K_, cell + v * K_, [&](auto&& insert) {
+          for (int64_t i = 0; i < count; ++i) insert(total[i][v], I{} + (integer)(first + i));
+        });
+    }
+    for (int64_t v = 0; v < token_vectors; ++v) {
+      V length{};
+      for (int64_t a = 0; a < A; ++a) {
+        V x = load(tokens + a * token_tile<real> + v * lanes<real>);
+        length += x * x;
+      }
+      alignas(64) real scale[lanes<real>];
+      store(scale, length);
+      for (real& s : scale) s = std::sqrt(real(A) / clamped(s));
+      for (int64_t k = 0; k < K_; ++k) value[v * K_ + k] *= load(scale);
+    }
+    keep_rounded(value);
+  }
+
+  void start(V* value, I* cell) {
+    for (int64_t k = 0; k < K_; ++k) {
+      value[k] = broadcast(-std::numeric_limits<real>::infinity());
+      cell[k] = I{} + (integer)k;
+    }
+  }
+
+  void merge(const V* value, const I* cell, int64_t size, const V* more, const I* digit,
+             int64_t count, int n, V* sum, I* merged) {
+    start(sum, merged);
+    insert_all(sum, merged, [&](auto&& insert) {
+      // Of K sums that are larger, (i + 1) (j + 1) - 1 are known without a look.
+      for (int64_t i = 0; i < size; ++i)
+        for (int64_t j = 0; j < count && (i + 1) * (j + 1) <= K_; ++j)
+          insert(value[i] + more[j], cell[i] * n + digit[j]);
+    });
+  }
+
+  // body(insert), where insert(x, i) puts i in the list of each lane whose least x exceeds
+  template <class Body>
+  RAMGRU_INLINE void insert_all(V* value, I* cell, Body&& body) {
+    if constexpr (std::is_same_v<Size, int64_t>) {
+      body([&](V x, I i) { insert(value, cell, x, i); });
+    } else {  // in registers
+      V v[Size::value];
+      I c[Size::value];
+      for (int64_t k = 0; k < K_; ++k) v[k] = value[k], c[k] = cell[k];
+      body([&](V x, I i) { insert(v, c, x, i); });
+      for (int64_t k = 0; k < K_; ++k) value[k] = v[k], cell[k] = c[k];
+    }
+  }
+
+  RAMGRU_INLINE void insert(V* value, I* cell, V x, I i) {
+#pragma GCC unroll 8
+    for (int64_t k = K_ - 1; k > 0; --k) {
+      I above = x > value[k - 1], here = x > value[k];
+      value[k] = above ? value[k - 1] : here ? x : value[k];
+      cell[k] = above ? cell[k - 1] : here ? i : cell[k];
+    }
+    I here = x > value[0];
+    value[0] = here ? x : value[0];
+    cell[0] = here ? i : cell[0];
+  }
+
+  const PackedCodes<real>& codes_;
+  Size K_;
+  Scratch<real> tokens_;
+  Scratch<V> lists_;
+  Scratch<I> cells_;
+};
+
+// Which step a head writes for a source: the one `offset` steps after it, and -1 where that is none
+// of the T steps or begins anew, or a step between does. Sources before the first are negative.
+inline int64_t step_written(const bool* reset, int64_t T, int64_t source, int64_t offset) {
+  int64_t t = source + offset;
+  if (t < 0 || t >= T) return -1;
+  if (reset != nullptr)
+    for (int64_t s = std::max<int64_t>(source + 1, 0); s <= t; ++s)
+      if (reset[s]) return -1;
+  return t;
+}
+
+template <class real, class Size>
+void find_addresses(const ProductKeysForward& a, Size K) {
+  auto query = static_cast<const real*>(a.query), before = static_cast<const real*>(a.before);
+  auto nothing = static_cast<const real*>(a.nothing);
+  auto sharpness = static_cast<const real*>(a.sharpness);
+  auto write_weight = static_cast<real*>(a.write_weight);
+  auto read_weight = static_cast<real*>(a.read_weight);
+  auto nothing_weight = static_cast<real*>(a.nothing_weight);
+  int64_t T = a.T, H = a.H, rows = a.B * T, found = a.found, width = a.U * a.A;
+  PackedCodes<real> codes(static_cast<const real*>(a.codes), H, a.A, a.U, a.sizes, a.threads);
+  if (a.reset != nullptr) {
+    TokenAddress<real> address(codes, K);
+    for (int64_t h = 0; h < H; ++h) {
+      address.find(h, nothing + h * width, sharpness[h]);
+      std::memcpy(a.nothing_index + h * found, address.cell(), found * sizeof(int64_t));
+      std::memcpy(nothing_weight + h * found, address.write(), found * sizeof(real));
+    }
+  }
+
+  // Step `source` of sequence b in head h is read at `source` and written `offset` steps after it.
+  auto put = [&](int64_t h, int64_t b, int64_t source, auto cell, auto write, auto read,
+                 int64_t stride) {
+    const bool* reset = a.reset == nullptr ? nullptr : a.reset + b * T;
+    int64_t t = step_written(reset, T, source, a.offsets[h]);
+    if (t >= 0)
+      for (int64_t k = 0, slot = ((b * T + t) * H + h) * found; k < found; ++k) {
+        a.write_index[slot + k] = cell[k * stride];
+        write_weight[slot + k] = write[k * stride];
+      }
+    if (source >= 0)
+      for (int64_t k = 0, slot = ((b * T + source) * H + h) * found; k < found; ++k) {
+        a.read_index[slot + k] = cell[k * stride];
+        read_weight[slot + k] = read[k * stride];
+      }
+  };
+
+  // Items are chunks of tokens with all heads, then chunks of the context of one head.
+  int64_t token_items = (rows + token_chunk - 1) / token_chunk;
+  Scratch<int64_t> context_items(H + 1);
+  context_items[0] = token_items;
+  for (int64_t h = 0; h < H; ++h)
+    context_items[h + 1] =
+        context_items[h] + (a.B * a.offsets[h] + token_chunk - 1) / token_chunk;
+  parallel(a.threads, context_items[H], [&](Work& work) {
+    BlockAddress<real, Size> block(codes, K);
+    TokenAddress<real> alone(codes, K);
+    struct Source {
+      const real* query;
+      int64_t b, step;
+    };
+    Source sources[token_chunk];
+    auto find = [&](int64_t h, int64_t chunk) {
+      const real* queries[token_tile<real>];
+      for (int64_t first = 0; first < chunk; first += token_tile<real>) {
+        int64_t count = std::min(token_tile<real>, chunk - first);
+        const Source* tile = sources + first;
+        for (int64_t i = 0; i < count; ++i) queries[i] = tile[i].query;
+        if (count > lanes<real> / 4 && BlockAddress<real, Size>::holds(codes.cells()))
+          block.find(h, queries, count, sharpness[h],
+                     [&](int64_t i, auto cell, auto write, auto read) {
+                       put(h, tile[i].b, tile[i].step, cell, write, read, lanes<real>);
+                     });
+        else
+          for (int64_t i = 0; i < count; ++i) {
+            alone.find(h, queries[i], sharpness[h]);
+            put(h, tile[i].b, tile[i].step, alone.cell(), alone.write(), alone.read(), 1);
+          }
+      }
+    };
+    for (int64_t item; work.next(item);) {
+      int64_t h = 0;
+      if (item < token_items) {
+        int64_t begin = item * token_chunk, count = std::min(token_chunk, rows - begin);
+        for (; h < H; ++h) {
+          for (int64_t i = 0, row = begin; i < count; ++i, ++row)
+            sources[i] = {query + (row * H + h) * width, row / T, row % T};
+          find(h, count);
+          if (a.reset == nullptr) continue;
+          for (int64_t i = 0, row = begin; i < count; ++i, ++row) {
+            int64_t offset = a.offsets[h], slot = (row * H + h) * found;
+            const Source& here = sources[i];
+            if (step_written(a.reset + here.b * T, T, here.step - offset, offset) >= 0) continue;
+            std::memcpy(a.write_index + slot, a.nothing_index + h * found,
+                        found * sizeof(int64_t));
+            std::memcpy(write_weight + slot, nothing_weight + h * found, found * sizeof(real));
+          }
+        }
+      } else {
+        while (item >= context_items[h + 1]) ++h;
+        int64_t offset = a.offsets[h], begin = (item - context_items[h]) * token_chunk;
+        int64_t count = std::min(token_chunk, a.B * offset - begin);
+        for (int64_t i = 0; i < count; ++i) {
+          int64_t b = (begin + i) / offset, step = (begin + i) % offset - offset;
+          sources[i] = {before + ((b * a.W + a.W + step) * H + h) * width, b, step};
+        }
+        find(h, count);
+      }
+    }
+  });
+}
+
+template <class real>
+void product_keys_forward(const ProductKeysForward& a) {
+  if constexpr (std::is_same_v<real, float>) {  // lists of the usual lengths stay in registers
+    if (a.K == 1) return find_addresses<real>(a, std::integral_constant<int64_t, 1>{});
+    if (a.K == 2) return find_addresses<real>(a, std::integral_constant<int64_t, 2>{});
+    if (a.K == 4) return find_addresses<real>(a, std::integral_constant<int64_t, 4>{});
+    if (a.K == 8) return find_addresses<real>(a, std::integral_constant<int64_t, 8>{});
+  }
+  find_addresses<real>(a, a.K);
+}
+
+// The way back of one token in one head, from the gradients of its scores.
+template <class real>
+class TokenBackward {
+  using V = vec<real>;
+
+ public:
+  const int64_t A, U, K, every, stride;  // K cells; rows of a head's codes; room for a row
+
+  explicit TokenBackward(const ProductKeysBackward& a)
+      : A(a.A), U(a.U), K(a.found), every(rows(a)), stride(padded(a.A)), sizes_(a.sizes),
+        digit_(K), cell_(K), grad_(stride) {}
+
+  static int64_t rows(const ProductKeysBackward& a) {
+    int64_t every = 0;
+    for (int64_t u = 0; u < a.U; ++u) every += a.sizes[u];
+    return every;
+  }
+  static int64_t padded(int64_t A) { return (A + lanes<real> - 1) / lanes<real> * lanes<real>; }
+
+  // query (U, A); grad (K) of the scores; unit (every, stride) the codes, and grad_unit, which is
+  // added to -> the gradient of the logarithm of what the scores were multiplied with
+  real run(const real* query, const int64_t* cells, const real* grad, const real* unit,
+           real* grad_unit, real* grad_query) {
+    for (int64_t k = 0; k < K; ++k) cell_[k] = (double)cells[k];
+    real total = 0;
+    int64_t row = every;
+    for (int64_t u = U; u-- > 0;) {
+      double n = (double)sizes_[u], inverse = 1 / n;
+      row -= sizes_[u];
+      for (int64_t k = 0; k < K; ++k) {
+        // Exact: the half keeps the quotient further from integers than it can be wrong.
+        double rest = (double)(int64_t)((cell_[k] + 0.5) * inverse);
+        digit_[k] = (row + (int64_t)(cell_[k] - rest * n)) * stride;
+        cell_[k] = rest;
+      }
+      total += part(query + u * A, grad, unit, grad_unit, grad_query + u * A);
+    }
+    return total;
+  }
+
+ private:
+  real part(const real* query, const real* grad, const real* unit, real* grad_unit,
+            real* grad_query) {
+    V squares{}, products{};
+    each_vector<real>(A, [&](int64_t a, auto n) {
+      V q = load_n(query + a, n);
+      squares += q * q;
+    });
+    real length = sum<real>(squares), scale = std::sqrt(real(A) / clamped(length));
+    each_vector<real>(A, [&](int64_t a, auto n) {
+      V q = load_n(query + a, n) * scale, g{};
+      for (int64_t k = 0; k < K; ++k) {
+        int64_t at = digit_[k] + a;
+        g += grad[k] * load(unit + at);
+        store(grad_unit + at, load(grad_unit + at) + grad[k] * q);
+      }
+      store(grad_.get() + a, g);
+      products += q * g;
+    });
+    real along = sum<real>(products);
+    real radial = length < real(1e-24) ? 0 : along / real(A);  // no length changes the score
+    each_vector<real>(A, [&](int64_t a, auto n) {
+      V q = load_n(query + a, n) * scale;
+      store_n(grad_query + a, scale * (load(grad_.get() + a) - radial * q), n);
+    });
+    return along;
+  }
+
+  const int64_t* sizes_;
+  Scratch<int64_t> digit_;
+  Scratch<double> cell_;
+  Scratch<real> grad_;
+};
+
+// grad (K) of the scores, += what comes through write weights: e^(score - the first score)
+template <class real>
+RAMGRU_INLINE void through_write(const real* weight, const real* above, int64_t K, real* grad) {
+  real sum = 0;
+  for (int64_t k = 1; k < K; ++k) {
+    real g = weight[k] * above[k];
+    grad[k] += g;
+    sum += g;
+  }
+  grad[0] -= sum;  // its own weight is 1 whatever it is
+}
+
+// The same for read weights, a softmax.
+template <class real>
+RAMGRU_INLINE void through_read(const real* weight, const real* above, int64_t K, real* grad) {
+  real mean = 0;
+  for (int64_t k = 0; k < K; ++k) mean += weight[k] * above[k];
+  for (int64_t k = 0; k < K; ++k) grad[k] += weight[k] * (above[k] - mean);
+}
+
+template <class real>
+void product_keys_backward(const ProductKeysBackward& a) {
+  auto query = static_cast<const real*>(a.query), before = static_cast<const real*>(a.before);
+  auto nothing = static_cast<const real*>(a.nothing);
+  auto codes = static_cast<const real*>(a.codes);
+  auto sharpness = static_cast<const real*>(a.sharpness);
+  auto write_weight = static_cast<const real*>(a.write_weight);
+  auto read_weight = static_cast<const real*>(a.read_weight);
+  auto nothing_weight = static_cast<const real*>(a.nothing_weight);
+  auto grad_write = static_cast<const real*>(a.grad_write);
+  auto grad_read = static_cast<const real*>(a.grad_read);
+  auto grad_query = static_cast<real*>(a.grad_query);
+  auto grad_before = static_cast<real*>(a.grad_before);
+  auto grad_nothing = static_cast<real*>(a.grad_nothing);
+  auto grad_codes = static_cast<real*>(a.grad_codes);
+  auto grad_sharpness = static_cast<real*>(a.grad_sharpness);
+  int64_t T = a.T, H = a.H, W = a.W, K = a.found, width = a.U * a.A;
+  int64_t rows = a.B * T, context = a.B * W;
+  int64_t every = TokenBackward<real>::rows(a), stride = TokenBackward<real>::padded(a.A);
+  int64_t book = every * stride;
+
+  // Chunks of tokens add up the gradients of the codes on their own, and then in order. How many
+  // there are follows from shapes alone, so that threads change no bit.
+  int64_t chunks = std::max<int64_t>(1, std::min<int64_t>(16, rows / 128));
+  while (chunks > 1 && chunks * H * book > (int64_t{1} << 22)) chunks /= 2;
+  Scratch<real> unit(H * book), grad_unit(chunks * H * book), norm(H * every), factor(H);
+  Scratch<double> grad_factor(chunks * H), grad_outside(chunks * H * K);
+  for (int64_t h = 0; h < H; ++h) factor[h] = std::exp(sharpness[h]);
+
+  parallel(a.threads, H, [&](Work& work) {
+    for (int64_t h; work.next(h);)
+      for (int64_t i = h * every; i < (h + 1) * every; ++i) {
+        const real* code = codes + i * a.A;
+        real length = 0;
+        for (int64_t j = 0; j < a.A; ++j) length += code[j] * code[j];
+        norm[i] = std::max(std::sqrt(length), real(1e-12));
+        for (int64_t j = 0; j < stride; ++j)
+          unit[i * stride + j] = j < a.A ? code[j] / norm[i] : real(0);
+      }
+  });
+
+  parallel(a.threads, chunks, [&](Work& work) {
+    TokenBackward<real> token(a);
+    Scratch<real> grad_space(K);
+    real* grad = grad_space.get();
+    for (int64_t chunk; work.next(chunk);) {
+      real* sums = grad_unit.get() + chunk * H * book;
+      double *total = grad_factor.get() + chunk * H, *outside = grad_outside.get() + chunk * H * K;
+      std::fill_n(sums, H * book, real(0));
+      std::fill_n(total, H, 0.0);
+      std::fill_n(outside, H * K, 0.0);
+      auto back = [&](int64_t b, int64_t source, int64_t h, const real* q, real* grad_q) {
+        const bool* reset = a.reset == nullptr ? nullptr : a.reset + b * T;
+        int64_t t = step_written(reset, T, source, a.offsets[h]);
+        int64_t read = ((b * T + source) * H + h) * K, write = ((b * T + t) * H + h) * K;
+        if (source < 0 && (t < 0 || grad_write == nullptr)) {
+          std::fill_n(grad_q, width, real(0));
+          return;
+        }
+        std::fill_n(grad, K, real(0));
+        if (source >= 0 && grad_read) through_read(read_weight + read, grad_read + read, K, grad);
+        if (t >= 0 && grad_write) through_write(write_weight + write, grad_write + write, K, grad);
+        for (int64_t k = 0; k < K; ++k) grad[k] *= factor[h];
+        const int64_t* cells = source < 0 ? a.write_index + write : a.read_index + read;
+        total[h] += token.run(q, cells, grad, unit.get() + h * book, sums + h * book, grad_q);
+      };
+      for (int64_t row = rows * chunk / chunks; row < rows * (chunk + 1) / chunks; ++row)
+        for (int64_t h = 0, b = row / T, t = row % T; h < H; ++h) {
+          int64_t at = row * H + h, offset = a.offsets[h];
+          back(b, t, h, query + at * width, grad_query + at * width);
+          if (a.reset && grad_write && step_written(a.reset + b * T, T, t - offset, offset) < 0)
+            for (int64_t k = 0; k < K; ++k) outside[h * K + k] += grad_write[at * K + k];
+        }
+      for (int64_t row = context * chunk / chunks; row < context * (chunk + 1) / chunks; ++row)
+        for (int64_t h = 0; h < H; ++h) {
+          int64_t at = (row * H + h) * width;
+          back(row / W, row % W - W, h, before + at, grad_before + at);
+        }
+    }
+  });
+
+  parallel(a.threads, H, [&](Work& work) {
+    TokenBackward<real> token(a);
+    Scratch<real> above(K), grad(K);
+    for (int64_t h; work.next(h);) {
+      real* sum = grad_unit.get() + h * book;
+      double total = grad_factor[h];
+      for (int64_t item = H + h; item < chunks * H; item += H) {
+        const real* more = grad_unit.get() + item * book;
+        for (int64_t i = 0; i < book; ++i) sum[i] += more[i];
+        for (int64_t k = 0; k < K; ++k) grad_outside[h * K + k] += grad_outside[item * K + k];
+        total += grad_factor[item];
+      }
+      if (a.reset != nullptr) {
+        for (int64_t k = 0; k < K; ++k) {
+          above[k] = (real)grad_outside[h * K + k];
+          grad[k] = 0;
+        }
+        through_write(nothing_weight + h * K, above.get(), K, grad.get());
+        for (int64_t k = 0; k < K; ++k) grad[k] *= factor[h];
+        total += token.run(nothing + h * width, a.nothing_index + h * K, grad.get(),
+                           unit.get() + h * book, sum, grad_nothing + h * width);
+      } else {
+        std::fill_n(grad_nothing + h * width, width, real(0));
+      }
+      grad_sharpness[h] = (real)total;
+      for (int64_t i = 0; i < every; ++i) {  // through the length of each code
+        const real *direction = unit.get() + h * book + i * stride, *g = sum + i * stride;
+        real along = 0, length = norm[h * every + i];
+        for (int64_t j = 0; j < a.A; ++j) along += direction[j] * g[j];
+        if (length <= real(1e-12)) along = 0;
+        real* out = grad_codes + (h * every + i) * a.A;
+        for (int64_t j = 0; j < a.A; ++j) out[j] = (g[j] - along * direction[j]) / length;
+      }
+    }
+  });
+}
+
+}  // namespace RAMGRU_ISA
+}  // namespace ramgru
