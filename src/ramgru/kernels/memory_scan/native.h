@@ -1,5 +1,5 @@
-// `memory_scan` on CPUs: a work item walks time by itself, for one sequence, one head and a slice of
-// the width, with the rows of touched cells in a compact table (`slots.h`, `step.h`).
+// `memory_scan` on CPUs: a work item walks time by itself, for one sequence, one head and a slice
+// of the width, with the rows of touched cells in a compact table (`slots.h`, `step.h`).
 //
 // Backward keeps nothing of forward: it runs a segment of steps again, keeps the versions that its
 // writes make, and walks back over them with one gradient for each touched cell. Where all versions
@@ -32,6 +32,14 @@ struct MemoryBackward : MemoryInputs {
   void* grad_fresh_right;
 };
 
+// Ask the caches for values that hardware would not foresee.
+template <class T>
+RAMGRU_INLINE void prefetch(const T* values, int64_t size) {
+  for (int64_t i = 0; i < size; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(values + i);
+}
+
+constexpr int64_t memory_ahead = 4;  // steps from the one that runs to that whose values come in
+
 // What an item works on: row r = b H + h, and the values first .. first + size - 1 of each row.
 template <class storage>
 struct MemoryItem {
@@ -41,8 +49,7 @@ struct MemoryItem {
   int64_t r = 0, b = 0, h = 0;
 
   MemoryItem(const MemoryInputs& a, int64_t slice) : a(a), slice(slice) {
-    int64_t each = (a.D + a.slices - 1) / a.slices;
-    each = (each + 15) / 16 * 16;
+    int64_t each = ((a.D + a.slices - 1) / a.slices + 15) / 16 * 16;
     first = std::min(slice * each, a.D);
     size = std::min(each, a.D - first);
   }
@@ -99,16 +106,19 @@ template <class real>
 struct MemoryRows {
   Scratch<real> rows;
   int64_t size;
-  real* reserve(int64_t number, int64_t values) {
+
+  void reserve(int64_t number, int64_t values) {
     size = (values + 15) / 16 * 16;  // whole cache lines
-    real* first = rows.reserve(number * size);
-    std::memset(first, 0, size * sizeof(real));
-    return first;
+    std::memset(rows.reserve(number * size), 0, size * sizeof(real));
   }
   real* operator[](int64_t i) { return rows.get() + i * size; }
+  void clear(int64_t last) {  // rows 1 .. last
+    std::memset((*this)[1], 0, last * size * sizeof(real));
+  }
+  void prefetch(int64_t i) { ramgru::prefetch((*this)[i], size); }
 };
 
-// One write in place. `table` holds a row for each slot.
+// The writes of a step, in a table with a row for each slot.
 template <bool delta, class storage, class real = real_of<storage>>
 RAMGRU_INLINE void memory_write_in_place(
     const MemoryItem<storage>& item, int64_t t, const Touch* touch, MemoryRows<real>& table) {
@@ -117,6 +127,7 @@ RAMGRU_INLINE void memory_write_in_place(
                       row, row, row);
 }
 
+// The rows that cells hold before any step touches them, where this step is the first.
 template <class storage, class real = real_of<storage>>
 void memory_begin_chains(
     const MemoryItem<storage>& item, MemorySlots& slots, int64_t t, MemoryRows<real>& table) {
@@ -173,11 +184,18 @@ void memory_scan_forward(const MemoryForward& a) {
       item.of(next / a.slices);
       table.reserve(a.most_slots() + 1, item.size);
       slots.walk(item.r);
+      bool zeros = !a.has_base() && !a.reset;  // what all cells hold at first
+      if (zeros) table.clear(slots.peak());
       auto outputs = (storage*)a.outputs;
       item.rule([&](auto delta) {
         for (int64_t t = 0; t < slots.length(); ++t) {
           const Touch* touch = slots.touches(t);
-          memory_begin_chains(item, slots, t, table);
+          if (!zeros) memory_begin_chains(item, slots, t, table);
+          if (t + memory_ahead < slots.length()) {
+            const Touch* later = slots.touches(t + memory_ahead);
+            prefetch(item.candidate(t + memory_ahead), item.size);
+            for (int64_t e = 0; e < a.K + a.J; ++e) table.prefetch(later[e].slot());
+          }
           memory_write_in_place<delta.value>(item, t, touch, table);
           auto row = [&](int64_t j) {
             return touch[a.K + j].none() ? nullptr : table[touch[a.K + j].slot()];
@@ -217,7 +235,7 @@ class MemoryBackwardWalk {
     first_base_ = 1 + steps_ * a_.K;
     versions_.reserve(first_base_ + slots_.most_first(), item.size);
     grads_.reserve(slots_.peak() + 1, item.size);
-    std::memset(grads_[1], 0, slots_.peak() * grads_.size * sizeof(real));
+    grads_.clear(slots_.peak());
     from_final_rows(item);
     if (segments > 1) note_rows(item);
     item.rule([&](auto delta) {
@@ -231,7 +249,7 @@ class MemoryBackwardWalk {
   }
 
  private:
-  // Gradients of the last rows, from those of the final memory; and of all rows that no step touched.
+  // Gradients of the last rows, from those of the final memory, and of rows that no step touched.
   void from_final_rows(const MemoryItem<storage>& item) {
     bool unreset = !slots_.ever_reset();
     auto grad_rows = (const real*)a_.grad_rows;
@@ -325,6 +343,7 @@ class MemoryBackwardWalk {
         if (delta && found[e] >= made && found[e] < made + K)  // its cell was named before
           found[e] = found[found[e] - made];
       }
+      if (t + memory_ahead < end) prefetch(item.candidate(t + memory_ahead), item.size);
       auto row = [&](int32_t version) { return version < 0 ? nullptr : versions_[version]; };
       memory_write<delta>(
           K, item.write_weight(t), item.gate(t), item.candidate(t), item.size,
@@ -352,6 +371,10 @@ class MemoryBackwardWalk {
     const int32_t* found = &found_[(t - start) * (K + J)];
     const real* weight = item.write_weight(t);
     real gate = item.gate(t);
+    if (t >= start + memory_ahead) {
+      prefetch(item.candidate(t - memory_ahead), item.size);
+      prefetch((const storage*)a_.grad_output + item.at(t - memory_ahead), item.size);
+    }
     auto version = [&](int64_t e) { return found[e] < 0 ? nullptr : versions_[found[e]]; };
     memory_step_backward<delta>(
         K, J, weight, gate, item.candidate(t), item.read_weight(t),
@@ -447,13 +470,13 @@ RAMGRU_INLINE void memory_step_head(
     bool delta, real* table, int64_t D, int64_t K, const int64_t* write_index,
     const real* write_weight, real gate, const storage* candidate, int64_t J,
     const int64_t* read_index, const real* read_weight, storage* output) {
-  auto written = [&](int64_t k) { return write_index[k] < 0 ? nullptr : table + write_index[k] * D; };
-  auto read = [&](int64_t j) { return read_index[j] < 0 ? nullptr : table + read_index[j] * D; };
+  auto row = [&](int64_t cell) { return cell < 0 ? nullptr : table + cell * D; };
+  auto written = [&](int64_t k) { return row(write_index[k]); };
   if (delta)
     memory_write<true>(K, write_weight, gate, candidate, D, written, written, written);
   else
     memory_write<false>(K, write_weight, gate, candidate, D, written, written, written);
-  memory_read(J, read_weight, output, D, read);
+  memory_read(J, read_weight, output, D, [&](int64_t j) { return row(read_index[j]); });
 }
 
 template <class storage>

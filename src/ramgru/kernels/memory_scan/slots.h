@@ -101,6 +101,7 @@ class MemorySlots {
       if (t % segment_steps_ == 0) {
         ++segment_;
         entered_[segment_] = entered_total_;
+        most_first_ = std::max(most_first_, first_here_);
         first_here_ = 0;
       }
       if (a.reset && a.reset[b * a.T + t]) {
@@ -109,6 +110,8 @@ class MemorySlots {
       }
       const int64_t* writes = a.write_index + ((b * a.T + t) * a.H + h) * a.K;
       const int64_t* reads = a.read_index + ((b * a.T + t) * a.H + h) * a.J;
+      __builtin_prefetch(writes + 16 * a.H * a.K);
+      __builtin_prefetch(reads + 16 * a.H * a.J);
       Touch* touch = touches_.get() + t * (a.K + a.J);
       for (int64_t k = 0; k < a.K; ++k) {
         if (writes[k] < 0) {
@@ -131,6 +134,7 @@ class MemorySlots {
       }
     }
     entered_[segment_ + 1] = entered_total_;
+    most_first_ = std::max(most_first_, first_here_);
     peak_ = std::max<int64_t>(peak_, count_);
   }
 
@@ -172,13 +176,11 @@ class MemorySlots {
 
  private:
   Touch touch_slot(int32_t slot) {
-    int32_t flags = 0;
-    if (seen_[slot] != segment_) {
-      flags = seen_[slot] < 0 ? Touch::chain : Touch::segment;
-      entered_total_ += seen_[slot] >= 0;
-      seen_[slot] = segment_;
-      most_first_ = std::max(most_first_, ++first_here_);
-    }
+    bool first = seen_[slot] != segment_, begun = seen_[slot] >= 0;
+    int32_t flags = first ? (begun ? Touch::segment : Touch::chain) : 0;
+    entered_total_ += first & begun;
+    first_here_ += first;
+    seen_[slot] = segment_;
     return {slot << 2 | flags};
   }
 

@@ -132,7 +132,7 @@ RAMGRU_INLINE void memory_step_backward(
     const real* read_weight, const storage* grad_output, storage* grad_candidate, int64_t size,
     vec<real>* dots, Held&& held, Read&& read, Grad&& grad) {
   for (int64_t e = 0; e < K + J + 1; ++e) dots[e] = vec<real>{};
-  each_block<real>(size, [&](int64_t i, auto n) {
+  each_block<real>(size, [&](int64_t i, auto n) __attribute__((always_inline)) {
     auto c = load_block(candidate + i, n);
     auto dy = load_block(grad_output + i, n);
     for (int64_t j = J; j-- > 0;) {
