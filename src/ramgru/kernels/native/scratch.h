@@ -27,7 +27,7 @@ class Scratch {
       size_ = size;
     }
 #ifdef RAMGRU_POISON
-    std::memset(static_cast<void*>(data_), 0xff, (std::size_t)size * sizeof(T));
+    if (size > 0) std::memset(static_cast<void*>(data_), 0xff, (std::size_t)size * sizeof(T));
 #endif
     return data_;
   }
