@@ -14,7 +14,7 @@ STOREYS = [
     {"errors", "files", "version"},
     {"kernels"},
     {"memory", "address", "controller", "ragged"},
-    {"layer", "contract", "arguments", "state", "trace"},
+    {"layer", "contract", "arguments", "state", "streaming", "trace"},
     {"models", "baselines", "tasks"},
     {"train", "evaluate"},
     {"study", "report", "inspect"},

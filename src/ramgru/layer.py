@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
+from ramgru import streaming
 from ramgru.arguments import (
     check_checkpoint_every,
     check_index,
@@ -388,6 +389,10 @@ class RAMGRU(RecurrentContract):
         def one(x: Tensor | None) -> Tensor | None:
             return x.unsqueeze(1) if isinstance(x, Tensor) else x
 
+        if donate and reset is None and write_index is None and read_index is None:
+            taken = streaming.step_(self, input, state)
+            if taken is not None:
+                return taken
         with torch.set_grad_enabled(torch.is_grad_enabled() and not donate):
             y, after = self._run(
                 input.unsqueeze(1),

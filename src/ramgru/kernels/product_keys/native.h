@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "../native/parallel.h"
 #include "../native/scratch.h"
@@ -80,23 +81,32 @@ class PackedCodes {
  public:
   const int64_t H, A, U;
 
-  PackedCodes(const real* codes, int64_t H, int64_t A, int64_t U, const int64_t* sizes,
-              int64_t threads)
+  PackedCodes(int64_t H, int64_t A, int64_t U, const int64_t* sizes)
       : H(H), A(A), U(U), sizes_(sizes), place_(U + 1) {
     place_[0] = 0;
-    int64_t every = 0;
-    for (int64_t u = 0; u < U; ++u) {
-      place_[u + 1] = place_[u] + A * stride(u);
-      every += sizes[u];
-    }
+    for (int64_t u = 0; u < U; ++u) place_[u + 1] = place_[u] + A * stride(u);
     data_.reserve(H * place_[U]);
-    parallel(threads, H * U, [&](Work& work) {
-      for (int64_t item; work.next(item);) {
-        int64_t h = item / U, u = item % U, first = h * every;
-        for (int64_t v = 0; v < u; ++v) first += sizes[v];
-        pack(codes + first * A, sizes[u], stride(u), data_.get() + h * place_[U] + place_[u]);
+  }
+
+  // codes (n_u, A) of one head and part
+  void pack(int64_t h, int64_t u, const real* codes) {
+    int64_t n = sizes_[u], stride = this->stride(u);
+    real* packed = data_.get() + h * place_[U] + place_[u];
+    for (int64_t first = 0; first < stride; first += lanes<real>) {
+      real scale[lanes<real>] = {};
+      int64_t count = std::max<int64_t>(0, std::min(lanes<real>, n - first));
+      for (int64_t i = 0; i < count; ++i) {
+        vec<real> squares{};
+        each_vector<real>(A, [&](int64_t a, auto size) {
+          vec<real> code = load_n(codes + (first + i) * A + a, size);
+          squares += code * code;
+        });
+        scale[i] = 1 / std::max(std::sqrt(sum<real>(squares)), real(1e-12));
       }
-    });
+      for (int64_t a = 0; a < A; ++a)
+        for (int64_t i = 0; i < lanes<real>; ++i)
+          packed[a * stride + first + i] = i < count ? codes[(first + i) * A + a] * scale[i] : 0;
+    }
   }
 
   const real* part(int64_t h, int64_t u) const { return data_.get() + h * place_[U] + place_[u]; }
@@ -117,22 +127,6 @@ class PackedCodes {
   }
 
  private:
-  void pack(const real* codes, int64_t n, int64_t stride, real* packed) const {
-    for (int64_t first = 0; first < stride; first += lanes<real>) {
-      real scale[lanes<real>] = {};
-      int64_t count = std::max<int64_t>(0, std::min(lanes<real>, n - first));
-      for (int64_t i = 0; i < count; ++i) {
-        const real* code = codes + (first + i) * A;
-        real length = 0;
-        for (int64_t a = 0; a < A; ++a) length += code[a] * code[a];
-        scale[i] = 1 / std::max(std::sqrt(length), real(1e-12));
-      }
-      for (int64_t a = 0; a < A; ++a)
-        for (int64_t i = 0; i < lanes<real>; ++i)
-          packed[a * stride + first + i] = i < count ? codes[(first + i) * A + a] * scale[i] : 0;
-    }
-  }
-
   const int64_t* sizes_;
   Scratch<int64_t> place_;
   Scratch<real> data_;
@@ -413,7 +407,14 @@ void find_addresses(const ProductKeysForward& a, Size K) {
   auto read_weight = static_cast<real*>(a.read_weight);
   auto nothing_weight = static_cast<real*>(a.nothing_weight);
   int64_t T = a.T, H = a.H, rows = a.B * T, found = a.found, width = a.U * a.A;
-  PackedCodes<real> codes(static_cast<const real*>(a.codes), H, a.A, a.U, a.sizes, a.threads);
+  PackedCodes<real> codes(H, a.A, a.U, a.sizes);
+  parallel(a.threads, H, [&](Work& work) {
+    int64_t every = std::accumulate(a.sizes, a.sizes + a.U, int64_t{0});
+    for (int64_t h; work.next(h);) {
+      const real* part = static_cast<const real*>(a.codes) + h * every * a.A;
+      for (int64_t u = 0; u < a.U; part += a.sizes[u++] * a.A) codes.pack(h, u, part);
+    }
+  });
   if (a.reset != nullptr) {
     TokenAddress<real> address(codes, K);
     for (int64_t h = 0; h < H; ++h) {

@@ -1,0 +1,204 @@
+// One time step of a whole layer, for streams: every weight is read once, K rows of cells change.
+//
+// Three stretches with a meeting of the threads between them: all products of the input, then the
+// memories (addresses, write, read), then the read-out and the controller. A thread owns output
+// rows; each is one dot product, so that who owns it does not matter.
+#pragma once
+
+#include "../memory_scan/native.h"
+#include "../native/parallel.h"
+#include "../native/scratch.h"
+#include "../native/simd.h"
+#include "../product_keys/native.h"
+
+namespace ramgru {
+
+struct LayerStep {
+  std::int64_t bytes, threads;
+  std::int64_t B, I, C, H, N, D, K, window, U, A;
+  std::int64_t gru;    // 1: an exact GRU, 0: a minGRU
+  std::int64_t delta;  // 1: the delta rule, 0: the GRU rule
+  std::int64_t squash; // 1: tanh of the candidate
+  const void* input;             // (B, I)
+  const void* hidden;            // (B, C)
+  const void* context;           // (B, window - 1, I)
+  void* rows;                    // (B, H, N, D), changed
+  const void* weight_ih;         // (3 C, I): r, z, n; or (2 C, I): z, n
+  const void* weight_hh;         // (3 C, C), or null
+  const void* bias_ih;           // or null
+  const void* bias_hh;           // or null
+  const void* candidate_weight;  // (H D, I)
+  const void* candidate_bias;
+  const void* gate_weight;       // (H, I)
+  const void* gate_bias;
+  const void* output_weight;     // (C, I)
+  const void* output_bias;
+  const void* read_out_weight;   // (C, H D)
+  const void* query_weight;      // (H U A, I)
+  const void* query_bias;
+  const void* sharpness;         // (H,)
+  const std::int64_t* offsets;   // (H,)
+  const std::int64_t* sizes;     // (U,)
+  const void* const* codes;      // U of (H, n_u, A)
+  void* output;                  // (B, C)
+  void* next_hidden;             // (B, C)
+  void* next_context;            // (B, window - 1, I)
+};
+
+inline namespace RAMGRU_ISA {
+
+// y[b, o] = bias[o] + sum_i weight[o, i] x_b[i] for o in [first, last); x_b = source(b), y of `width`.
+template <class real, class Source>
+void products(int64_t first, int64_t last, int64_t B, int64_t I, const real* weight,
+              const real* bias, Source&& source, real* y, int64_t width) {
+  constexpr int64_t R = 4;  // rows of the weights at a time: independent sums
+  for (int64_t o = first; o < last;) {
+    int64_t rows = last - o < R ? 1 : R;
+    for (int64_t b = 0; b < B; ++b) {
+      const real* x = source(b);
+      vec<real> total[R] = {};
+      auto add = [&](auto count) {
+        each_vector<real>(I, [&](int64_t i, auto n) {
+          vec<real> v = load_n(x + i, n);
+          for (int64_t r = 0; r < count; ++r) total[r] += load_n(weight + (o + r) * I + i, n) * v;
+        });
+      };
+      if (rows == R)
+        add(std::integral_constant<int64_t, R>{});
+      else
+        add(std::integral_constant<int64_t, 1>{});
+      for (int64_t r = 0; r < rows; ++r)
+        y[b * width + o + r] = sum<real>(total[r]) + (bias ? bias[o + r] : real{0});
+    }
+    o += rows;
+  }
+}
+
+template <class real>
+void layer_step(const LayerStep& a) {
+  using V = vec<real>;
+  auto as = [](const void* p) { return static_cast<const real*>(p); };
+  const int64_t B = a.B, C = a.C, H = a.H, D = a.D, W = a.window - 1, Q = a.U * a.A;
+  const int64_t G = (a.gru ? 3 : 2) * C;
+  const real *input = as(a.input), *hidden = as(a.hidden), *context = as(a.context);
+  auto next_hidden = static_cast<real*>(a.next_hidden);
+
+  // What is computed of the input, and what is read: one row a sequence.
+  Scratch<real> projected(B * G), recurrent(a.gru ? B * G : 0), candidate(B * H * D), gate(B * H),
+      output_gate(B * C), read_query(B * H * Q), write_query(B * H * Q), read(B * H * D),
+      added(B * C);
+  PackedCodes<real> codes(H, a.A, a.U, a.sizes);
+  Barrier barrier;
+
+  auto here = [&](int64_t b) { return input + b * a.I; };
+  const int64_t weights = a.I * (G + H * (D + Q) + C) + C * ((a.gru ? G : 0) + H * D);
+  const int64_t threads = weights * B < 1 << 16 ? 1 : a.threads;  // waking them costs microseconds
+  team(threads, [&](int64_t thread, int64_t threads) {
+    int64_t round = 0;
+    auto share = [&](int64_t size, auto&& f) {
+      f(size * thread / threads, size * (thread + 1) / threads);
+    };
+
+    share(G, [&](int64_t first, int64_t last) {
+      products(first, last, B, a.I, as(a.weight_ih), as(a.bias_ih), here, projected.get(), G);
+      if (a.gru)
+        products(first, last, B, C, as(a.weight_hh), as(a.bias_hh),
+                 [&](int64_t b) { return hidden + b * C; }, recurrent.get(), G);
+    });
+    share(H * D, [&](int64_t first, int64_t last) {
+      products(first, last, B, a.I, as(a.candidate_weight), as(a.candidate_bias), here,
+               candidate.get(), H * D);
+    });
+    share(H, [&](int64_t first, int64_t last) {
+      products(first, last, B, a.I, as(a.gate_weight), as(a.gate_bias), here, gate.get(), H);
+    });
+    share(C, [&](int64_t first, int64_t last) {
+      products(first, last, B, a.I, as(a.output_weight), as(a.output_bias), here,
+               output_gate.get(), C);
+    });
+    share(H * Q, [&](int64_t first, int64_t last) {
+      for (int64_t head = first / Q; head * Q < last; ++head) {  // each head writes at its offset
+        int64_t begin = head * Q < first ? first : head * Q;
+        int64_t end = (head + 1) * Q < last ? (head + 1) * Q : last;
+        int64_t offset = a.offsets[head];
+        products(begin, end, B, a.I, as(a.query_weight), as(a.query_bias), here, read_query.get(),
+                 H * Q);
+        if (offset)
+          products(begin, end, B, a.I, as(a.query_weight), as(a.query_bias),
+                   [&](int64_t b) { return context + (b * W + W - offset) * a.I; },
+                   write_query.get(), H * Q);
+      }
+    });
+    share(H, [&](int64_t first, int64_t last) {
+      for (int64_t h = first; h < last; ++h)
+        for (int64_t u = 0; u < a.U; ++u)
+          codes.pack(h, u, as(a.codes[u]) + h * a.sizes[u] * a.A);
+    });
+    barrier.wait(threads, round);
+
+    share(B * H, [&](int64_t first, int64_t last) {
+      TokenAddress<real> address(codes, a.K);
+      Scratch<int64_t> read_cell(a.K);
+      Scratch<real> read_weight(a.K);
+      for (int64_t item = first; item < last; ++item) {
+        int64_t h = item % H;
+        real sharpness = as(a.sharpness)[h];
+        real *table = static_cast<real*>(a.rows) + item * a.N * D, *c = candidate.get() + item * D;
+        if (a.squash)
+          each_vector<real>(D, [&](int64_t i, auto n) { store_n(c + i, tanh(load_n(c + i, n)), n); });
+
+        address.find(h, read_query.get() + item * Q, sharpness);
+        int64_t K = address.found();
+        std::memcpy(read_cell.get(), address.cell(), K * sizeof(int64_t));
+        std::memcpy(read_weight.get(), address.read(), K * sizeof(real));
+        if (a.offsets[h]) address.find(h, write_query.get() + item * Q, sharpness);
+
+        auto written = [&](int64_t k) { return table + address.cell()[k] * D; };
+        auto open = sigmoid(broadcast(gate[item]))[0];
+        if (a.delta)
+          memory_write<true>(K, address.write(), open, c, D, written, written, written);
+        else
+          memory_write<false>(K, address.write(), open, c, D, written, written, written);
+        memory_read(K, read_weight.get(), read.get() + item * D, D,
+                    [&](int64_t k) { return table + read_cell[k] * D; });
+      }
+    });
+    barrier.wait(threads, round);
+
+    share(C, [&](int64_t first, int64_t last) {
+      products(first, last, B, H * D, as(a.read_out_weight), static_cast<const real*>(nullptr),
+               [&](int64_t b) { return read.get() + b * H * D; }, added.get(), C);
+      for (int64_t b = 0; b < B; ++b) {
+        const real *x = projected.get() + b * G, *h = hidden + b * C;
+        const real *u = a.gru ? recurrent.get() + b * G : nullptr;
+        real *next = next_hidden + b * C, *out = static_cast<real*>(a.output) + b * C;
+        each_vector<real>(last - first, [&](int64_t i, auto n) {
+          int64_t c = first + i;
+          V before = load_n(h + c, n), z, proposed;
+          if (a.gru) {
+            V r = sigmoid(load_n(x + c, n) + load_n(u + c, n));
+            z = 1 - sigmoid(load_n(x + C + c, n) + load_n(u + C + c, n));
+            proposed = tanh(load_n(x + 2 * C + c, n) + r * load_n(u + 2 * C + c, n));
+          } else {
+            z = sigmoid(load_n(x + c, n));
+            proposed = load_n(x + C + c, n);
+          }
+          V after = (1 - z) * before + z * proposed;
+          store_n(next + c, after, n);
+          V open = sigmoid(load_n(output_gate.get() + b * C + c, n));
+          store_n(out + c, after + open * load_n(added.get() + b * C + c, n), n);
+        });
+      }
+    });
+  });
+
+  auto next_context = static_cast<real*>(a.next_context);
+  for (int64_t b = 0; b < B && W > 0; ++b) {
+    std::memcpy(next_context + b * W * a.I, context + (b * W + 1) * a.I,
+                (W - 1) * a.I * sizeof(real));
+    std::memcpy(next_context + (b * W + W - 1) * a.I, here(b), a.I * sizeof(real));
+  }
+}
+
+}  // namespace RAMGRU_ISA
+}  // namespace ramgru
