@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ramgru.kernels.product_keys import product_keys
 from ramgru.kernels.product_keys.parts import behind_reset, shift
+from ramgru.kernels.projection import projection
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,7 @@ class ProductKeys(nn.Module):
         device = x.device.type
         with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
             weight, nothing = self.query_weight.to(wide), self.query_bias.to(wide)
-            query, before = (
-                nn.functional.linear(v.to(wide), weight, nothing) for v in (x, context)
-            )
+            query, before = (projection(v.to(wide), weight, nothing) for v in (x, context))
             if self.read_context is None or self.write_context is None:
                 return self._choose(query, before, nothing, reset, self.offsets)
             mixed = [

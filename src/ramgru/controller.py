@@ -12,6 +12,7 @@ from torch import Tensor
 from ramgru.kernels import fused, native
 from ramgru.kernels.gru import gru as gru_walk
 from ramgru.kernels.mingru import mingru as mingru_scan
+from ramgru.kernels.projection import projection
 from ramgru.ragged import pieces, reverse, reverse_reset
 
 # Rows of the input-to-hidden weights in units of H: r, z, n of the GRU; z, n of the minGRU.
@@ -44,7 +45,7 @@ def _gru(
     """One direction: x (B, T, I), hidden (B, H) -> (B, T, H), (B, H)"""
     weight_ih, weight_hh, *biases = weights
     bias_ih, bias_hh = biases or (None, None)
-    projected = torch.nn.functional.linear(x, weight_ih, bias_ih)
+    projected = projection(x, weight_ih, bias_ih)
     return gru_walk((projected, hidden, weight_hh, bias_hh, reset, lengths))
 
 
@@ -100,7 +101,7 @@ def _mingru(
     x: Tensor, hidden: Tensor, weights: list[Tensor], lengths: Tensor | None, reset: Tensor | None
 ) -> tuple[Tensor, ...]:
     """One direction: x (B, T, I), hidden (B, H) -> (B, T, H), (B, H)"""
-    projected = torch.nn.functional.linear(x, *weights)
+    projected = projection(x, *weights)
     if x.shape[0] == 0 or x.shape[1] == 0:
         return projected.new_zeros(*x.shape[:2], hidden.shape[1]), hidden
     return mingru_scan((projected, hidden, reset, lengths))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ramgru.address import Address, ProductKeys, factorise
 from ramgru.kernels.gated_sum import gated_sum
 from ramgru.kernels.memory_scan import memory_scan, step_
+from ramgru.kernels.projection import Projection
 from ramgru.kernels.transforms import is_readable
 from ramgru.ragged import padding_mask
 
@@ -132,10 +133,10 @@ class RandomAccessMemory(nn.Module):
         self.top_k, self.write_rule = top_k, write_rule
         self.candidate_activation, self.gate_bias = candidate_activation, gate_bias
         self.address = ProductKeys(input_size, num_heads, memory_size, top_k, **address, **made)
-        self.candidate = nn.Linear(input_size, num_heads * head_size, **made)
-        self.update_gate = nn.Linear(input_size, num_heads, **made)
-        self.output_gate = nn.Linear(input_size, hidden_size, **made)
-        self.read_out = nn.Linear(num_heads * head_size, hidden_size, bias=False, **made)
+        self.candidate = Projection(input_size, num_heads * head_size, **made)
+        self.update_gate = Projection(input_size, num_heads, **made)
+        self.output_gate = Projection(input_size, hidden_size, **made)
+        self.read_out = Projection(num_heads * head_size, hidden_size, bias=False, **made)
         self.fresh_left: nn.Parameter | None
         self.fresh_right: nn.Parameter | None
         if learn_initial:

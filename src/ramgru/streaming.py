@@ -5,15 +5,17 @@ B sequences, I inputs, C hidden units, L layers, H heads, N cells of width D.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ramgru.address import autocasts
 from ramgru.kernels import native
 from ramgru.kernels.fused import is_plain
 from ramgru.kernels.layer_step import Shape, layer_step_
+from ramgru.kernels.projection import Projection
 from ramgru.state import RAMGRUState
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
 class _Weights(NamedTuple):
     shape: Shape
-    weights: list[Tensor | None]  # in the order of `layer_step.TENSORS`, from weight_ih on
-    codes: list[Tensor]
+    weights: Sequence[Tensor | None]  # in the order of `layer_step.TENSORS`, from weight_ih on
+    codes: Sequence[Tensor]
 
 
 def step_(layer: RAMGRU, x: Tensor, state: RAMGRUState) -> tuple[Tensor, RAMGRUState] | None:
@@ -87,7 +89,7 @@ def _weights(layer: RAMGRU, n: int) -> _Weights | None:
     address = unit._modules["address"]
     modules = [unit._modules[name] for name in ("candidate", "update_gate", "output_gate")]
     for module in (*modules, unit._modules["read_out"]):
-        if type(module) is not nn.Linear or module._forward_hooks or module._forward_pre_hooks:
+        if type(module) is not Projection or module._forward_hooks or module._forward_pre_hooks:
             return None
     if address._parameters.get("read_context") is not None:
         return None

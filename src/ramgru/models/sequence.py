@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramgru.kernels.projection import Projection, projection
+
 State = list[Any]  # one entry a block, of the kind that its layer carries
 
 
@@ -19,8 +21,8 @@ class GatedMLP(nn.Module):
 
     def __init__(self, d_model: int, hidden: int) -> None:
         super().__init__()
-        self.up = nn.Linear(d_model, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, d_model, bias=False)
+        self.up = Projection(d_model, 2 * hidden, bias=False)
+        self.down = Projection(hidden, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.up(x).chunk(2, dim=-1)
@@ -99,13 +101,13 @@ class SequenceModel(nn.Module):
             raise ValueError(f"mlp_ratio: expected 0 or more, got {mlp_ratio}")
         self.vocab_size, self.features = vocab_size, features
         self.embedding = (
-            nn.Embedding(vocab_size, d_model) if vocab_size else nn.Linear(features, d_model)
+            nn.Embedding(vocab_size, d_model) if vocab_size else Projection(features, d_model)
         )
         self.blocks = nn.ModuleList(
             Block(layer(d_model), d_model, mlp_ratio, dropout) for _ in range(num_layers)
         )
         self.norm = nn.RMSNorm(d_model)
-        self.readout = None if vocab_size else nn.Linear(d_model, outputs)
+        self.readout = None if vocab_size else Projection(d_model, outputs)
         if vocab_size:
             nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
 
@@ -171,7 +173,7 @@ class SequenceModel(nn.Module):
         """(..., C) -> logits (..., V), with the embedding's own weights; or (..., outputs)."""
         if self.readout is not None:
             return self.readout(hidden)
-        return nn.functional.linear(hidden, self.embedding.weight)
+        return projection(hidden, self.embedding.weight)
 
     def forward(self, src: Tensor, tgt: Tensor | None = None, **ragged: Any) -> Tensor:
         """Logits of every position: (B, T, V); with tgt (B, S), of src and tgt together.
