@@ -164,16 +164,6 @@ RAMGRU_INLINE vec<double> tanh(vec<double> x) {
   return load(part);
 }
 
-// a b + c, rounded as compilers round it for vectors: once where there is an instruction for it.
-template <class real>
-RAMGRU_INLINE real multiply_add(real a, real b, real c) {
-#if defined(__FMA__) || defined(__aarch64__)
-  return std::fma(a, b, c);
-#else
-  return a * b + c;
-#endif
-}
-
 // What was stored at p is read again as it was rounded: no product is fused with a later sum.
 RAMGRU_INLINE void keep_rounded(const void* p) { asm volatile("" : : "r"(p) : "memory"); }
 

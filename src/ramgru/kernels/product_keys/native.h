@@ -138,7 +138,7 @@ class TokenAddress {
  public:
   TokenAddress(const PackedCodes<real>& codes, int64_t K)
       : codes_(codes), K_(K), scores_(codes.longest()), value_(3 * (K + lanes<real>)),
-        cell_(3 * K), read_(K) {}
+        spread_(codes.A * lanes<real>), cell_(3 * K), read_(K) {}
 
   int64_t found() const { return found_; }
   const int64_t* cell() const { return cell_.get(); }
@@ -208,9 +208,15 @@ class TokenAddress {
     int64_t size = std::min(K_, n);
     start(value, cell, size);
     for (int64_t i = 0; i < n; ++i) insert(value, cell, size, scores_[i], i);
-    real length = 0;
-    for (int64_t a = 0; a < A; ++a) length = multiply_add(q[a], q[a], length);
-    real scale = std::sqrt(real(A) / clamped(length));
+    // Squared as vectors from memory, as in a block: compilers may round scalars another way.
+    for (int64_t a = 0; a < A; ++a) store(spread_.get() + a * lanes<real>, broadcast(q[a]));
+    keep_rounded(spread_.get());
+    V squares{};
+    for (int64_t a = 0; a < A; ++a) {
+      V x = load(spread_.get() + a * lanes<real>);
+      squares += x * x;
+    }
+    real scale = std::sqrt(real(A) / clamped<real>(squares[0]));
     for (int64_t k = 0; k < size; ++k) value[k] *= scale;
     keep_rounded(value);
     return size;
@@ -228,7 +234,7 @@ class TokenAddress {
 
   const PackedCodes<real>& codes_;
   int64_t K_, found_ = 0;
-  Scratch<real> scores_, value_;
+  Scratch<real> scores_, value_, spread_;
   Scratch<int64_t> cell_;
   Scratch<real> read_;
 };
