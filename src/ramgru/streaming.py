@@ -6,6 +6,7 @@ B sequences, I inputs, C hidden units, L layers, H heads, N cells of width D.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -63,7 +64,11 @@ def step_(layer: RAMGRU, x: Tensor, state: RAMGRUState) -> tuple[Tensor, RAMGRUS
             )
             contexts.append(next_context)
             y = output
-    return y, RAMGRUState(next_hidden, tuple(contexts), state.memory)
+    # Cut from the graph that made it, whose backward must not meet what was written here.
+    memory = tuple(
+        replace(m, rows=m.rows.detach()) if m.rows.requires_grad else m for m in state.memory
+    )
+    return y, RAMGRUState(next_hidden, tuple(contexts), memory)
 
 
 # The order of `layer_step.TENSORS`, from weight_ih on.
