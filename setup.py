@@ -2,7 +2,7 @@
 
 The result is one shared library with a plain C interface. It links neither torch nor Python, so one
 wheel serves every version of both. CXX names the compiler, RAMGRU_CXXFLAGS and RAMGRU_LDFLAGS add
-to its flags.
+to its flags, and RAMGRU_ISAS="baseline avx2" leaves out instruction sets.
 """
 
 import os
@@ -45,7 +45,9 @@ class BuildKernels(build_ext):
         # The baseline comes first: of a function that all sets instantiate, linkers keep the first.
         units = [("library.cpp", "library", [])]
         isas = BASELINE | (X86 if platform.machine() in ("x86_64", "AMD64") else {})
-        for isa, (width, flags) in isas.items():
+        wanted = os.environ.get("RAMGRU_ISAS", " ".join(isas)).split()
+        for isa in [isa for isa in isas if isa in wanted]:
+            width, flags = isas[isa]
             defines = [f"-DRAMGRU_ISA={isa}", f"-DRAMGRU_VECTOR_BYTES={width}"]
             units.append(("kernels.cpp", isa, [*defines, *flags]))
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -84,11 +84,15 @@ def fix() -> str:
 
 @cache
 def supported() -> tuple[str, ...]:
-    """The instruction sets that this processor has, best first; empty without the library."""
+    """The sets that this processor and the library have, best first; empty without the library."""
     lib = library()
-    if lib is None:
-        return ()
-    return tuple(isa for isa in ISAS if lib.ramgru_supports(isa.encode()))
+    return tuple(
+        isa
+        for isa in ISAS
+        if lib is not None
+        and hasattr(lib, f"ramgru_mingru_forward_float32_{isa}")
+        and lib.ramgru_supports(isa.encode())
+    )
 
 
 _isa: str | None = None
