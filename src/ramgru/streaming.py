@@ -1,32 +1,29 @@
 """A step of a stream by one native call a layer, where nothing asks for the general path.
 
+A step takes microseconds, so what does not change between steps is looked at once: `_Plan`.
 B sequences, I inputs, C hidden units, L layers, H heads, N cells of width D.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ramgru.address import autocasts
 from ramgru.kernels import native
 from ramgru.kernels.fused import is_plain
-from ramgru.kernels.layer_step import Shape, layer_step_
+from ramgru.kernels.layer_step import Constants, layer_step_
 from ramgru.kernels.projection import Projection
+from ramgru.memory import MemoryState, RandomAccessMemory
 from ramgru.state import RAMGRUState
 
 if TYPE_CHECKING:
     from ramgru.layer import RAMGRU
-
-
-class _Weights(NamedTuple):
-    shape: Shape
-    weights: Sequence[Tensor | None]  # in the order of `layer_step.TENSORS`, from weight_ih on
-    codes: Sequence[Tensor]
 
 
 def step_(layer: RAMGRU, x: Tensor, state: RAMGRUState) -> tuple[Tensor, RAMGRUState] | None:
@@ -36,32 +33,25 @@ def step_(layer: RAMGRU, x: Tensor, state: RAMGRUState) -> tuple[Tensor, RAMGRUS
     """
     L, B, C = layer.num_layers, x.shape[0], layer.hidden_size
     torch_gru = layer.controller == "gru" and layer.gru_kernel == "torch"
-    if torch_gru or not (B and is_plain() and native.runs(x)):
+    if torch_gru or not (B and is_plain() and native.runs(x)) or autocasts("cpu"):
         return None
-    if autocasts("cpu") or state.hidden.shape != (L, B, C) or state.hidden.dtype != x.dtype:
+    if state.hidden.shape != (L, B, C) or state.hidden.dtype != x.dtype:
         return None
-    layers = [_weights(layer, n) for n in range(L)]
-    if not all(_fits(layer, n, layers[n], x, state) for n in range(L)):
-        return None
+    plans = []
+    for n in range(L):
+        plan = _plan(layer, n, x.dtype)
+        if plan is None or not plan.fits(state.memory[n], state.context[n], B):
+            return None
+        plans.append(plan)
     with torch.no_grad():
         hidden, y = state.hidden.contiguous(), x.contiguous()
         next_hidden, contexts = torch.empty_like(hidden), []
-        for n, given in enumerate(layers):
-            assert given is not None
+        for n, plan in enumerate(plans):
             context, output = state.context[n].contiguous(), y.new_empty(B, C)
             next_context = torch.empty_like(context)
-            layer_step_(
-                given.shape,
-                given.weights,
-                given.codes,
-                y,
-                hidden[n],
-                context,
-                state.memory[n].rows,
-                output,
-                next_hidden[n],
-                next_context,
-            )
+            rows = state.memory[n].rows
+            h, after = (hidden, next_hidden) if L == 1 else (hidden[n], next_hidden[n])
+            layer_step_(plan.constants, B, y, h, context, rows, output, after, next_context)
             contexts.append(next_context)
             y = output
     # Cut from the graph that made it, whose backward must not meet what was written here.
@@ -71,7 +61,7 @@ def step_(layer: RAMGRU, x: Tensor, state: RAMGRUState) -> tuple[Tensor, RAMGRUS
     return y, RAMGRUState(next_hidden, tuple(contexts), memory)
 
 
-# The order of `layer_step.TENSORS`, from weight_ih on.
+# The order in which the kernel takes weights, from weight_ih on.
 _CONTROLLER = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _LINEAR = (
     ("candidate", "weight"),
@@ -85,26 +75,81 @@ _LINEAR = (
 _ADDRESS = ("query_weight", "query_bias", "sharpness")
 
 
-def _weights(layer: RAMGRU, n: int) -> _Weights | None:
-    """What the step of one layer reads, by plain look-up: a step has microseconds.
+@dataclass
+class _Plan:
+    """What the steps of one layer have in common, as long as its weights lie where they lay."""
 
-    None where a weight is not what its module's class says: parametrised, hooked, replaced.
-    """
+    modules: list[tuple[dict[str, Any], str, nn.Module]]  # where each module was found
+    weights: list[tuple[dict[str, Any], str]]  # where each weight is found
+    places: list[int]  # where the weights lie in memory
+    constants: Constants
+    cells: tuple[int, int, int]  # H, N, D
+    context: tuple[int, int]  # window - 1, I
+    dtype: torch.dtype
+
+    def holds(self, dtype: torch.dtype) -> bool:
+        """Whether nothing was replaced, hooked or moved since."""
+        for owner, name, module in self.modules:
+            if owner.get(name) is not module or module._forward_hooks or module._forward_pre_hooks:
+                return False
+        found = [owner.get(name) for owner, name in self.weights]
+        return dtype == self.dtype and self.places == _places(found)
+
+    def fits(self, memory: MemoryState, context: Tensor, batch: int) -> bool:
+        """Whether a state is as the kernel takes it: it does not look twice."""
+        rows = memory.rows
+        return (
+            memory.is_dense
+            and rows.dtype == context.dtype == self.dtype
+            and rows.shape == (batch, *self.cells)
+            and context.shape == (batch, *self.context)
+            and rows.is_contiguous()
+            and rows.device.type == "cpu"
+        )
+
+
+_plans: WeakKeyDictionary[RandomAccessMemory, _Plan] = WeakKeyDictionary()
+
+
+def _places(weights: Sequence[Tensor | None]) -> list[int]:
+    return [0 if w is None else w.data_ptr() for w in weights]
+
+
+def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
+    """None where a weight is not what its module's class says: parametrised, hooked, replaced."""
     unit: Any = layer._modules[f"memory_l{n}"]
-    address = unit._modules["address"]
-    modules = [unit._modules[name] for name in ("candidate", "update_gate", "output_gate")]
-    for module in (*modules, unit._modules["read_out"]):
-        if type(module) is not Projection or module._forward_hooks or module._forward_pre_hooks:
-            return None
-    if address._parameters.get("read_context") is not None:
+    plan = _plans.get(unit)
+    if plan is not None and plan.holds(dtype):
+        return plan
+    address, books = unit.address, unit.address.codes
+    linears = {name: getattr(unit, name) for name, _ in _LINEAR}
+    if any(type(module) is not Projection for module in linears.values()):
         return None
-    try:
-        weights = [layer._parameters.get(f"{name}_l{n}") for name in _CONTROLLER]
-        weights += [unit._modules[name]._parameters[kind] for name, kind in _LINEAR]
-        weights += [address._parameters[name] for name in _ADDRESS]
-    except KeyError:
+    if address.read_context is not None:
         return None
-    shape = Shape(
+    modules: list[tuple[dict[str, Any], str, nn.Module]]
+    modules = [(unit._modules, "address", address), (address._modules, "codes", books)]
+    modules += [(unit._modules, name, module) for name, module in linears.items()]
+    weights: list[tuple[dict[str, Any], str]]
+    weights = [(layer._parameters, f"{name}_l{n}") for name in _CONTROLLER]
+    weights += [(linears[name]._parameters, kind) for name, kind in _LINEAR]
+    weights += [(address._parameters, name) for name in _ADDRESS]
+    weights += [(books._parameters, str(u)) for u in range(len(address.sizes))]
+    found = [owner.get(name) for owner, name in weights]
+    needed = found[len(_CONTROLLER) :]  # a controller may do without a bias, a minGRU without W_hh
+    if any(w is None for w in (found[0], *needed)) or not all(
+        w is None or (w.dtype == dtype and w.is_contiguous() and w.device.type == "cpu")
+        for w in found
+    ):
+        return None
+    places = _places(found)
+    U = len(address.sizes)
+    constants = Constants(
+        layer.layer_input_size(n),
+        layer.hidden_size,
+        unit.num_heads,
+        unit.memory_size,
+        unit.head_size,
         unit.top_k,
         address.window,
         address.width,
@@ -113,25 +158,18 @@ def _weights(layer: RAMGRU, n: int) -> _Weights | None:
         unit.candidate_activation == "tanh",
         address.offsets,
         address.sizes,
+        places[:-U],
+        places[-U:],
+        dtype,
     )
-    return _Weights(shape, weights, list(address._modules["codes"]._parameters.values()))
-
-
-def _fits(layer: RAMGRU, n: int, given: _Weights | None, x: Tensor, state: RAMGRUState) -> bool:
-    """Whether tensors are as the kernel takes them: it does not look twice."""
-    if given is None:
-        return False
-    for t in (*given.weights, *given.codes):
-        if t is not None and not (
-            t.dtype == x.dtype and t.is_contiguous() and t.device.type == "cpu"
-        ):
-            return False
-    memory, context = state.memory[n], state.context[n]
-    B, window = x.shape[0], given.shape.window
-    return (
-        memory.is_dense
-        and memory.rows.shape == (B, layer.num_heads, layer.memory_size, layer.head_size)
-        and memory.rows.dtype == context.dtype == x.dtype
-        and memory.rows.is_contiguous()
-        and context.shape == (B, window - 1, layer.layer_input_size(n))
+    plan = _Plan(
+        modules,
+        weights,
+        places,
+        constants,
+        (unit.num_heads, unit.memory_size, unit.head_size),
+        (address.window - 1, layer.layer_input_size(n)),
+        dtype,
     )
+    _plans[unit] = plan
+    return plan if plan.holds(dtype) else None

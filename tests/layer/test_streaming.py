@@ -121,3 +121,28 @@ def test_a_graph_that_needs_the_cells_notices():
     unit.step(torch.randn(1, 6, dtype=torch.float64), state, donate=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         square.backward()
+
+
+def test_weights_that_change_or_move_are_seen():
+    unit = layer()
+    x = torch.randn(1, 6, dtype=torch.float64)
+
+    def steps_alike() -> None:
+        start = unit.initial_state(1, dense=True)
+        assert streaming.step_(unit, x, start.clone()) is not None
+        outputs = []
+        for isa in (native.PORTABLE, native.isa()):
+            with native.use(isa):
+                outputs.append(unit.step(x, start.clone(), donate=True)[0])
+        torch.testing.assert_close(*outputs)
+
+    steps_alike()
+    with torch.no_grad():
+        unit.memories[0].candidate.weight.mul_(2)  # in place
+    steps_alike()
+    unit.memories[0].candidate.weight.data = torch.randn(8, 6, dtype=torch.float64)  # moved
+    steps_alike()
+    unit.weight_ih_l0 = torch.nn.Parameter(torch.randn(16, 6, dtype=torch.float64))  # replaced
+    steps_alike()
+    unit.memories[0].read_out = torch.nn.Linear(8, 8, bias=False, dtype=torch.float64)
+    assert streaming.step_(unit, x, unit.initial_state(1, dense=True)) is None

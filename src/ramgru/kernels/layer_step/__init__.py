@@ -4,41 +4,67 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ramgru.kernels import native
 
-SIZES = "B I C H N D K window U A gru delta squash"
-TENSORS = (
-    "input hidden context rows weight_ih weight_hh bias_ih bias_hh candidate_weight "
-    "candidate_bias gate_weight gate_bias output_weight output_bias read_out_weight query_weight "
-    "query_bias sharpness"
-)
 STEP = native.arguments(
-    "LayerStep", SIZES, f"{TENSORS} offsets sizes codes output next_hidden next_context"
+    "LayerStep",
+    "B I C H N D K window U A gru delta squash",
+    "weight_ih weight_hh bias_ih bias_hh candidate_weight candidate_bias gate_weight gate_bias "
+    "output_weight output_bias read_out_weight query_weight query_bias sharpness "
+    "offsets sizes codes input hidden context rows output next_hidden next_context",
 )
 
 
-class Shape(NamedTuple):
-    """What does not change from step to step; K, N, U and A as in `ProductKeys`."""
+class Constants:
+    """What does not change from step to step, laid out as the kernel reads it.
 
-    top_k: int
-    window: int
-    width: int
-    gru: bool
-    delta: bool
-    tanh: bool
-    offsets: tuple[int, ...]
-    sizes: tuple[int, ...]
+    K, A, window, offsets and sizes as in `ProductKeys`; weights are addresses of contiguous tensors
+    of one dtype, from weight_ih to sharpness in the order of STEP, 0 for one that is not there;
+    codes are those of U tensors (H, n_u, A).
+    """
+
+    def __init__(
+        self,
+        I: int,  # noqa: E741
+        C: int,
+        H: int,
+        N: int,
+        D: int,
+        K: int,
+        window: int,
+        A: int,
+        gru: bool,
+        delta: bool,
+        tanh: bool,
+        offsets: Sequence[int],
+        sizes: Sequence[int],
+        weights: Sequence[int],
+        codes: Sequence[int],
+        dtype: torch.dtype,
+    ) -> None:
+        U = len(codes)
+        # Arrays that the kernel follows addresses into: they live as long as this does.
+        self._arrays: tuple[ctypes.Array[Any], ...] = (
+            (ctypes.c_int64 * H)(*offsets),
+            (ctypes.c_int64 * U)(*sizes),
+            (ctypes.c_void_p * U)(*codes),
+        )
+        self.dtype = dtype
+        self.fields = (
+            *(I, C, H, N, D, K, window, U, A, gru, delta, tanh),
+            *weights,
+            *[ctypes.addressof(array) for array in self._arrays],
+        )
 
 
 def layer_step_(
-    shape: Shape,
-    weights: Sequence[Tensor | None],  # from weight_ih to sharpness, in the order of TENSORS
-    codes: Sequence[Tensor],
+    constants: Constants,
+    batch: int,
     input: Tensor,  # (B, I)
     hidden: Tensor,  # (B, C)
     context: Tensor,  # (B, window - 1, I)
@@ -48,35 +74,16 @@ def layer_step_(
     next_context: Tensor,  # (B, window - 1, I), written
 ) -> None:
     """All contiguous and of one dtype, float32 or float64."""
-    B, H, N, D = rows.shape
-    U = len(codes)
-    offsets, sizes = (ctypes.c_int64 * H)(*shape.offsets), (ctypes.c_int64 * U)(*shape.sizes)
-    books = (ctypes.c_void_p * U)(*[c.data_ptr() for c in codes])
     native.run(
         "layer_step",
-        input.dtype,
+        constants.dtype,
         STEP,
-        B,
-        input.shape[1],
-        hidden.shape[1],
-        H,
-        N,
-        D,
-        shape.top_k,
-        shape.window,
-        U,
-        shape.width,
-        shape.gru,
-        shape.delta,
-        shape.tanh,
+        batch,
+        *constants.fields,
         input.data_ptr(),
         hidden.data_ptr(),
         context.data_ptr(),
         rows.data_ptr(),
-        *[0 if w is None else w.data_ptr() for w in weights],
-        ctypes.addressof(offsets),
-        ctypes.addressof(sizes),
-        ctypes.addressof(books),
         output.data_ptr(),
         next_hidden.data_ptr(),
         next_context.data_ptr(),

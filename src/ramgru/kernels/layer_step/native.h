@@ -19,10 +19,6 @@ struct LayerStep {
   std::int64_t gru;    // 1: an exact GRU, 0: a minGRU
   std::int64_t delta;  // 1: the delta rule, 0: the GRU rule
   std::int64_t squash; // 1: tanh of the candidate
-  const void* input;             // (B, I)
-  const void* hidden;            // (B, C)
-  const void* context;           // (B, window - 1, I)
-  void* rows;                    // (B, H, N, D), changed
   const void* weight_ih;         // (3 C, I): r, z, n; or (2 C, I): z, n
   const void* weight_hh;         // (3 C, C), or null
   const void* bias_ih;           // or null
@@ -40,6 +36,10 @@ struct LayerStep {
   const std::int64_t* offsets;   // (H,)
   const std::int64_t* sizes;     // (U,)
   const void* const* codes;      // U of (H, n_u, A)
+  const void* input;             // (B, I)
+  const void* hidden;            // (B, C)
+  const void* context;           // (B, window - 1, I)
+  void* rows;                    // (B, H, N, D), changed
   void* output;                  // (B, C)
   void* next_hidden;             // (B, C)
   void* next_context;            // (B, window - 1, I)

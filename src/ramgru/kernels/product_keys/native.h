@@ -103,9 +103,14 @@ class PackedCodes {
         });
         scale[i] = 1 / std::max(std::sqrt(sum<real>(squares)), real(1e-12));
       }
-      for (int64_t a = 0; a < A; ++a)
-        for (int64_t i = 0; i < lanes<real>; ++i)
-          packed[a * stride + first + i] = i < count ? codes[(first + i) * A + a] * scale[i] : 0;
+      for (int64_t a = 0; a < A; a += lanes<real>) {
+        vec<real> block[lanes<real>] = {};
+        int64_t size = std::min(lanes<real>, A - a);
+        for (int64_t i = 0; i < count; ++i)
+          block[i] = load(codes + (first + i) * A + a, size) * scale[i];
+        transpose<real>(block);
+        for (int64_t i = 0; i < size; ++i) store(packed + (a + i) * stride + first, block[i]);
+      }
     }
   }
 
