@@ -6,6 +6,8 @@ B sequences, T steps, I inputs, H hidden units, D = 2 directions or 1. Both give
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -31,12 +33,7 @@ def gru(
         return torch_gru(x, hidden, weights, lengths, reset)
     if x.shape[1] == 1 and lengths is None and reset is None:
         return torch_gru(x, hidden, weights)  # one step does not repay the packing of weights
-    y, h = _gru(x, hidden[0], weights[0], lengths, reset)
-    if len(weights) == 1:
-        return y, h.unsqueeze(0)
-    there, r = reverse(x, lengths), reverse_reset(reset, lengths)
-    back, h_back = _gru(there, hidden[1], weights[1], lengths, r)
-    return torch.cat([y, reverse(back, lengths)], dim=-1), torch.stack([h, h_back])
+    return _all_ways(_gru, x, hidden, weights, lengths, reset)
 
 
 def _gru(
@@ -89,12 +86,7 @@ def mingru(
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """h[t] = (1 - z[t]) h[t-1] + z[t] n[t], z = sigmoid(W_z x), n = W_n x (arXiv 2410.01201)."""
-    y, h = _mingru(x, hidden[0], weights[0], lengths, reset)
-    if len(weights) == 1:
-        return y, h.unsqueeze(0)
-    there, r = reverse(x, lengths), reverse_reset(reset, lengths)
-    back, h_back = _mingru(there, hidden[1], weights[1], lengths, r)
-    return torch.cat([y, reverse(back, lengths)], dim=-1), torch.stack([h, h_back])
+    return _all_ways(_mingru, x, hidden, weights, lengths, reset)
 
 
 def _mingru(
@@ -105,6 +97,23 @@ def _mingru(
     if x.shape[0] == 0 or x.shape[1] == 0:
         return projected.new_zeros(*x.shape[:2], hidden.shape[1]), hidden
     return mingru_scan((projected, hidden, reset, lengths))
+
+
+def _all_ways(
+    one_way: Callable[..., tuple[Tensor, ...]],
+    x: Tensor,
+    hidden: Tensor,
+    weights: list[list[Tensor]],
+    lengths: Tensor | None,
+    reset: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The forward direction and, where there are weights for it, the backward one beside it."""
+    y, h = one_way(x, hidden[0], weights[0], lengths, reset)
+    if len(weights) == 1:
+        return y, h.unsqueeze(0)
+    there, r = reverse(x, lengths), reverse_reset(reset, lengths)
+    back, h_back = one_way(there, hidden[1], weights[1], lengths, r)
+    return torch.cat([y, reverse(back, lengths)], dim=-1), torch.stack([h, h_back])
 
 
 CONTROLLERS = {"gru": gru, "mingru": mingru}

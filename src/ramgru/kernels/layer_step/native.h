@@ -5,11 +5,11 @@
 // rows; each is one dot product, so that who owns it does not matter.
 #pragma once
 
-#include "../memory_scan/native.h"
+#include "../memory_scan/step.h"
 #include "../native/parallel.h"
 #include "../native/scratch.h"
 #include "../native/simd.h"
-#include "../product_keys/native.h"
+#include "../product_keys/address.h"
 
 namespace ramgru {
 
