@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -62,7 +63,15 @@ class Work {
 template <class Body>
 void parallel(std::int64_t threads, std::int64_t items, Body&& body) {
   Work work(items);
-  team(threads < items ? threads : items, [&](std::int64_t, std::int64_t) { body(work); });
+  std::atomic<bool> failed{false};  // no exception may leave a thread of the runtime
+  team(threads < items ? threads : items, [&](std::int64_t, std::int64_t) {
+    try {
+      body(work);
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+  });
+  if (failed) throw std::bad_alloc();
 }
 
 // All threads of a team meet here; a spin, for waits of microseconds. Pass own, starting at 0.
