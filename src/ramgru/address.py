@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ramgru.kernels.product_keys import product_keys
-from ramgru.kernels.product_keys.parts import behind_reset, shift
 from ramgru.kernels.projection import projection
+from ramgru.kernels.short_convolution import short_convolution
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class ProductKeys(nn.Module):
             if self.read_context is None or self.write_context is None:
                 return self._choose(query, before, nothing, reset, self.offsets)
             mixed = [
-                self._convolve(query, before, nothing, taps.to(wide), reset)
+                short_convolution((query, before, nothing, _by_step(taps.to(wide)), reset))[0]
                 for taps in (self.write_context, self.read_context)
             ]
             none, here = before[:, :0], (0,) * self.num_heads
@@ -160,15 +160,7 @@ class ProductKeys(nn.Module):
         )
         return Address(write_index, write_weight), Address(read_index, read_weight)
 
-    def _convolve(
-        self, query: Tensor, before: Tensor, nothing: Tensor, taps: Tensor, reset: Tensor | None
-    ) -> Tensor:
-        """Queries (B, T, H·U·A) and taps (H, window, U·A) -> their sums over the window"""
-        every = torch.cat([before, query], dim=1)
-        total = torch.zeros((), dtype=query.dtype, device=query.device)
-        for offset in range(self.window):
-            there = shift(every, offset, self.window - 1)
-            if reset is not None and offset:
-                there = torch.where(behind_reset(reset, offset).unsqueeze(-1), nothing, there)
-            total = total + taps[:, offset].flatten() * there
-        return total
+
+def _by_step(taps: Tensor) -> Tensor:
+    """(H, window, U·A) -> (window, H·U·A)"""
+    return taps.transpose(0, 1).flatten(1)

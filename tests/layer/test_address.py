@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramgru.address import ProductKeys, factorise
-from ramgru.kernels.product_keys.parts import best, shift
+from ramgru.kernels.product_keys.parts import best
+from ramgru.kernels.short_convolution.parts import shift
 
 
 @pytest.mark.parametrize(

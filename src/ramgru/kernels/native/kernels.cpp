@@ -6,6 +6,7 @@
 #include "../memory_scan/native.h"
 #include "../mingru/native.h"
 #include "../product_keys/native.h"
+#include "../short_convolution/native.h"
 
 RAMGRU_EXPORT(gated_sum_forward, GatedSumForward)
 RAMGRU_EXPORT(gated_sum_backward, GatedSumBackward)
@@ -19,3 +20,5 @@ RAMGRU_EXPORT(mingru_forward, MingruForward)
 RAMGRU_EXPORT(mingru_backward, MingruBackward)
 RAMGRU_EXPORT_WIDE(product_keys_forward, ProductKeysForward)
 RAMGRU_EXPORT_WIDE(product_keys_backward, ProductKeysBackward)
+RAMGRU_EXPORT_WIDE(short_convolution_forward, ShortConvolutionForward)
+RAMGRU_EXPORT_WIDE(short_convolution_backward, ShortConvolutionBackward)

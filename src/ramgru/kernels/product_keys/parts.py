@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ramgru.kernels.short_convolution.parts import behind_reset, shift
+
 
 def product_keys(
     query: Tensor,  # (B, T, H·U·A)
@@ -73,14 +75,3 @@ def best(logits: list[Tensor], top_k: int) -> tuple[Tensor, Tensor]:
         value, order = sums.topk(min(top_k, sums.shape[-1]), dim=-1)
         cell = cells.gather(-1, order)
     return value, cell
-
-
-def shift(x: Tensor, offset: int, before: int) -> Tensor:
-    """x (B, before + T, …) -> (B, T, …), `offset` steps before each of the T steps."""
-    return x[:, before - offset : x.shape[1] - offset]
-
-
-def behind_reset(reset: Tensor, offset: int) -> Tensor:
-    """(B, T): whether a reset lies between each step and the one `offset` steps before."""
-    segment = torch.nn.functional.pad(reset.long().cumsum(1), (offset, 0))
-    return shift(segment, offset, offset) != segment[:, offset:]
