@@ -50,7 +50,7 @@ def native_lines() -> list[str]:
 
 def kernel_lines() -> list[str]:
     """What computes each operation."""
-    return [f"  {name:<12} {what}" for name, what in kernels.info().items()]
+    return [f"  {name:<17} {what}" for name, what in kernels.info().items()]
 
 
 def extras() -> list[str]:

@@ -13,7 +13,7 @@ def info() -> dict[str, str]:
     folders = sorted(path.parent for path in here.glob("*/__init__.py"))
     return {
         folder.name: native.summary()
-        if (folder / "native.py").exists()
+        if (folder / "native.h").exists()
         else "torch on any device: it has no native kernel"
         for folder in folders
         if folder.name != "native"
