@@ -113,12 +113,14 @@ def test_the_general_path_takes_what_is_not_simple():
         assert streaming.step_(unit, x, state) is None
 
 
-def test_a_graph_that_needs_the_cells_notices():
+@pytest.mark.parametrize("general", [False, True])
+def test_a_graph_that_needs_the_cells_notices(general):
     unit = layer()
+    given = {"write_index": torch.tensor([1])} if general else {}
     state = unit.initial_state(1, dense=True)
     rows = state.memory[0].rows.requires_grad_()
     square = rows.square().sum()
-    unit.step(torch.randn(1, 6, dtype=torch.float64), state, donate=True)
+    unit.step(torch.randn(1, 6, dtype=torch.float64), state, donate=True, **given)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         square.backward()
 

@@ -88,4 +88,4 @@ def layer_step_(
         next_hidden.data_ptr(),
         next_context.data_ptr(),
     )
-    torch.autograd.graph.increment_version(rows)
+    torch.autograd.graph.increment_version(rows)  # a graph that needs the old rows must notice

@@ -104,6 +104,7 @@ def step_(
     outputs = rows.new_empty(B, H, D)
     given = (rows, *(v.contiguous() for v in others), outputs)
     native.call("memory_step", rows.dtype, STEP, sizes, given)
+    torch.autograd.graph.increment_version(rows)  # a graph that needs the old rows must notice
     return outputs
 
 
