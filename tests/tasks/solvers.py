@@ -44,6 +44,20 @@ def parity(task: Task, batch: Batch) -> np.ndarray:
     return predicted
 
 
+def cycle_navigation(task: Task, batch: Batch) -> np.ndarray:
+    """A walk, move by move."""
+    predicted = np.full(batch.inputs.shape, NONE)
+    ahead = {0: [0, 1, 2, 3, 4], 1: [1, 2, 3, 4, 0], 4: [4, 0, 1, 2, 3]}
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        state = 0
+        for step, token in enumerate(tokens):
+            if token == 5:
+                predicted[row, step] = state
+                break
+            state = ahead[token][state]
+    return predicted
+
+
 def programs(task: Task, batch: Batch) -> np.ndarray:
     """By splitting the text: nothing of the package but the names of the tokens is used."""
     names = task.vocabulary.tokens  # type: ignore[attr-defined]
@@ -108,5 +122,6 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "mqar_update": pairs,
     "copy": copy,
     "parity": parity,
+    "cycle_navigation": cycle_navigation,
     "programs": programs,
 }

@@ -222,8 +222,9 @@ def test_examples_in_docstrings_run(module: str) -> None:
         ("mqar", {"vocab_size": 12, "pairs": 2, "length": 16}),
         ("mqar_update", {"vocab_size": 12, "pairs": 3, "updates": 1, "length": 16}),
         ("parity", {}),
+        ("cycle_navigation", {}),
     ],
-    ids=["mqar", "mqar_update", "parity"],
+    ids=["mqar", "mqar_update", "parity", "cycle_navigation"],
 )
 def test_the_docstring_shows_a_true_example(name: str, options: dict[str, int]) -> None:
     shown = {}

@@ -67,7 +67,8 @@ def extras() -> list[str]:
 
 def task_lines() -> list[str]:
     """Every task, and what it asks."""
-    return [f"  {name:<12} {summary(cls)}" for name, cls in sorted(tasks.TASKS.items())]
+    width = max(map(len, tasks.TASKS))
+    return [f"  {name:<{width}} {summary(cls)}" for name, cls in sorted(tasks.TASKS.items())]
 
 
 def summary(cls: type[tasks.Task]) -> str:

@@ -3,6 +3,7 @@
 from ramgru.tasks.answers import ExactAnswers, exact_answers
 from ramgru.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.tasks.copy import Copy
+from ramgru.tasks.cycle_navigation import CycleNavigation
 from ramgru.tasks.files import FileTask, read_examples, write_examples
 from ramgru.tasks.mqar import MQAR
 from ramgru.tasks.mqar_update import MQARUpdate
@@ -21,6 +22,7 @@ __all__ = [
     "Batch",
     "Chunk",
     "Copy",
+    "CycleNavigation",
     "ExactAnswers",
     "FileTask",
     "MQARUpdate",

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ramgru.tasks import checks
+from ramgru.tasks import checks, ranged
 from ramgru.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.tasks.registry import register
 
@@ -46,8 +46,7 @@ class Copy(Task):
 
     def __post_init__(self) -> None:
         checks.integer("bits", self.bits, 1)
-        checks.integer("length", self.length, 1)
-        checks.integer("min_length", self.min_length, 1, self.length)
+        ranged.check(self, "length", 1)
 
     @property
     def vocab_size(self) -> int:
@@ -86,12 +85,8 @@ class Copy(Task):
 
     def curriculum(self) -> Sequence[Copy]:
         """Lists up to 5, 10, 20, … vectors long, up to this task itself."""
-        stages = [5 * 2**i for i in range(self.length.bit_length()) if 5 * 2**i < self.length]
-        return (*(self.resized(length=n) for n in stages if n >= self.min_length), self)
+        return ranged.stages(self, "length", 5)
 
     def grid(self) -> Sequence[Slice]:
         """Lists of one length each: within training, then to 1,000 vectors."""
-        return tuple(
-            Slice({"length": n}, self.resized(min_length=n, length=n))
-            for n in sorted({*GRID, self.length})
-        )
+        return ranged.slices(self, "length", GRID)
