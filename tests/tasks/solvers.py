@@ -22,6 +22,24 @@ def pairs(task: Task, batch: Batch) -> np.ndarray:
     return predicted
 
 
+def phrases(task: Task, batch: Batch) -> np.ndarray:
+    """mqar_compositional: a dictionary of phrases; how long they are is seen at the first value."""
+    first_value = task.options()["alphabet"] + 1
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        memory: dict[tuple[int, ...], int] = {}
+        phrase: list[int] = []
+        size = next(step for step, token in enumerate(tokens) if token >= first_value)
+        for step, token in enumerate(tokens):
+            if token >= first_value:
+                assert tuple(phrase) not in memory
+                memory[tuple(phrase)] = token
+            phrase = [*phrase, token] if 0 < token < first_value else []
+            if len(phrase) == size and tuple(phrase) in memory:
+                predicted[row, step] = memory[tuple(phrase)]
+    return predicted
+
+
 def copy(task: Task, batch: Batch) -> np.ndarray:
     predicted = np.full(batch.labels.shape, NONE)
     for row, steps in enumerate(batch.inputs):
@@ -120,6 +138,7 @@ def evaluate(fields: list[str], memory: dict[str, int | str]) -> int | str:
 SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "mqar": pairs,
     "mqar_update": pairs,
+    "mqar_compositional": phrases,
     "copy": copy,
     "parity": parity,
     "cycle_navigation": cycle_navigation,

@@ -167,6 +167,17 @@ def tasks(draw: st.DrawFn) -> Task:
         }
         options |= {"exact": draw(st.booleans())} if name == "mqar" else {"updates": updates}
         return get(name, **options)
+    if name == "mqar_compositional":
+        key = draw(st.integers(3, 4))
+        return get(
+            name,
+            vocab_size=14 + 2 * count + extra,
+            alphabet=5 + extra,
+            min_key=draw(st.integers(3 if count == 2 else 2, key)),
+            key=key,
+            pairs=3 + count,
+            length=2 * (3 + count) * (key + 1) + extra,
+        )
     if name == "programs":
         return get(
             name,
@@ -194,8 +205,12 @@ def test_any_size(task: Task, rows: int, seed: int) -> None:
 
 
 def test_distance_leads_to_the_answer() -> None:
-    for name in ("mqar", "mqar_update"):
-        batch = get(name, vocab_size=64, pairs=5, length=48).draw(20, 0)
+    for task in (
+        get("mqar", vocab_size=64, pairs=5, length=48),
+        get("mqar_update", vocab_size=64, pairs=5, length=48),
+        get("mqar_compositional"),
+    ):
+        batch = task.draw(20, 0)
         row, step = np.nonzero(batch.distance >= 0)
         written = batch.inputs[row, step - batch.distance[row, step]]
         assert np.array_equal(written, batch.labels[row, step])
@@ -221,10 +236,14 @@ def test_examples_in_docstrings_run(module: str) -> None:
     [
         ("mqar", {"vocab_size": 12, "pairs": 2, "length": 16}),
         ("mqar_update", {"vocab_size": 12, "pairs": 3, "updates": 1, "length": 16}),
+        (
+            "mqar_compositional",
+            {"vocab_size": 20, "alphabet": 9, "key": 2, "pairs": 4, "length": 24},
+        ),
         ("parity", {}),
         ("cycle_navigation", {}),
     ],
-    ids=["mqar", "mqar_update", "parity", "cycle_navigation"],
+    ids=["mqar", "mqar_update", "mqar_compositional", "parity", "cycle_navigation"],
 )
 def test_the_docstring_shows_a_true_example(name: str, options: dict[str, int]) -> None:
     shown = {}

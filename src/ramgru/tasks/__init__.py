@@ -6,6 +6,7 @@ from ramgru.tasks.copy import Copy
 from ramgru.tasks.cycle_navigation import CycleNavigation
 from ramgru.tasks.files import FileTask, read_examples, write_examples
 from ramgru.tasks.mqar import MQAR
+from ramgru.tasks.mqar_compositional import MQARCompositional
 from ramgru.tasks.mqar_update import MQARUpdate
 from ramgru.tasks.parity import Parity
 from ramgru.tasks.programs import Programs
@@ -25,6 +26,7 @@ __all__ = [
     "CycleNavigation",
     "ExactAnswers",
     "FileTask",
+    "MQARCompositional",
     "MQARUpdate",
     "Parity",
     "Programs",

@@ -84,10 +84,10 @@ class MQAR(Task):
         half = self.vocab_size // 2
         keys = 1 + sampling.distinct(rng, rows, self.pairs, half - 1)
         values = half + sampling.distinct(rng, rows, self.pairs, self.vocab_size - half)
-        places = power_law(self.length - 2 * self.pairs, self.power)
+        places = power_law(self.length // 2 - self.pairs, self.power)
         gaps = sampling.weighted(rng, rows, self.pairs, places)
         slots = np.broadcast_to(np.arange(self.pairs), keys.shape)
-        batch = layout(keys, values, keys, slots, gaps, self.length)
+        batch = layout(keys[..., None], values, keys[..., None], slots, gaps, self.length)
         if self.random_blanks:
             noise = rng.integers(self.vocab_size, size=batch.inputs.shape)
             np.copyto(batch.inputs, noise, where=batch.inputs == 0)
@@ -98,7 +98,7 @@ class MQAR(Task):
         rows, seed = checks.draw_arguments(batch_size, seed, seed_bits=32)
         rng = np.random.RandomState(seed)  # the peer's generator, bit for bit
         half = self.vocab_size // 2
-        p = power_law(self.length - 2 * self.pairs, self.power)
+        p = power_law(self.length // 2 - self.pairs, self.power)
 
         def choose(population: int, p: np.ndarray | None = None) -> np.ndarray:
             row = [rng.choice(population, self.pairs, replace=False, p=p) for _ in range(rows)]
@@ -108,7 +108,7 @@ class MQAR(Task):
         values = half + choose(self.vocab_size - half)
         gaps = choose(p.size, p)
         slots = np.broadcast_to(np.arange(self.pairs), keys.shape)
-        batch = layout(keys, values, keys, slots, gaps, self.length)
+        batch = layout(keys[..., None], values, keys[..., None], slots, gaps, self.length)
         if self.random_blanks:
             # The peer fills blanks from torch's global generator; here it starts from the seed too.
             import torch
@@ -157,9 +157,9 @@ def doublings(pairs: int) -> list[int]:
     return [2**i for i in range(1, pairs.bit_length()) if 2**i < pairs]
 
 
-def power_law(steps: int, power: float) -> np.ndarray:
-    """(steps // 2,) float64: the probability of each even step after the pairs as a question's."""
-    p = power * np.arange(1, steps // 2 + 1) ** (power - 1)
+def power_law(spaces: int, power: float) -> np.ndarray:
+    """(spaces,) float64: the probability of each space after the pairs as a question's."""
+    p = power * np.arange(1, spaces + 1) ** (power - 1)
     return p / p.sum()
 
 
@@ -171,21 +171,25 @@ def layout(
     gaps: np.ndarray,
     length: int,
 ) -> Batch:
-    """Pairs written one after the other, then questions among blanks.
+    """Pairs written one after the other, then questions among blanks. K tokens a key.
 
-    keys, values: (B, S) what is written, in order
-    asked:        (B, P) the keys that are asked for
-    slots:        (B, P) in [0, S), which of the written values is the answer
-    gaps:         (B, P) where each question stands, in steps of two after the pairs
+    keys:   (B, S, K) what is written, in order
+    values: (B, S) their values
+    asked:  (B, P, K) the keys that are asked for
+    slots:  (B, P) in [0, S), which of the written values is the answer
+    gaps:   (B, P) where each question stands, in units of a pair's K + 1 steps after the pairs
     """
-    rows, written = keys.shape
+    rows, written, size = keys.shape
+    unit = size + 1
+    units = np.zeros((rows, length // unit, unit), dtype=np.int64)
+    units[:, :written, :size] = keys
+    units[:, :written, size] = values
+    units[np.arange(rows)[:, None], written + gaps, :size] = asked
     inputs = np.zeros((rows, length), dtype=np.int64)
-    inputs[:, 0 : 2 * written : 2] = keys
-    inputs[:, 1 : 2 * written : 2] = values
+    inputs[:, : units[0].size] = units.reshape(rows, -1)
     labels = np.full((rows, length), IGNORE, dtype=np.int64)
     distance = np.full((rows, length), -1, dtype=np.int64)
-    places = 2 * written + 2 * gaps
-    np.put_along_axis(inputs, places, asked, axis=1)
+    places = (written + gaps) * unit + size - 1  # the last token of the key
     np.put_along_axis(labels, places, np.take_along_axis(values, slots, axis=1), axis=1)
-    np.put_along_axis(distance, places, places - (2 * slots + 1), axis=1)
+    np.put_along_axis(distance, places, places - (slots * unit + size), axis=1)
     return Batch(inputs, labels, np.full(rows, length, dtype=np.int64), distance)

@@ -85,9 +85,11 @@ class MQARUpdate(Task):
         np.put_along_axis(slots, again, pairs + np.arange(updates)[None], axis=1)
         written_keys = np.concatenate([keys, np.take_along_axis(keys, again, axis=1)], axis=1)
         written_values = half + np.concatenate([values, fresh], axis=1)
-        places = power_law(self.length - 2 * (pairs + updates), self.power)
+        places = power_law(self.length // 2 - (pairs + updates), self.power)
         gaps = sampling.weighted(rng, rows, pairs, places)
-        batch = layout(written_keys, written_values, keys, slots, gaps, self.length)
+        batch = layout(
+            written_keys[..., None], written_values, keys[..., None], slots, gaps, self.length
+        )
 
         kind = np.full((rows, self.length), -1, dtype=np.int64)
         asked_at = 2 * (pairs + updates) + 2 * gaps
