@@ -76,6 +76,36 @@ def cycle_navigation(task: Task, batch: Batch) -> np.ndarray:
     return predicted
 
 
+def string_copy(task: Task, batch: Batch) -> np.ndarray:
+    """$s|s."""
+    return continued(batch, lambda text: (text.split("|")[0][1:], text.index("|")))
+
+
+def ngram_lookup(task: Task, batch: Batch) -> np.ndarray:
+    """$s|g answer. or $g|s|answer."""
+    n = task.options()["n"]
+
+    def suffix(text: str) -> tuple[str, int]:
+        string, rest = text[1:].split("|")
+        return string.split(rest[:n])[1], text.index("|") + n
+
+    def prefix(text: str) -> tuple[str, int]:
+        ngram, string, _ = text[1:].split("|")
+        return string.split(ngram)[1], text.rindex("|")
+
+    return continued(batch, prefix if task.options()["form"] == "prefix" else suffix)
+
+
+def continued(batch: Batch, answer: Callable[[str], tuple[str, int]]) -> np.ndarray:
+    """answer(text): what is to be written, and at which step its first letter is asked for."""
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        text = "".join("abcdefghijklmnopqrstuvwxyz$|.*"[token] for token in tokens)
+        written, step = answer(text)
+        predicted[row, step : step + len(written)] = [ord(letter) - ord("a") for letter in written]
+    return predicted
+
+
 def programs(task: Task, batch: Batch) -> np.ndarray:
     """By splitting the text: nothing of the package but the names of the tokens is used."""
     names = task.vocabulary.tokens  # type: ignore[attr-defined]
@@ -142,5 +172,7 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "copy": copy,
     "parity": parity,
     "cycle_navigation": cycle_navigation,
+    "string_copy": string_copy,
+    "ngram_lookup": ngram_lookup,
     "programs": programs,
 }

@@ -190,9 +190,13 @@ def tasks(draw: st.DrawFn) -> Task:
             reads=draw(st.sampled_from([0.0, 0.4])),
             keeps=draw(st.sampled_from([0.0, 0.5, 1.0])),
         )
-    options = {"min_length": count, "length": count + extra}
+    options: dict[str, object] = {"min_length": count, "length": count + extra}
     if name == "copy":
         options["bits"] = draw(st.integers(1, 9))
+    if name == "ngram_lookup":
+        options["n"] = draw(st.integers(1, count))
+        options |= {"min_length": count + 1, "length": count + 1 + extra}
+        options["form"] = draw(st.sampled_from(["suffix", "prefix"]))
     return get(name, **options)
 
 
@@ -209,6 +213,9 @@ def test_distance_leads_to_the_answer() -> None:
         get("mqar", vocab_size=64, pairs=5, length=48),
         get("mqar_update", vocab_size=64, pairs=5, length=48),
         get("mqar_compositional"),
+        get("string_copy"),
+        get("ngram_lookup"),
+        get("ngram_lookup", form="prefix"),
     ):
         batch = task.draw(20, 0)
         row, step = np.nonzero(batch.distance >= 0)

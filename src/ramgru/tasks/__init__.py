@@ -8,10 +8,12 @@ from ramgru.tasks.files import FileTask, read_examples, write_examples
 from ramgru.tasks.mqar import MQAR
 from ramgru.tasks.mqar_compositional import MQARCompositional
 from ramgru.tasks.mqar_update import MQARUpdate
+from ramgru.tasks.ngram_lookup import NgramLookup
 from ramgru.tasks.parity import Parity
 from ramgru.tasks.programs import Programs
 from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
 from ramgru.tasks.stream import Chunk, Stream
+from ramgru.tasks.string_copy import StringCopy
 from ramgru.tasks.text import Text
 from ramgru.tasks.tokenfile import TokenFile
 
@@ -28,10 +30,12 @@ __all__ = [
     "FileTask",
     "MQARCompositional",
     "MQARUpdate",
+    "NgramLookup",
     "Parity",
     "Programs",
     "Slice",
     "Stream",
+    "StringCopy",
     "Task",
     "Text",
     "TokenFile",
