@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -47,6 +48,20 @@ def copy(task: Task, batch: Batch) -> np.ndarray:
         (begin,), (stop,) = np.flatnonzero(start), np.flatnonzero(end)
         listed = bits[begin + 1 : stop]
         predicted[row, stop + 1 : stop + 1 + len(listed)] = listed
+    return predicted
+
+
+def associative_recall(task: Task, batch: Batch) -> np.ndarray:
+    """A dictionary from each item to the one after it."""
+    predicted = np.full(batch.labels.shape, NONE)
+    for row, steps in enumerate(batch.inputs):
+        bits, item, query = steps[:, :-2], steps[:, -2], steps[:, -1]
+        begin, end = np.flatnonzero(query).tolist()
+        starts = [*np.flatnonzero(item).tolist(), begin]
+        items = [bits[a + 1 : b] for a, b in itertools.pairwise(starts)]
+        follows = {this.tobytes(): after for this, after in itertools.pairwise(items)}
+        answer = follows[bits[begin + 1 : end].tobytes()]
+        predicted[row, end + 1 : end + 1 + len(answer)] = answer
     return predicted
 
 
@@ -170,6 +185,7 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "mqar_update": pairs,
     "mqar_compositional": phrases,
     "copy": copy,
+    "associative_recall": associative_recall,
     "parity": parity,
     "cycle_navigation": cycle_navigation,
     "string_copy": string_copy,

@@ -178,6 +178,11 @@ def tasks(draw: st.DrawFn) -> Task:
             pairs=3 + count,
             length=2 * (3 + count) * (key + 1) + extra,
         )
+    if name == "associative_recall":
+        bits, vectors = draw(st.integers(1, 6)), draw(st.integers(1, 4))
+        most = min(1 + count + extra, 2 ** (bits * vectors))
+        least = min(1 + count, most)
+        return get(name, bits=bits, vectors=vectors, min_items=least, items=most)
     if name == "programs":
         return get(
             name,
@@ -221,11 +226,11 @@ def test_distance_leads_to_the_answer() -> None:
         row, step = np.nonzero(batch.distance >= 0)
         written = batch.inputs[row, step - batch.distance[row, step]]
         assert np.array_equal(written, batch.labels[row, step])
-    batch = get("copy").draw(20, 0)
-    row, step = np.nonzero(batch.distance >= 0)
-    assert np.array_equal(
-        batch.inputs[row, step - batch.distance[row, step], :8], batch.labels[row, step]
-    )
+    for task in (get("copy"), get("associative_recall")):
+        batch = task.draw(20, 0)
+        row, step = np.nonzero(batch.distance >= 0)
+        written = batch.inputs[row, step - batch.distance[row, step], : task.outputs]
+        assert np.array_equal(written, batch.labels[row, step])
 
 
 def modules() -> list[str]:

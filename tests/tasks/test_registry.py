@@ -32,8 +32,13 @@ def test_options_as_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        ("mqr", {}, ValueError, r"unknown task 'mqr'; did you mean mqar\? Known: copy, "),
-        ("zzz", {}, ValueError, r"unknown task 'zzz'; Known: copy, "),
+        (
+            "mqr",
+            {},
+            ValueError,
+            r"unknown task 'mqr'; did you mean mqar\? Known: associative_recall, ",
+        ),
+        ("zzz", {}, ValueError, r"unknown task 'zzz'; Known: associative_recall, "),
         ("mqar", {"pair": 3}, TypeError, r"mqar has no option 'pair'; did you mean pairs\? Known"),
         ("mqar", {"pairs": "many"}, ValueError, "pairs of task mqar must be of type int, got 'ma"),
         ("mqar", {"pairs": 2.5}, ValueError, "pairs of task mqar must be of type int, got 2.5"),

@@ -1,6 +1,7 @@
 """The tasks that measure random access, one file each, and the registry of their names."""
 
 from ramgru.tasks.answers import ExactAnswers, exact_answers
+from ramgru.tasks.associative_recall import AssociativeRecall
 from ramgru.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.tasks.copy import Copy
 from ramgru.tasks.cycle_navigation import CycleNavigation
@@ -22,6 +23,7 @@ __all__ = [
     "MQAR",
     "SOURCES",
     "TASKS",
+    "AssociativeRecall",
     "Batch",
     "Chunk",
     "Copy",
