@@ -23,6 +23,22 @@ def pairs(task: Task, batch: Batch) -> np.ndarray:
     return predicted
 
 
+def hold(task: Task, batch: Batch) -> np.ndarray:
+    """A dictionary, past all that is noise."""
+    vocab_size, noise = task.options()["vocab_size"], task.options()["noise"]
+    first_noise, first_value = vocab_size - noise, (vocab_size - noise) // 2
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs):
+        memory: dict[int, int] = {}
+        seen = [(step, tokens[step]) for step in np.flatnonzero(tokens < first_noise)]
+        for (_, last), (step, token) in itertools.pairwise(seen):
+            if token >= first_value:
+                memory[last] = token
+            elif token in memory:
+                predicted[row, step] = memory[token]
+    return predicted
+
+
 def phrases(task: Task, batch: Batch) -> np.ndarray:
     """mqar_compositional: a dictionary of phrases; how long they are is seen at the first value."""
     first_value = task.options()["alphabet"] + 1
@@ -184,6 +200,7 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "mqar": pairs,
     "mqar_update": pairs,
     "mqar_compositional": phrases,
+    "hold": hold,
     "copy": copy,
     "associative_recall": associative_recall,
     "parity": parity,

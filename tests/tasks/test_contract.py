@@ -178,6 +178,16 @@ def tasks(draw: st.DrawFn) -> Task:
             pairs=3 + count,
             length=2 * (3 + count) * (key + 1) + extra,
         )
+    if name == "hold":
+        noise = draw(st.integers(1, 9))
+        return get(
+            name,
+            vocab_size=2 * count + 2 + noise + extra,
+            pairs=count,
+            min_distance=extra,
+            distance=extra + draw(st.integers(0, 9)),
+            noise=noise,
+        )
     if name == "associative_recall":
         bits, vectors = draw(st.integers(1, 6)), draw(st.integers(1, 4))
         most = min(1 + count + extra, 2 ** (bits * vectors))
@@ -218,6 +228,7 @@ def test_distance_leads_to_the_answer() -> None:
         get("mqar", vocab_size=64, pairs=5, length=48),
         get("mqar_update", vocab_size=64, pairs=5, length=48),
         get("mqar_compositional"),
+        get("hold", pairs=3),
         get("string_copy"),
         get("ngram_lookup"),
         get("ngram_lookup", form="prefix"),
@@ -252,10 +263,11 @@ def test_examples_in_docstrings_run(module: str) -> None:
             "mqar_compositional",
             {"vocab_size": 20, "alphabet": 9, "key": 2, "pairs": 4, "length": 24},
         ),
+        ("hold", {"vocab_size": 20, "noise": 6, "pairs": 2}),
         ("parity", {}),
         ("cycle_navigation", {}),
     ],
-    ids=["mqar", "mqar_update", "mqar_compositional", "parity", "cycle_navigation"],
+    ids=["mqar", "mqar_update", "mqar_compositional", "hold", "parity", "cycle_navigation"],
 )
 def test_the_docstring_shows_a_true_example(name: str, options: dict[str, int]) -> None:
     shown = {}

@@ -6,6 +6,7 @@ from ramgru.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.tasks.copy import Copy
 from ramgru.tasks.cycle_navigation import CycleNavigation
 from ramgru.tasks.files import FileTask, read_examples, write_examples
+from ramgru.tasks.hold import Hold
 from ramgru.tasks.mqar import MQAR
 from ramgru.tasks.mqar_compositional import MQARCompositional
 from ramgru.tasks.mqar_update import MQARUpdate
@@ -30,6 +31,7 @@ __all__ = [
     "CycleNavigation",
     "ExactAnswers",
     "FileTask",
+    "Hold",
     "MQARCompositional",
     "MQARUpdate",
     "NgramLookup",
