@@ -193,3 +193,17 @@ def test_an_effort_that_leaves_no_size_is_refused():
     model = build_model(ModelConfig(layer="gru", d_model=8, num_layers=1), task)
     with pytest.raises(ValueError, match=r"effort.max_length: no size of mqar has sequences of 3"):
         sweep(model, task, Effort(max_length=3))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "longest", "sizes"),
+    [
+        ("hold", {"vocab_size": 20, "noise": 6}, 300, [64, 200, 256]),
+        ("associative_recall", {}, 33, [2, 3, 4, 5, 6]),  # n items take 4 n + 8 steps
+    ],
+)
+def test_max_length_counts_steps_where_no_axis_is_called_length(name, options, longest, sizes):
+    task = tasks.get(name, **options)
+    model = build_model(ModelConfig(layer="gru", d_model=8, num_layers=1), task)
+    found = sweep(model, task, Effort(questions=4, examples=2, max_length=longest))
+    assert [size for row in found.rows for size in row.axes.values()] == sizes

@@ -33,6 +33,14 @@ class Effort:
     seed: int = 0
     """Seed of the questions; none of them was seen in training."""
 
+    def allows(self, point: Slice) -> bool:
+        """Whether the sequences of a size are no longer than `max_length`: as its axis says, or,
+        where it has none of lengths, as one that it draws."""
+        if not self.max_length:
+            return True
+        length = point.axes.get("length") or int(point.task.draw(1, 0).lengths[0])
+        return length <= self.max_length
+
 
 @dataclass(frozen=True)
 class Row:
@@ -105,8 +113,7 @@ def sweep(
     objective = Objective(model).to(device)
     rows, total = [], Tally()
     for number, point in enumerate(task.grid()):
-        length = point.axes.get("length", 0)
-        if effort.max_length and length > effort.max_length:
+        if not effort.allows(point):
             continue
         tally = _measure(objective, point, effort, number, device)
         low, high = wilson(tally.right, tally.count)

@@ -67,11 +67,7 @@ def trained(config: TrainConfig, folder: Path, *, quiet: bool = False) -> bool:
 
 def measured(folder: Path, config: TrainConfig, effort: Effort) -> Run:
     """A finished run with its evaluation, which is made where it is not there yet."""
-    sizes = [
-        dict(point.axes)
-        for point in config.task.grid()
-        if not effort.max_length or point.axes.get("length", 0) <= effort.max_length
-    ]
+    sizes = [dict(point.axes) for point in config.task.grid() if effort.allows(point)]
     try:
         head, rows, distance = read_evaluation(folder / EVALUATION)
         known = [row.axes for row in rows] == sizes
