@@ -8,7 +8,8 @@ from dataclasses import replace
 from ramgru.cli.parse import UsageError, parse
 from ramgru.cli.taskoptions import listing, split_task, with_help, without_help
 from ramgru.study.config import sized
-from ramgru.study.levers import StudyConfig, study
+from ramgru.study.levers.config import StudyConfig
+from ramgru.study.levers.study import study
 
 DESCRIPTION = """Study the levers of memory efficiency: `ramgru study [TASK] [OPTIONS]`.
 

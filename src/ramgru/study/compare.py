@@ -65,10 +65,10 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Draw the report of a comparison again from its saved data, without training."""
+    """Draw the report of a comparison or a study again from its saved data, without training."""
 
     comparison: Path
-    """Directory of the comparison, or its compare.json."""
+    """Directory of the comparison or study, or its compare.json or study.json."""
     out: Path | None = None
     """HTML file to write; None: report.html beside the data."""
 

@@ -1,6 +1,4 @@
-"""Studying what makes a memory efficient: gates, number of cells, structure (extra `study`)."""
+"""Studying what makes a memory efficient: gates, number of cells, structure of the unit.
 
-from ramgru.study.levers.config import StudyConfig
-from ramgru.study.levers.study import report, study
-
-__all__ = ["StudyConfig", "report", "study"]
+`study.study` makes the runs and needs the extra `study`; `report.report` draws them again without.
+"""

@@ -78,13 +78,13 @@ class Grid:
         """A trial is finished. value: what Optuna shows. result: JSON values to be kept with it."""
         with contextlib.suppress(GIVEN_UP):
             self.taken[number].set_user_attr("result", result)
-            self.study.tell(number, value)
+            self.study.tell(number, value, skip_if_finished=True)
 
-    def failed(self, number: int, error: str) -> None:
-        """A trial came to nothing; the next `fill` queues its run again."""
+    def failed(self, number: int, error: str, *, again: bool = False) -> None:
+        """A trial came to nothing. again: queue its run at once; else the next `fill` does."""
         with contextlib.suppress(GIVEN_UP):
             self.taken[number].set_user_attr("error", error)
-            self.study.tell(number, state=TrialState.FAIL)
+            self._end(number, again=again)
 
     def beat(self, numbers: list[int]) -> None:
         """Tell the other machines that these trials are alive."""
@@ -93,21 +93,17 @@ class Grid:
                 self.taken[number].set_user_attr("beat", time.time())
 
     def revive(self, *, own: bool) -> bool:
-        """Queue the runs of dead machines again; -> whether any trial is still being made.
+        """Queue the runs of dead machines again; -> whether any run is left: being made, or queued.
 
         own: whether what this machine had is dead too: it has only just begun.
         """
-        alive = False
+        left = bool(self._trials(TrialState.WAITING))
         for trial in self._trials(TrialState.RUNNING):
             mine = trial.user_attrs.get("machine") == self.machine
             if (mine and own) or (not mine and self._is_dead(trial)):
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-                run = str(trial.user_attrs.get("run"))
-                if run in self.wanted:
-                    self._queue(run, self.wanted[run])
-            else:
-                alive = True
-        return alive
+                self._end(trial.number, again=True)
+            left = True
+        return left
 
     def results(self) -> dict[str, dict[str, Any]]:
         """{run: its result} of all that is finished, wherever it was made."""
@@ -117,6 +113,15 @@ class Grid:
                 found.setdefault(trial.user_attrs["run"], trial.user_attrs["result"])
         return found
 
+    def errors(self) -> dict[str, str]:
+        """{run: why} of all that came to nothing, wherever that was, and was not made since."""
+        done = self.results()
+        return {
+            str(trial.user_attrs["run"]): str(trial.user_attrs["error"])
+            for trial in self._trials(TrialState.FAIL)
+            if "error" in trial.user_attrs and trial.user_attrs.get("run") not in done
+        }
+
     def _is_dead(self, trial: FrozenTrial) -> bool:
         # By this machine's own clock, since those of two machines differ.
         beat, now = trial.user_attrs.get("beat"), time.monotonic()
@@ -125,6 +130,17 @@ class Grid:
             self.beats[trial.number] = (beat, now)
             return False
         return now - since > DEAD
+
+    def _end(self, number: int, *, again: bool) -> None:
+        """A trial fails; its run is queued again, unless another machine has done all that."""
+        (trial,) = (trial for trial in self._trials() if trial.number == number)
+        try:
+            self.study.tell(number, state=TrialState.FAIL)
+        except (ValueError, GIVEN_UP):
+            return
+        run = str(trial.user_attrs.get("run"))
+        if again and run in self.wanted:
+            self._queue(run, self.wanted[run])
 
     def _queue(self, run: str, values: Mapping[str, Any]) -> None:
         self.study.enqueue_trial(dict(values), user_attrs={"run": run})
@@ -136,7 +152,7 @@ class Grid:
         return {"point": categorical(names), "seed": categorical(seeds)}
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states)
+        return self.study.get_trials(deepcopy=False, states=states or None)
 
 
 @contextlib.contextmanager
@@ -150,7 +166,7 @@ def opened(
     url = storage or f"sqlite:///{(folder / DATABASE).resolve()}"
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    digest = hashlib.sha256(json.dumps(sorted(wanted)).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(sorted(wanted.items())).encode()).hexdigest()[:8]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -10,7 +10,7 @@ import json
 from matplotlib.figure import Figure
 
 from ramgru.report import plots
-from ramgru.report.data import Line
+from ramgru.report.data import Line, Score
 from ramgru.report.html import Code, Page, Picture, Section, Table, Text, facts
 from ramgru.report.lever_plots import CellsPoint, against_cells
 from ramgru.study.levers import findings, tables
@@ -19,9 +19,11 @@ from ramgru.study.levers.points import DEFAULT, LEVERS
 from ramgru.study.levers.results import PAIRS, Results
 
 CROSSED = "All combinations of the levers."
+BAND = "The band is the interval of the default; those of all points are in the table below."
 MOST_LINES = 11  # more lines than looks are no picture any more
 
-RECALL = "the mean over seeds, below it its 95 % interval"
+SEEDS = "the mean over seeds, below it the 95 % interval over seeds"
+ONE_SEED = "one seed, below it the 95 % interval over questions"
 EFFICIENCY = (
     f"Pairs at {ENOUGH:.0%}: the most pairs of which so many are recalled, on a straight line "
     "between the two sizes around it (the size on a log scale); ≥ where the largest size measured "
@@ -41,7 +43,7 @@ COST = (
 
 def page(results: Results) -> Page:
     """The whole report of a study."""
-    sections = [Section(_title(lever), _lever(results, lever)) for lever in results.levers]
+    sections = [Section(title(lever), _lever(results, lever)) for lever in results.levers]
     sections.append(Section("All points", all_points(results)))
     if results.failed:
         rows = list(results.failed.items())
@@ -78,8 +80,9 @@ def pictures(results: Results, lever: str) -> list[Picture]:
 def all_points(results: Results) -> list[Table | Text]:
     """The tables of all points, and what their columns are."""
     points = results.points
+    interval = SEEDS if len(results.of(points[0])) > 1 else ONE_SEED
     return [
-        Table(f"{results.metric.capitalize()}: {RECALL}", *tables.recall_rows(results, points)),
+        Table(f"{results.metric.capitalize()}: {interval}", *tables.recall_rows(results, points)),
         Table("What a point holds", *tables.efficiency_rows(results, points)),
         Text(EFFICIENCY),
         Table("What a point costs", *tables.cost_rows(results, points)),
@@ -95,15 +98,13 @@ def by_size(results: Results, lever: str) -> Figure | None:
     # Where several slices share a size, the first stands for it: others vary another axis.
     rows = {row.axes[axis]: row for row in reversed(results.rows()) if axis in row.axes}
     sizes = sorted(rows)
-    lines = [
-        Line(
-            "ramgru" if name == DEFAULT else name,
-            sizes,
-            [results.score(name, rows[size].axes) for size in sizes],
-            label=name,
-        )
-        for name in names
-    ]
+    lines = []
+    for name in names:
+        scores = [results.score(name, rows[size].axes) for size in sizes]
+        if name == DEFAULT:
+            lines.append(Line("ramgru", sizes, scores, label=name))
+        else:  # the bands of many lines hide each other
+            lines.append(Line(name, sizes, [Score(score.mean) for score in scores]))
     chances = {row.chance for row in rows.values()}
     plateau: dict[float, float] = {
         size: row.plateau for size, row in rows.items() if row.plateau is not None
@@ -139,7 +140,8 @@ def cells(results: Results, lever: str) -> list[tuple[int, str]]:
     return sorted((n, name) for n, name in found if n)
 
 
-def _title(lever: str) -> str:
+def title(lever: str) -> str:
+    """The heading of a lever's section."""
     return {"cells": "Number of cells", "structure": "Structure of the unit"}.get(
         lever, lever.capitalize()
     )
@@ -149,7 +151,7 @@ def _lever(results: Results, lever: str) -> list[Picture | Text]:
     shown: list[Picture | Text] = list(pictures(results, lever))
     if not shown and results.of_lever(lever):
         shown = [Text(findings.by_lever(results, lever))]
-    return [Text(question(lever)), *shown]
+    return [Text(f"{question(lever)} {BAND}"), *shown]
 
 
 def _cells_point(results: Results, count: int, name: str) -> CellsPoint:

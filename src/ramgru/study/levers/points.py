@@ -119,7 +119,7 @@ def _crossed(levers: list[list[Point]], start: ModelConfig) -> Iterator[Point]:
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"({', '.join(map(_text, value))})"
+        return ", ".join(map(_text, value))
     return (
         f"{value:,}" if type(value) is int else f"{value:g}" if type(value) is float else f"{value}"
     )

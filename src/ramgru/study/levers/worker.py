@@ -1,7 +1,7 @@
 """A process that makes runs, one after the other: a JSON line asks for one, a JSON line answers.
 
     {"training": TrainConfig, "effort": Effort, "folder": "…"}
-    -> {"run": Run, "cost": Cost}, {"error": "…"} or {"interrupted": true}
+    -> {"run": Run, "cost": Cost}, {"error": "…"} or {"interrupted": "…"}
 
 It ends when its standard input does, which is also when the process that asks is killed: a run
 that is being trained is then saved at the end of its step, so that nobody writes it twice.
@@ -80,8 +80,8 @@ def answer(line: str) -> dict[str, Any]:
     job = json.loads(line)
     try:
         return make(from_dict(job["training"]), Effort(**job["effort"]), Path(job["folder"]))
-    except runs.Interrupted:
-        return {"interrupted": True}
+    except runs.Interrupted as error:
+        return {"interrupted": str(error)}
     except Exception as error:  # one point that fails must not end the others
         if not isinstance(error, RamgruError | ValueError):
             traceback.print_exc()

@@ -53,7 +53,10 @@ class Workers:
             worker.stdin.flush()
 
     def answer(self, seconds: float) -> tuple[int, dict[str, Any]] | None:
-        """The next answer, and the number of its run; None where there was none for so long."""
+        """The next answer, and the number of its run; None where there was none for so long.
+
+        {"died": "…"} where its process ended without one.
+        """
         try:
             worker, line = self._answers.get(timeout=seconds)
         except queue.Empty:
@@ -68,7 +71,7 @@ class Workers:
             return number, said
         code = worker.wait()
         how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        return number, {"error": f"its process ended {how}; see {self.log}"}
+        return number, {"died": f"its process ended {how}; see {self.log}"}
 
     def _begin(self) -> subprocess.Popen[str]:
         with open(self.log, "a", encoding="utf-8") as log:
