@@ -70,7 +70,7 @@ def pictures(results: Results, lever: str) -> list[Picture]:
         alt = f"{results.metric} against size, a line a point of the lever {lever}."
         found.append(Picture(figure, alt, findings.by_lever(results, lever)))
     sizes = cells(results, lever)
-    if len(sizes) > 1:
+    if lever in LEVERS and len(sizes) > 1:  # combinations hold the points of the levers again
         alt = "Pairs held, bits a bit of state, and time a step, against the number of cells."
         figure = against_cells([_cells_point(results, n, name) for n, name in sizes])
         found.append(Picture(figure, alt, findings.by_cells(results, sizes)))

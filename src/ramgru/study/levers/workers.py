@@ -61,15 +61,16 @@ class Workers:
             worker, line = self._answers.get(timeout=seconds)
         except queue.Empty:
             return None
-        if worker not in self._busy:  # an idle worker was killed
-            self._idle = [other for other in self._idle if other is not worker]
-            return None
-        number = self._busy.pop(worker)
-        if line:
+        number = self._busy.pop(worker, None)
+        if number is not None and line:
             self._idle.append(worker)
             said: dict[str, Any] = json.loads(line)
             return number, said
         code = worker.wait()
+        _close(worker)
+        if number is None:  # it was killed while it had nothing to do
+            self._idle.remove(worker)
+            return None
         how = f"by signal {-code}" if code < 0 else f"with code {code}"
         return number, {"died": f"its process ended {how}; see {self.log}"}
 
@@ -109,9 +110,7 @@ class Workers:
         """Tell all of them to stop; those in a run save it first."""
         workers = [*self._idle, *self._busy]
         for worker in workers:
-            assert worker.stdin is not None
-            with contextlib.suppress(OSError):
-                worker.stdin.close()
+            _close(worker)
         for worker in workers:
             try:
                 worker.wait(GRACE)
@@ -120,3 +119,10 @@ class Workers:
                 worker.wait()
         for listener in self._listeners:
             listener.join()
+
+
+def _close(worker: subprocess.Popen[str]) -> None:
+    """No more lines for this worker, which is how it is told to stop."""
+    assert worker.stdin is not None
+    with contextlib.suppress(OSError):  # what it was not told any more is of no use
+        worker.stdin.close()
