@@ -114,12 +114,13 @@ def test_missing_library(monkeypatch, capsys, command):
     ("error", "code", "message"),
     [
         (ModuleNotFoundError("", name="pyarrow.parquet"), 1, "pip install 'ramgru[parquet]'"),
+        (ModuleNotFoundError("", name="optuna"), 1, "pip install 'ramgru[study]'"),
         (OSError(28, "No space left on device", "x"), 1, "x: No space left on device"),
         (RuntimeError("CUDA out of memory. Tried to"), 1, "out of memory: try a smaller batch"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "out of memory"),
         (TypeError("what came"), 2, "what came"),
     ],
-    ids=["extra", "disk", "memory", "cpu-memory", "type"],
+    ids=["extra", "optuna", "disk", "memory", "cpu-memory", "type"],
 )
 def test_what_errors_mean(error, code, message):
     found, text = explain(error)

@@ -58,7 +58,7 @@ class StudyConfig:
     device: str = "auto"
     """auto (CUDA where there is one, else CPU), cpu, or cuda."""
     storage: str | None = None
-    """Optuna's storage as a URL of SQLAlchemy, where several machines share the runs of one study;
+    """Optuna's storage as a URL of SQLAlchemy, where machines share the runs of equal options;
     None: a SQLite file in the study's directory."""
     out: Path | None = None
     """Directory of the runs and the report; None: runs/study-TASK. Each machine has its own."""

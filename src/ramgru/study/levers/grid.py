@@ -178,8 +178,10 @@ def opened(
                 direction="maximize",
                 load_if_exists=True,
             )
-            yield Grid(study, _machine(folder), wanted)
-            database.engine.dispose()
+            try:
+                yield Grid(study, _machine(folder), wanted)
+            finally:
+                database.engine.dispose()
     finally:
         optuna.logging.set_verbosity(verbosity)
 
