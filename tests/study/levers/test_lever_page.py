@@ -44,11 +44,11 @@ def test_findings_are_computed_from_the_data(results):
     )
     assert findings.by_lever(results, "gates") == (
         "Recall at 256 pairs, length 1,024 is highest with gate_bias 3 (96.0 %) and lowest with "
-        "default (90.0 %); the default has 90.0 %: their 95 % intervals lie apart."
+        "default (90.0 %): the 95 % intervals of gate_bias 3 and default lie apart."
     )
     assert findings.by_lever(results, "structure") == (
         "Recall at 256 pairs, length 1,024 is highest with default (90.0 %) and lowest with "
-        "top_k 1 (0.0 %). The next best, top_k 1, has 0.0 %: their 95 % intervals lie apart."
+        "top_k 1 (0.0 %): the 95 % intervals of top_k 1 and default lie apart."
     )
     assert findings.by_cells(results, [(64, "memory_size 64"), (65_536, "default")]) == (
         "From 64 to 65,536 cells pairs held go from 19 to 64 and the time of a step from 50.5 to "
@@ -61,7 +61,18 @@ def test_seeds_that_differ_widely_tell_nothing_apart(results):
     run = results.of("default")[0]
     low = replace(run, run=replace(run.run, rows=[first, replace(rest[0], score=0.5)]))
     other = replace(results, runs=[low if each is run else each for each in results.runs])
-    assert findings.by_lever(other, "gates").endswith("their 95 % intervals overlap.")
+    assert findings.by_lever(other, "gates").endswith(
+        "the 95 % intervals of gate_bias 3 and default overlap."
+    )
+
+
+def test_the_default_and_the_second_are_told_of_among_three(results):
+    lever = replace(results, levers={"x": ["default", "gate_bias 3", "top_k 1"]})
+    assert "; default has 90.0 %: the 95 % intervals of gate_bias 3" in findings.by_lever(
+        lever, "x"
+    )
+    lever = replace(results, levers={"x": ["default", "memory_size 64", "top_k 1"]})
+    assert "; next is memory_size 64 (25.0 %): the 95 %" in findings.by_lever(lever, "x")
 
 
 def test_equal_points_are_said_to_be_equal(results):

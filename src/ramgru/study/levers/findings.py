@@ -41,13 +41,13 @@ def by_lever(results: Results, lever: str) -> str:
     )
     if DEFAULT not in scores:
         return f"{text}."
-    if best == DEFAULT:
-        others = [name for name in names if name != DEFAULT]
-        best = max(others, key=lambda name: scores[name].mean)
-        told = _told(scores[DEFAULT], scores[best])
-        return f"{text}. The next best, {best}, has {percent(scores[best].mean)}: {told}."
-    told = _told(scores[DEFAULT], scores[best])
-    return f"{text}; the default has {percent(scores[DEFAULT].mean)}: {told}."
+    if best != DEFAULT:
+        known = "" if worst == DEFAULT else f"; default has {percent(scores[DEFAULT].mean)}"
+        return f"{text}{known}: {_told(scores, best)}."
+    others = [name for name in names if name != DEFAULT]
+    second = max(others, key=lambda name: scores[name].mean)
+    known = "" if second == worst else f"; next is {second} ({percent(scores[second].mean)})"
+    return f"{text}{known}: {_told(scores, second)}."
 
 
 def by_cells(results: Results, sizes: list[tuple[int, str]]) -> str:
@@ -80,13 +80,13 @@ def _hardest(results: Results, name: str) -> Score:
     return results.score(name, results.rows()[-1].axes)
 
 
-def _told(one: Score, other: Score) -> str:
-    """Whether two 95 % intervals lie apart."""
-    lower, higher = sorted((one, other), key=lambda score: score.mean)
+def _told(scores: dict[str, Score], name: str) -> str:
+    """Whether the 95 % intervals of a point and the default lie apart."""
+    lower, higher = sorted((scores[DEFAULT], scores[name]), key=lambda score: score.mean)
     if lower.high is None or higher.low is None:
         return "without intervals this may be chance"
     apart = lower.high < higher.low
-    return f"their 95 % intervals {'lie apart' if apart else 'overlap'}"
+    return f"the 95 % intervals of {name} and default {'lie apart' if apart else 'overlap'}"
 
 
 def _points(share: float) -> str:
