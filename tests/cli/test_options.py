@@ -13,6 +13,7 @@ from ramgru.cli.taskoptions import with_help
 from ramgru.evaluate import EvaluateConfig
 from ramgru.inspect import InspectConfig
 from ramgru.study.compare import CompareConfig, ReportConfig
+from ramgru.study.levers.config import StudyConfig
 from ramgru.train import TrainConfig
 
 TASK = with_help(tasks.get("mqar"))
@@ -21,6 +22,7 @@ DEFAULTS = {
     "train": TrainConfig(task=TASK),
     "evaluate": EvaluateConfig(),
     "compare": CompareConfig(task=TASK),
+    "study": StudyConfig(task=TASK),
     "report": ReportConfig(Path("runs")),
     "inspect": InspectConfig(),
 }

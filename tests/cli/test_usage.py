@@ -27,6 +27,7 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
         ("train mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
         ("generate mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
         ("compare mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
+        ("study mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
         (
             "train --pears 3",
             "--pears; did you mean --model.ram.parts or --task.pairs?",
@@ -37,6 +38,9 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
         ("evaluate --effort.question 3", "did you mean --effort.questions?"),
         ("inspect --sede 3", "unknown option --sede; did you mean --seed?"),
         ("compare --step 3", "unknown option --step; did you mean --steps?"),
+        ("study --lever cells", "unknown option --lever; did you mean --levers?"),
+        ("study --seeds -1", "seeds must not be negative, got (-1,)"),
+        ("study --model.layer gru", "model describes the RAM-GRU, whose levers these are"),
         ("train --steps 3 mqar", "unexpected argument 'mqar': expected options, which begin with"),
         ("info all", "unexpected argument 'all': expected none"),
         ("train --steps three", "--steps: expected an integer, got 'three'"),
@@ -110,12 +114,13 @@ def test_missing_library(monkeypatch, capsys, command):
     ("error", "code", "message"),
     [
         (ModuleNotFoundError("", name="pyarrow.parquet"), 1, "pip install 'ramgru[parquet]'"),
+        (ModuleNotFoundError("", name="optuna"), 1, "pip install 'ramgru[study]'"),
         (OSError(28, "No space left on device", "x"), 1, "x: No space left on device"),
         (RuntimeError("CUDA out of memory. Tried to"), 1, "out of memory: try a smaller batch"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "out of memory"),
         (TypeError("what came"), 2, "what came"),
     ],
-    ids=["extra", "disk", "memory", "cpu-memory", "type"],
+    ids=["extra", "optuna", "disk", "memory", "cpu-memory", "type"],
 )
 def test_what_errors_mean(error, code, message):
     found, text = explain(error)

@@ -9,6 +9,7 @@ EXTRAS = {
     "accelerate": ("train", "device, mixed precision, several processes"),
     "safetensors": ("models", "models and checkpoints"),
     "matplotlib": ("report", "reports"),
+    "optuna": ("study", "studies of many runs"),
     "pyarrow": ("parquet", "Parquet files"),
     "tensorboard": ("tensorboard", "logs for TensorBoard"),
 }

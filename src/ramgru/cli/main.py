@@ -22,7 +22,8 @@ COMMANDS = {
     "train": "train a model on a task, a file or a text",
     "evaluate": "measure a trained model at its training sizes and far beyond",
     "compare": "train RAM-GRU, nn.GRU and minGRU alike and write a report",
-    "report": "draw the report of a comparison again",
+    "study": "pull the levers of memory efficiency one by one and write a report",
+    "report": "draw the report of a comparison or a study again",
     "inspect": "draw what a trained model does with one input",
     "info": "show versions, devices, extras and tasks",
 }

@@ -1,4 +1,4 @@
-"""`ramgru report`: draw the report of a comparison again."""
+"""`ramgru report`: draw the report of a comparison or a study again."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from pathlib import Path
 
 from ramgru.cli.parse import parse
 from ramgru.cli.taskoptions import split_task
-from ramgru.study.compare import ReportConfig, report
+from ramgru.study.compare import DATA, ReportConfig, report
+from ramgru.study.levers import report as levers
 
-DESCRIPTION = """Draw a comparison's report again, without training: `ramgru report [COMPARISON]`.
+DESCRIPTION = """Draw a report again, without training: `ramgru report [COMPARISON]`.
 
-COMPARISON is the directory that `ramgru compare` wrote, or its compare.json (default: the newest
-below runs/).
+COMPARISON is the directory that `ramgru compare` or `ramgru study` wrote, or its compare.json or
+study.json (default: the newest below runs/).
 
     ramgru report runs/compare-mqar
+    ramgru report runs/study-mqar
 """
 
 
 def run(args: Sequence[str]) -> int:
-    report(configure(args))
+    config = configure(args)
+    source = config.comparison
+    if source.name == levers.DATA or (source / levers.DATA).exists():
+        levers.report(source, config.out)
+    else:
+        report(config)
     return 0
 
 
@@ -31,7 +38,8 @@ def configure(args: Sequence[str]) -> ReportConfig:
 
 
 def _newest() -> Path:
-    found = list(Path("runs").glob("**/compare.json"))
+    root = Path("runs")
+    found = [*root.glob(f"**/{DATA}"), *root.glob(f"**/{levers.DATA}")]
     if not found:
-        return Path("runs")
+        return root
     return max(found, key=lambda path: path.stat().st_mtime_ns).parent

@@ -43,11 +43,15 @@ def over_seeds(scores: Sequence[float], low: float | None, high: float | None) -
 
 @dataclass(frozen=True)
 class Line:
-    """A layer's scores along one axis: x (n,) and a Score for each."""
+    """A layer's scores along one axis: x (n,) and a Score for each.
+
+    label: what it is called, where that is not the layer's own name.
+    """
 
     layer: str
     x: Sequence[float]
     scores: Sequence[Score]
+    label: str | None = None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ def recall_against_pairs(
     """
     _need(lines, "lines")
     with style():
-        figure = Figure(figsize=(7.2, 4.2))
+        # Beyond four lines the legend below needs room of its own.
+        figure = Figure(figsize=(7.2, 4.2 + 0.12 * max(0, len(lines) - 4)))
         axes = figure.subplots()
         xs = sorted({x for line in lines for x in line.x})
         if trained is not None:
@@ -170,7 +171,7 @@ def _lines(axes: Axes, lines: Sequence[Line]) -> None:
             color=seen.color,
             linestyle=seen.dash,
             marker=seen.marker,
-            label=seen.label,
+            label=line.label or seen.label,
             zorder=3 - 0.01 * order,
         )
         banded = [

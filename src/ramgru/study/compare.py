@@ -5,8 +5,6 @@ Killed at any moment, the same command goes on: what is finished is reused, what
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from ramgru.inspect.view import cells_in_use, look
 from ramgru.report import html, machine
 from ramgru.report.theme import look as look_of
 from ramgru.study import budget, runs, terminal
+from ramgru.study.command import command
 from ramgru.study.config import CompareConfig, Layer
 from ramgru.study.page import page
 from ramgru.study.results import Memory, Results, Run, Trial, from_json
@@ -55,7 +54,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
         runs=done,
         tried=tried,
         memory=_memory(config, done),
-        command=_command(config),
+        command=command(f"ramgru.study.compare({config!r})"),
         config=config.as_dict(),
         machine=machine.describe(),
     )
@@ -66,10 +65,10 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Draw the report of a comparison again from its saved data, without training."""
+    """Draw the report of a comparison or a study again from its saved data, without training."""
 
     comparison: Path
-    """Directory of the comparison, or its compare.json."""
+    """Directory of the comparison or study, or its compare.json or study.json."""
     out: Path | None = None
     """HTML file to write; None: report.html beside the data."""
 
@@ -146,13 +145,3 @@ def _memory(config: CompareConfig, done: list[Run]) -> Memory | None:
     occupancy = cells_in_use(model, draw(hardest.task, seed), view.block)
     sample = view.sample if view.exact and len(view.sample.answers) <= MOST_ASKED else None
     return Memory(ours.name, occupancy, dict(hardest.axes), sample)
-
-
-def _command(config: CompareConfig) -> str:
-    program = Path(sys.argv[0])
-    if program.name == "ramgru":
-        return shlex.join(["ramgru", *sys.argv[1:]])
-    if program.name == "__main__.py" and program.parent.name == "ramgru":
-        return shlex.join(["python", "-m", "ramgru", *sys.argv[1:]])
-    # Called from Python: the configuration itself, which its options make anew.
-    return f"ramgru.study.compare({config!r})"

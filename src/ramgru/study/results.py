@@ -173,7 +173,7 @@ def from_json(text: str, source: str = "the file") -> Results:
         raise DataError(f"{source} must hold a comparison of format {FORMAT!r}, got {found!r}")
     try:
         data = {name: value for name, value in data.items() if name != "format"}
-        data["runs"] = [_run(run) for run in data["runs"]]
+        data["runs"] = [run_from_dict(run) for run in data["runs"]]
         data["tried"] = [Trial(**trial) for trial in data["tried"]]
         data["memory"] = _memory(data["memory"])
         results = Results(**data)
@@ -185,7 +185,8 @@ def from_json(text: str, source: str = "the file") -> Results:
     return results
 
 
-def _run(data: Mapping[str, Any]) -> Run:
+def run_from_dict(data: Mapping[str, Any]) -> Run:
+    """A run as `asdict` gave it. Raises KeyError or TypeError where it is not whole."""
     rows = [Row(**row) for row in data["rows"]]
     distance = [DistanceRow(**row) for row in data["distance"]]
     return Run(**{**data, "rows": rows, "distance": distance, "curve": Curve(**data["curve"])})

@@ -26,6 +26,10 @@ EVALUATION = "evaluation.json"
 _PLACE = ("out", "resume")  # where a run is, not what it is
 
 
+class Interrupted(RamgruError):
+    """A run was asked to stop before its end; it is saved and can be gone on with."""
+
+
 def run_name(config: TrainConfig, effort: Effort) -> str:
     """LAYER-lrRATE-seedSEED-DIGEST."""
     digest = hashlib.sha256(
@@ -48,7 +52,7 @@ def finished(folder: Path) -> bool:
 def trained(config: TrainConfig, folder: Path, *, quiet: bool = False) -> bool:
     """Bring the run in `folder` to its end; -> whether there was anything to do.
 
-    Raises RamgruError where another run is in the way, or training was interrupted.
+    Raises RamgruError where another run is in the way, Interrupted where training was.
     """
     begun = (folder / CONFIG).exists()
     if begun and _what(read_config(folder / CONFIG)) != _what(config):
@@ -59,7 +63,7 @@ def trained(config: TrainConfig, folder: Path, *, quiet: bool = False) -> bool:
         return False
     outcome = train(replace(config, out=folder, resume=folder if begun else None), quiet=quiet)
     if outcome.reason == "interrupted":
-        raise RamgruError(
+        raise Interrupted(
             f"interrupted at step {outcome.step:,} of {folder.name}; the same command goes on there"
         )
     return True

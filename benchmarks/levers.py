@@ -1,0 +1,50 @@
+"""Pull the levers of memory efficiency, three seeds a point, and write docs/study/levers.md.
+
+python benchmarks/levers.py            # about an hour on two cores; goes on where it stopped
+python benchmarks/levers.py --draw     # only write the page again, from runs/study-levers
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from results import DOCS, standalone
+
+from ramgru import files
+from ramgru.report import svg
+from ramgru.study.levers.config import StudyConfig
+from ramgru.study.levers.markdown import markdown, named_pictures
+from ramgru.study.levers.report import DATA
+from ramgru.study.levers.results import from_json
+from ramgru.study.levers.study import study
+
+STUDY = StudyConfig(out=Path("runs/study-levers"), seeds=(0, 1, 2), steps=400, threads=1)
+HEADING = "Written by `python benchmarks/levers.py`; do not edit."
+IMAGES = "../images/levers"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draw", action="store_true", help="write the page without training")
+    if not parser.parse_args().draw:
+        study(STUDY)
+    print(f"wrote {write(STUDY.folder / DATA, DOCS / 'study')}")
+
+
+def write(data: Path, folder: Path) -> Path:
+    """The page of a study and its pictures; -> the path of the page."""
+    results = from_json(data.read_text(encoding="utf-8"), str(data))
+    pictures = named_pictures(results)
+    images = folder / IMAGES
+    for place in (folder, images):
+        place.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        drawn = svg.inline(picture.figure, f"levers-{name}", picture.alt)
+        files.write(images / f"{name}.svg", standalone(drawn, name))
+    text = markdown(results, HEADING, pictures, IMAGES)
+    return files.write(folder / "levers.md", text)
+
+
+if __name__ == "__main__":
+    main()
