@@ -65,9 +65,11 @@ def autocasts(device: str) -> bool:
 class ProductKeys(nn.Module):
     """Read and write addresses of all heads from the input and the `window - 1` inputs before.
 
-    Head h reads at the token that is here, and writes what is here at the address of the token
-    `offsets[h]` steps before. With `learn_context` these offsets are only where the read and
-    write convolutions over the window begin.
+    The key of head h at a step is what was read `skips[h]` steps before it and at the steps before
+    that, `spans[h]` steps in all. The head reads at the key of its step, and writes at the key of
+    `offsets[h]` steps before: both are the same function, so that what is read is found where it
+    was written. The steps of a key are told apart by random signs, which are not trained; with
+    `learn_context` they are only where a convolution over the window begins.
     """
 
     def __init__(
@@ -80,14 +82,18 @@ class ProductKeys(nn.Module):
         parts: int = 2,
         width: int = 32,
         window: int = 4,
-        offsets: tuple[int, ...] = (1, 0, 2, 3),
+        offsets: tuple[int, ...] = (1,),
+        skips: tuple[int, ...] = (0,),
+        spans: tuple[int, ...] = (1,),
         learn_context: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.num_heads, self.top_k, self.window = num_heads, top_k, window
-        self.offsets = tuple(offsets[h % len(offsets)] for h in range(num_heads))
+        self.offsets, self.skips, self.spans = (
+            tuple(each[h % len(each)] for h in range(num_heads)) for each in (offsets, skips, spans)
+        )
         self.sizes = factorise(memory_size, parts)
         self.width = width
         made: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -96,15 +102,16 @@ class ProductKeys(nn.Module):
         self.codes = nn.ParameterList(
             nn.Parameter(torch.empty(num_heads, n, width, **made)) for n in self.sizes
         )
-        self.read_context: nn.Parameter | None
-        self.write_context: nn.Parameter | None
-        if learn_context:
-            taps = (num_heads, window, parts * width)
-            self.read_context = nn.Parameter(torch.empty(taps, **made))
-            self.write_context = nn.Parameter(torch.empty(taps, **made))
-        else:
-            self.register_parameter("read_context", None)
-            self.register_parameter("write_context", None)
+        self.taps: Tensor | None = None
+        longest = max(skip + span for skip, span in zip(self.skips, self.spans))
+        if learn_context or longest > 1:
+            steps = window - max(self.offsets) if learn_context else longest
+            taps = torch.empty(num_heads, steps, parts * width, **made)
+            if learn_context:
+                self.taps = nn.Parameter(taps)
+            else:
+                del self.taps
+                self.register_buffer("taps", taps)
         self.sharpness = nn.Parameter(torch.empty(num_heads, **made))
         self.reset_parameters()
 
@@ -114,13 +121,12 @@ class ProductKeys(nn.Module):
         for codes in self.codes:
             nn.init.normal_(codes)
         nn.init.constant_(self.sharpness, 0.0)
-        if self.read_context is not None and self.write_context is not None:
-            nn.init.zeros_(self.read_context)
-            nn.init.zeros_(self.write_context)
+        if self.taps is not None:
             with torch.no_grad():
-                self.read_context[:, 0] = 1
-                for h, offset in enumerate(self.offsets):
-                    self.write_context[h, offset] = 1
+                self.taps.zero_()
+                for taps, skip, span in zip(self.taps, self.skips, self.spans):
+                    key = taps[skip : skip + span]
+                    key.bernoulli_().mul_(2).sub_(1) if span > 1 else key.fill_(1)
 
     def forward(self, x: Tensor, context: Tensor, reset: Tensor | None) -> tuple[Address, Address]:
         """x (B, T, I), context (B, window - 1, I) the inputs before -> write and read addresses.
@@ -133,34 +139,28 @@ class ProductKeys(nn.Module):
         with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
             weight, nothing = self.query_weight.to(wide), self.query_bias.to(wide)
             query, before = (projection(v.to(wide), weight, nothing) for v in (x, context))
-            if self.read_context is None or self.write_context is None:
-                return self._choose(query, before, nothing, reset, self.offsets)
-            mixed = [
-                short_convolution((query, before, nothing, _by_step(taps.to(wide)), reset))[0]
-                for taps in (self.write_context, self.read_context)
-            ]
-            none, here = before[:, :0], (0,) * self.num_heads
-            (write, _), (_, read) = (self._choose(q, none, nothing, None, here) for q in mixed)
-            return write, read
-
-    def _choose(
-        self,
-        query: Tensor,
-        before: Tensor,
-        nothing: Tensor,
-        reset: Tensor | None,
-        offsets: tuple[int, ...],
-    ) -> tuple[Address, Address]:
-        codes = torch.cat([codes.to(query.dtype) for codes in self.codes], dim=1)
-        write_index, write_weight, read_index, read_weight = product_keys(
-            (query, before, nothing, codes, self.sharpness.to(query.dtype), reset),
-            self.top_k,
-            self.sizes,
-            offsets,
-        )
+            if self.taps is not None:
+                query, before, nothing = self._keys(query, before, nothing, reset)
+            codes = torch.cat([codes.to(query.dtype) for codes in self.codes], dim=1)
+            write_index, write_weight, read_index, read_weight = product_keys(
+                (query, before, nothing, codes, self.sharpness.to(query.dtype), reset),
+                self.top_k,
+                self.sizes,
+                self.offsets,
+            )
         return Address(write_index, write_weight), Address(read_index, read_weight)
 
-
-def _by_step(taps: Tensor) -> Tensor:
-    """(H, window, U·A) -> (window, H·U·A)"""
-    return taps.transpose(0, 1).flatten(1)
+    def _keys(
+        self, query: Tensor, before: Tensor, nothing: Tensor, reset: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of single steps -> those of keys, of which as many before as writes reach."""
+        assert self.taps is not None
+        taps = self.taps.to(query.dtype).transpose(0, 1).flatten(1)  # (steps, H·U·A)
+        reach, steps = max(self.offsets), len(taps)
+        every = torch.cat([before[:, before.shape[1] - reach - steps + 1 :], query], dim=1)
+        if reset is not None:
+            reset = nn.functional.pad(reset, (reach, 0))
+        (every,) = short_convolution(
+            (every[:, steps - 1 :], every[:, : steps - 1], nothing, taps, reset)
+        )
+        return every[:, reach:], every[:, :reach], nothing * taps.sum(0)

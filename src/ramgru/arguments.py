@@ -26,14 +26,19 @@ def check_memory_options(
     write_rule: str,
     parts: int | None,
     address_size: int,
-    window: int,
     offsets: tuple[int, ...],
+    skips: tuple[int, ...],
+    spans: tuple[int, ...],
+    window: int | None,
     candidate_activation: str,
     learn_context: bool,
     learn_initial: bool,
+    gate: str,
+    gate_range: tuple[float, float],
     gate_bias: float,
-) -> tuple[int, int]:
-    """-> the number of cells, rounded up to what its codebooks can name, and of codebooks."""
+) -> tuple[int, int, int]:
+    """-> the number of cells, rounded up to what its codebooks can name, and of codebooks, and the
+    window."""
     positive = {
         "memory_size": memory_size,
         "num_heads": num_heads,
@@ -44,7 +49,7 @@ def check_memory_options(
         "window": window,
     }
     for name, value in positive.items():
-        if value is None and name in ("head_size", "parts"):
+        if value is None and name in ("head_size", "parts", "window"):
             continue
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
@@ -60,6 +65,15 @@ def check_memory_options(
         raise TypeError(f"gate_bias: expected a number, got {type(gate_bias).__name__}")
     if not math.isfinite(gate_bias):
         raise ValueError(f"gate_bias: expected a finite number, got {gate_bias}")
+    if gate not in ("scalar", "cell"):
+        raise ValueError(f"gate: expected 'scalar' or 'cell', got {gate!r}")
+    if not isinstance(gate_range, (tuple, list)) or len(gate_range) != 2:
+        raise TypeError(f"gate_range: expected two numbers, got {type(gate_range).__name__}")
+    low, high = gate_range
+    if not low < high or not -math.inf < low < 1 or not 0 < high < math.inf:
+        raise ValueError(
+            f"gate_range: expected low < high that leave a part of [0, 1], got {gate_range}"
+        )
     if top_k > memory_size:
         raise ValueError(f"top_k: expected at most memory_size = {memory_size}, got {top_k}")
     if write_rule not in WRITE_RULES:
@@ -68,11 +82,17 @@ def check_memory_options(
         raise ValueError(
             f"candidate_activation: expected 'identity' or 'tanh', got {candidate_activation!r}"
         )
-    if not isinstance(offsets, (tuple, list)):
-        raise TypeError(f"offsets: expected a tuple of int, got {type(offsets).__name__}")
-    if not offsets or not all(isinstance(o, int) and 0 <= o < window for o in offsets):
+    for name, steps, least in (("offsets", offsets, 0), ("skips", skips, 0), ("spans", spans, 1)):
+        if not isinstance(steps, (tuple, list)):
+            raise TypeError(f"{name}: expected a tuple of int, got {type(steps).__name__}")
+        if not steps or not all(isinstance(n, int) and n >= least for n in steps):
+            raise ValueError(f"{name}: expected numbers of steps, at least {least}, got {steps}")
+    keys = [(skips[h % len(skips)], spans[h % len(spans)]) for h in range(num_heads)]
+    farthest = max(map(sum, keys)) + max(offsets[h % len(offsets)] for h in range(num_heads))
+    if window is not None and window < farthest:
         raise ValueError(
-            f"offsets: expected numbers of steps in [0, window = {window}), got {offsets}"
+            f"window: expected at least {farthest}, what offsets, skips and spans reach, "
+            f"got {window}"
         )
     parts = parts or default_parts(memory_size)
     sizes = factorise(memory_size, parts)
@@ -84,7 +104,7 @@ def check_memory_options(
             f"so that codebooks of {shown} can name them all",
             stacklevel=3,
         )
-    return cells, parts
+    return cells, parts, window or max(4, farthest)
 
 
 def check_state(state: RAMGRUState, expected: list[tuple[int, ...]]) -> None:

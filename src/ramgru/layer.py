@@ -50,11 +50,18 @@ class RAMGRU(RecurrentContract):
         parts            U, codebooks of an address: a head scores U · N^(1/U) codes; where not
                          given, as few as keep every codebook at 64 codes or less
         address_size     width of a code
-        window, offsets  head h writes what is here at the address of the input offsets[h] steps
-                         before; offsets are below window and are repeated over the heads
-        learn_context    learn read and write convolutions over the window that start there
+        offsets          head h writes what is here at the key of offsets[h] steps before; this, skips
+                         and spans are repeated over the heads
+        skips, spans     the key of head h at a step is the input skips[h] steps before and those
+                         before that, spans[h] in all: spans=(1, 2, 3) makes heads whose keys are
+                         single inputs, pairs and triples
+        window           steps that addresses may look at; as many as they need where not given
+        learn_context    learn what of its window a key is made of, starting there
         learn_initial    learn what fresh cells hold, with about 2 √N rows a head
         candidate_activation  "identity" or "tanh"
+        gate             "scalar": an update gate a head; "cell": one for each of the K cells
+        gate_range       (low, high): gates are low + (high - low) sigmoid(…), cut to [0, 1]; from
+                         (-0.1, 1.1) they can reach 0 and 1, and a cell at 0 is not touched
         gate_bias        start of the update gate's bias: sigmoid(1) = 0.73 of a cell is written
         checkpoint_every  keep for backward only the state at every so many steps and compute the
                          steps between again: a third more time, and memory for so many steps only
@@ -100,11 +107,15 @@ class RAMGRU(RecurrentContract):
         write_rule: str = "gru",
         parts: int | None = None,
         address_size: int = 32,
-        window: int = 4,
-        offsets: tuple[int, ...] = (1, 0, 2, 3),
+        offsets: tuple[int, ...] = (1,),
+        skips: tuple[int, ...] = (0,),
+        spans: tuple[int, ...] = (1,),
+        window: int | None = None,
         learn_context: bool = False,
         learn_initial: bool = False,
         candidate_activation: str = "identity",
+        gate: str = "scalar",
+        gate_range: tuple[float, float] = (0.0, 1.0),
         gate_bias: float = 1.0,
         checkpoint_every: int | None = None,
         **unknown: Any,
@@ -125,7 +136,7 @@ class RAMGRU(RecurrentContract):
             device,
             dtype,
         )
-        self.memory_size, self.parts = check_memory_options(
+        self.memory_size, self.parts, self.window = check_memory_options(
             memory_size=memory_size,
             num_heads=num_heads,
             head_size=head_size,
@@ -133,11 +144,15 @@ class RAMGRU(RecurrentContract):
             write_rule=write_rule,
             parts=parts,
             address_size=address_size,
-            window=window,
             offsets=offsets,
+            skips=skips,
+            spans=spans,
+            window=window,
             candidate_activation=candidate_activation,
             learn_context=learn_context,
             learn_initial=learn_initial,
+            gate=gate,
+            gate_range=gate_range,
             gate_bias=gate_bias,
         )
         check_checkpoint_every(checkpoint_every, bidirectional)
@@ -151,7 +166,6 @@ class RAMGRU(RecurrentContract):
         self.num_heads, self.top_k = num_heads, top_k
         self.head_size = head_size or math.ceil(hidden_size / num_heads)
         self.write_rule = write_rule
-        self.window = window
         for layer, suffix in self.directions():
             memory = RandomAccessMemory(
                 self.layer_input_size(layer),
@@ -163,11 +177,15 @@ class RAMGRU(RecurrentContract):
                 write_rule,
                 learn_initial=learn_initial,
                 candidate_activation=candidate_activation,
+                gate=gate,
+                gate_range=gate_range,
                 gate_bias=gate_bias,
                 parts=self.parts,
                 width=address_size,
-                window=window,
+                window=self.window,
                 offsets=offsets,
+                skips=skips,
+                spans=spans,
                 learn_context=learn_context,
                 device=device,
                 dtype=dtype,

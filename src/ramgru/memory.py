@@ -100,7 +100,7 @@ class Steps(NamedTuple):
 
     write: Address  # (B, T, H, K)
     read: Address  # (B, T, H, J)
-    gate: Tensor  # (B, T, H)
+    gate: Tensor  # (B, T, H); of a gate for each cell the write weights hold what it lets pass
     candidate: Tensor  # (B, T, H, D)
 
 
@@ -122,6 +122,8 @@ class RandomAccessMemory(nn.Module):
         *,
         learn_initial: bool = False,
         candidate_activation: str = "identity",
+        gate: str = "scalar",
+        gate_range: tuple[float, float] = (0.0, 1.0),
         gate_bias: float = 1.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -131,10 +133,12 @@ class RandomAccessMemory(nn.Module):
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         self.memory_size, self.num_heads, self.head_size = memory_size, num_heads, head_size
         self.top_k, self.write_rule = top_k, write_rule
-        self.candidate_activation, self.gate_bias = candidate_activation, gate_bias
+        self.candidate_activation = candidate_activation
+        self.gate, self.gate_range, self.gate_bias = gate, gate_range, gate_bias
         self.address = ProductKeys(input_size, num_heads, memory_size, top_k, **address, **made)
         self.candidate = Projection(input_size, num_heads * head_size, **made)
-        self.update_gate = Projection(input_size, num_heads, **made)
+        gates = num_heads * (top_k if gate == "cell" else 1)
+        self.update_gate = Projection(input_size, gates, **made)
         self.output_gate = Projection(input_size, hidden_size, **made)
         self.read_out = Projection(num_heads * head_size, hidden_size, bias=False, **made)
         self.fresh_left: nn.Parameter | None
@@ -195,7 +199,25 @@ class RandomAccessMemory(nn.Module):
             candidate = candidate.tanh()
         assert write is not None
         assert read is not None
-        return Steps(write, read, torch.sigmoid(self.update_gate(x)), candidate)
+        gate = self.openings(self.update_gate(x))
+        if self.gate == "cell":
+            K = write.index.shape[-1]
+            if K > self.top_k:
+                raise ValueError(
+                    f"write_index: expected at most top_k = {self.top_k} cells a head, each has a "
+                    f"gate of its own, got {K}"
+                )
+            each = gate.unflatten(-1, (self.num_heads, self.top_k))[..., :K]
+            write, gate = Address(write.index, write.weight * each), torch.ones_like(each[..., 0])
+        return Steps(write, read, gate, candidate)
+
+    def openings(self, logits: Tensor) -> Tensor:
+        """What update gates let pass, in [0, 1]; both ends can be reached in a wider gate_range."""
+        low, high = self.gate_range
+        opening = torch.sigmoid(logits)
+        if (low, high) == (0, 1):
+            return opening
+        return (low + (high - low) * opening).clamp(0, 1)
 
     def forward(
         self,

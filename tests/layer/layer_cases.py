@@ -33,7 +33,12 @@ class Case:
     N: int = 12
     K: int = 2
     parts: int = 2
-    window: int = 3
+    offset: int = 2  # of the first head; the second writes where it reads
+    skips: tuple[int, ...] = (0,)
+    spans: tuple[int, ...] = (1,)
+    window: int | None = None
+    gate: str = "scalar"
+    gate_range: tuple[float, float] = (0.0, 1.0)
     controller: str = "gru"
     rule: str = "gru"
     bias: bool = True
@@ -74,15 +79,19 @@ class Case:
                 write_rule=self.rule,
                 parts=self.parts,
                 address_size=4,
+                offsets=(self.offset, 0),
+                skips=self.skips,
+                spans=self.spans,
                 window=self.window,
-                offsets=(self.window - 1, 0),
+                gate=self.gate,
+                gate_range=self.gate_range,
                 learn_context=self.learn_context,
                 learn_initial=self.learn_initial,
                 candidate_activation="tanh" if self.tanh else "identity",
             )
             with torch.no_grad():  # let nothing be zero or one only because it starts so
                 for name, parameter in layer.named_parameters():
-                    if "context" in name or "sharpness" in name or name.endswith("bias"):
+                    if "taps" in name or "sharpness" in name or name.endswith("bias"):
                         parameter += 0.3 * torch.randn_like(parameter)
         return layer
 
@@ -169,7 +178,12 @@ def cases(draw: st.DrawFn, **fixed: Any) -> Case:
         "N": N,
         "K": draw(st.integers(1, min(N, 3))),
         "parts": draw(st.integers(1, 3)) if N != 30 else 2,
-        "window": draw(st.integers(1, 3)),
+        "offset": draw(st.integers(0, 2)),
+        "skips": draw(st.sampled_from([(0,), (0,), (1, 0)])),
+        "spans": draw(st.sampled_from([(1,), (1,), (1, 2), (3, 1, 2)])),
+        "window": draw(st.sampled_from([None, 7])),
+        "gate": draw(st.sampled_from(["scalar", "scalar", "cell"])),
+        "gate_range": draw(st.sampled_from([(0.0, 1.0), (-0.2, 1.2)])),
         "controller": draw(st.sampled_from(CONTROLLERS)),
         "rule": draw(st.sampled_from(RULES)),
         "bias": draw(st.booleans()),

@@ -36,11 +36,10 @@ def query(unit: RandomAccessMemory, x: Tensor, head: int) -> Tensor:
 def address(unit: RandomAccessMemory, window: list[Tensor], head: int, write: bool) -> Tensor:
     """(N,) the score of each cell, for a window of inputs, the newest first."""
     keys = unit.address
-    taps = keys.write_context if write else keys.read_context
-    if taps is None:
-        offset = keys.offsets[head] if write else 0
-        return scores(unit, query(unit, window[offset], head), head)
-    mixed = sum(taps[head, o] * query(unit, x, head) for o, x in enumerate(window))
+    window = window[keys.offsets[head] if write else 0 :]
+    if keys.taps is None:
+        return scores(unit, query(unit, window[0], head), head)
+    mixed = sum(tap * query(unit, x, head) for tap, x in zip(keys.taps[head], window))
     assert isinstance(mixed, Tensor)
     return scores(unit, mixed, head)
 
@@ -78,7 +77,9 @@ def memory_step(
     candidates = unit.candidate(x).view(unit.num_heads, unit.head_size)
     if unit.candidate_activation == "tanh":
         candidates = candidates.tanh()
-    gates, reads = unit.update_gate(x).sigmoid(), []
+    low, high = unit.gate_range
+    gates = (low + (high - low) * unit.update_gate(x).sigmoid()).clamp(0, 1)
+    gates, reads = gates.view(unit.num_heads, -1), []  # one a head, or one a cell of it
     for head in range(unit.num_heads):
 
         def at(cell: int, head: int = head) -> Tensor:
@@ -88,8 +89,11 @@ def memory_step(
             value, cells = address(unit, window, head, write=True).topk(K)
             write = list(zip(cells.tolist(), (value - value[0]).exp()))
         else:
-            write = [(int(i), x.new_ones(())) for i in write_to[head] if i >= 0]
-        c, z = candidates[head], gates[head]
+            write = [(int(i), (i >= 0).to(x.dtype)) for i in write_to[head]]
+        c, z = candidates[head], gates[head][0]
+        if unit.gate == "cell":
+            write, z = [(i, a * g) for (i, a), g in zip(write, gates[head])], x.new_ones(())
+        write = [(i, a) for i, a in write if i >= 0]
         if unit.write_rule == "gru":
             for i, a in write:
                 memory[head, i] = (1 - z * a) * at(i) + z * a * c

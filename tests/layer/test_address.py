@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -84,27 +86,54 @@ def test_shift() -> None:
 
 
 def keys(**options: object) -> ProductKeys:
-    made = {"width": 8, "window": 3, "offsets": (1, 0, 2), **options}
+    made = {"width": 8, "window": 6, "offsets": (1, 0, 2), **options}
     return ProductKeys(5, 3, 64, 4, **made).double()
 
 
-@pytest.mark.parametrize("learn", [False, True], ids=["fixed", "learned"])
-def test_what_is_read_is_found_where_it_was_written(learn: bool) -> None:
+KINDS = {"plain": {}, "keys of several steps": {"skips": (0, 1), "spans": (1, 2, 3)}}
+KINDS["learned"] = {**KINDS["keys of several steps"], "learn_context": True}
+every_kind = pytest.mark.parametrize("options", list(KINDS.values()), ids=list(KINDS))
+
+
+@every_kind
+def test_what_is_read_is_found_where_it_was_written(options: dict[str, Any]) -> None:
     """Head h writes at the address of offsets[h] steps before: the one that it read at then."""
-    address, x = keys(learn_context=learn), torch.randn(2, 9, 5, dtype=torch.float64)
-    write, read = address(x[:, 2:], x[:, :2], None)
+    address, x = keys(**options), torch.randn(2, 14, 5, dtype=torch.float64)
+    write, read = address(x[:, 5:], x[:, :5], None)
     for h, offset in enumerate((1, 0, 2)):
-        assert torch.equal(write.index[:, offset:, h], read.index[:, : 7 - offset, h])
-    # The same token reads at the same cells, wherever it stands.
-    x[:, 8] = x[:, 4]
-    _, read = address(x[:, 2:], x[:, :2], None)
-    assert torch.equal(read.index[:, 6], read.index[:, 2])
-    torch.testing.assert_close(read.weight[:, 6], read.weight[:, 2], rtol=0, atol=1e-12)
+        assert torch.equal(write.index[:, offset:, h], read.index[:, : 9 - offset, h])
+    # The same key reads at the same cells, wherever it stands.
+    x[:, 11:] = x[:, 6:9]
+    _, read = address(x[:, 5:], x[:, :5], None)
+    assert torch.equal(read.index[:, 8], read.index[:, 3])
+    torch.testing.assert_close(read.weight[:, 8], read.weight[:, 3], rtol=0, atol=1e-12)
+
+
+def test_a_key_is_its_steps_in_their_order_and_nothing_else() -> None:
+    """One head each for the last input, the two before it, and the last three."""
+    address = keys(skips=(0, 1, 0), spans=(1, 2, 3))
+    x = torch.randn(1, 14, 5, dtype=torch.float64)
+
+    def read(x: torch.Tensor) -> torch.Tensor:
+        return address(x[:, 5:], x[:, :5], None)[1].weight[0, -1]
+
+    def heads_that_see(change: Callable[[torch.Tensor], object]) -> list[bool]:
+        changed = x.clone()
+        change(changed)
+        return (read(changed) != read(x)).any(-1).tolist()
+
+    assert heads_that_see(lambda x: x[:, -1].neg_()) == [True, False, True]
+    assert heads_that_see(lambda x: x[:, -2].neg_()) == [False, True, True]
+    assert heads_that_see(lambda x: x[:, -3].neg_()) == [False, True, True]
+    assert heads_that_see(lambda x: x[:, -4].neg_()) == [False, False, False]
+    swapped = x.clone()
+    swapped[:, -2], swapped[:, -3] = x[:, -3], x[:, -2]
+    assert (read(swapped) != read(x)).any(-1).tolist() == [False, True, True]
 
 
 def test_weights() -> None:
     x = torch.randn(2, 9, 5, dtype=torch.float64)
-    write, read = keys()(x[:, 2:], x[:, :2], None)
+    write, read = keys()(x[:, 2:], torch.zeros(2, 5, 5).double(), None)
     for address in (write, read):
         assert address.index.shape == address.weight.shape == (2, 7, 3, 4)
         assert (address.weight[..., :-1] >= address.weight[..., 1:]).all()  # the nearest first
@@ -113,13 +142,13 @@ def test_weights() -> None:
     torch.testing.assert_close(read.weight.sum(-1), torch.ones(2, 7, 3, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("learn", [False, True], ids=["fixed", "learned"])
-def test_a_window_does_not_reach_over_a_reset(learn: bool) -> None:
-    address, x = keys(learn_context=learn), torch.randn(1, 9, 5, dtype=torch.float64)
+@every_kind
+def test_a_window_does_not_reach_over_a_reset(options: dict[str, Any]) -> None:
+    address, x = keys(**options), torch.randn(1, 12, 5, dtype=torch.float64)
     reset = torch.tensor([[False, False, True, False, False, True, False]])
-    write, read = address(x[:, 2:], x[:, :2], reset)
-    fresh = torch.zeros(1, 2, 5, dtype=torch.float64)
-    expected_write, expected_read = address(x[:, 4:7], fresh, None)
+    write, read = address(x[:, 5:], x[:, :5], reset)
+    fresh = torch.zeros(1, 5, 5, dtype=torch.float64)
+    expected_write, expected_read = address(x[:, 7:10], fresh, None)
     assert torch.equal(write.index[:, 2:5], expected_write.index)
     assert torch.equal(read.index[:, 2:5], expected_read.index)
     torch.testing.assert_close(write.weight[:, 2:5], expected_write.weight, rtol=0, atol=1e-12)
@@ -127,8 +156,8 @@ def test_a_window_does_not_reach_over_a_reset(learn: bool) -> None:
 
 def test_every_parameter_of_an_address_has_a_gradient() -> None:
     address = keys(learn_context=True)
-    x = torch.randn(2, 9, 5, dtype=torch.float64)
-    write, read = address(x[:, 2:], x[:, :2], None)
+    x = torch.randn(2, 12, 5, dtype=torch.float64)
+    write, read = address(x[:, 5:], x[:, :5], None)
     ((write.weight**2).sum() + (read.weight**2).sum()).backward()
     for name, parameter in address.named_parameters():
         assert parameter.grad is not None, name

@@ -36,6 +36,10 @@ class RAMOptions:
     """What drives the memory: an exact nn.GRU, or gates from the input alone (parallel in time)."""
     candidate_activation: Literal["identity", "tanh"] = "identity"
     """What a candidate goes through before it is written."""
+    gate: Literal["scalar", "cell"] = "scalar"
+    """One update gate a head, or one for each of its top_k cells."""
+    gate_range: tuple[float, float] = (0.0, 1.0)
+    """Between these a gate moves, cut to [0, 1]; from -0.1 to 1.1 it can reach both ends."""
     gate_bias: float = 1.0
     """Start of the update gate's bias: sigmoid(1) = 0.73 of a cell is written at first."""
     head_size: int | None = None
@@ -44,17 +48,22 @@ class RAMOptions:
     """Codebooks of an address; None: as few as keep every codebook at 64 codes or less."""
     address_size: int = 32
     """Width of a code."""
-    window: int = 4
-    """Steps of the input that an address may look at."""
-    offsets: tuple[int, ...] = (1, 0, 2, 3)
+    offsets: tuple[int, ...] = (1,)
     """How many steps before its own the key of a write lies, head by head, repeated if need be."""
+    skips: tuple[int, ...] = (0,)
+    """How many steps before its own a key ends, head by head."""
+    spans: tuple[int, ...] = (1,)
+    """How many steps a key is long, head by head."""
+    window: int | None = None
+    """Steps of the input that addresses may look at; None: as many as they need."""
     learn_context: bool = False
-    """Let addresses learn to look at the steps of the window beside their head's own."""
+    """Let keys learn what of the window they are made of."""
     learn_initial: bool = False
     """Learn what the cells hold before anything is written."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "offsets", tuple(self.offsets))  # a list, as JSON has it
+        for name in ("offsets", "skips", "spans", "gate_range"):  # lists, as JSON has them
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 @dataclass(frozen=True)
