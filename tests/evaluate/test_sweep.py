@@ -28,7 +28,7 @@ class Lookup(nn.Module):
     longest: the most steps that were in memory at a time, all sequences together
     """
 
-    state_size = 7
+    state_size, state_growth = 7, 0
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
@@ -193,3 +193,13 @@ def test_an_effort_that_leaves_no_size_is_refused():
     model = build_model(ModelConfig(layer="gru", d_model=8, num_layers=1), task)
     with pytest.raises(ValueError, match=r"effort.max_length: no size of mqar has sequences of 3"):
         sweep(model, task, Effort(max_length=3))
+
+
+def test_a_state_that_grows_is_told_at_its_longest():
+    model = build_model(ModelConfig(layer="attention", d_model=4, num_layers=2), MQAR)
+    found = sweep(model, MQAR, Effort(questions=1, examples=1))
+    longest = max(row.axes["length"] for row in found.rows)
+    assert longest > 32
+    # of each block three steps of q, k, v, and the keys and values of all steps
+    held = 2 * (3 * 3 * 4 + longest * 2 * 4)
+    assert found.state_bytes == 4 * held
