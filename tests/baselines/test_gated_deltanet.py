@@ -59,15 +59,12 @@ def test_a_layer_of_64_channels_has_a_memory_of_64_by_64() -> None:
     assert state.memory.shape == (2, 4, 16, 32)
 
 
-def test_decays_begin_where_the_authors_begin() -> None:
-    """A in (0.01, 16), softplus(d) in (0.001, 0.1)."""
+def test_decays_begin_slow() -> None:
+    """Where nothing comes in, a step keeps between 90 and 99.9 % of what a head holds."""
     layer = GatedDeltaNet(C, heads=200)
-    for x, low, high in (
-        (layer.log_speed.exp(), 0.01, 16),
-        (softplus(layer.decay_bias), 1e-3, 1e-1),
-    ):
-        assert low * 0.99 < x.min() < low + 0.1 * (high - low)
-        assert high - 0.1 * (high - low) < x.max() < high * 1.01
+    kept = torch.exp(-layer.log_speed.exp() * softplus(layer.decay_bias))
+    assert 0.904 < kept.min() < 0.92
+    assert 0.998 < kept.max() < 0.9991
 
 
 def test_layer_is_that_of_transformers() -> None:

@@ -72,12 +72,12 @@ def test_a_run_that_was_killed_is_gone_on_with(small):
 
 
 def test_strong_peers_are_compared_alike(small):
-    config = replace(small, layers=("attention", "gated_deltanet"), gated_deltanet_lr=(1e-2,))
+    config = replace(small, layers=("attention", "gated_deltanet"), gated_deltanet_lr=(5e-3,))
     path = compare(config, quiet=True)
     results = from_json((config.folder / "compare.json").read_text(encoding="utf-8"))
     assert [(run.layer, run.lr) for run in results.runs] == [
         ("attention", 3e-3),
-        ("gated_deltanet", 1e-2),
+        ("gated_deltanet", 5e-3),
     ]
     assert "Attention beside Gated DeltaNet on mqar" in path.read_text(encoding="utf-8")
 

@@ -65,8 +65,10 @@ class GatedDeltaNet(nn.Module):
         self.query_key_value = Projection(d_model, sum(self.widths), bias=False)
         self.convolution = ShortConvolution(sum(self.widths))
         self.decay_and_rate = Projection(d_model, 2 * heads, bias=False)
-        # As the authors start it: A in (0, 16), softplus(d) spread evenly on a log scale.
-        self.log_speed = nn.Parameter(torch.empty(heads).uniform_(0.01, 16).log())
+        # The authors draw exp(A) from (0, 16) for their many heads. Of one or two heads most would
+        # forget in a few steps, and learn recall later or not at all: here all of them begin at 1.
+        # softplus(d) is theirs, spread evenly on a log scale.
+        self.log_speed = nn.Parameter(torch.zeros(heads))
         start = torch.empty(heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
         self.decay_bias = nn.Parameter(start.expm1().log())  # the inverse of softplus
         self.gate = Projection(d_model, values, bias=False)
