@@ -16,7 +16,7 @@ from ramgru.kernels.gated_sum import gated_sum
 from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.projection import Projection
 from ramgru.kernels.transforms import is_readable
-from ramgru.ragged import padding_mask
+from ramgru.ragged import last_steps
 
 
 @dataclass(frozen=True)
@@ -312,16 +312,4 @@ class RandomAccessMemory(nn.Module):
         self, x: Tensor, context: Tensor, lengths: Tensor | None, reset: Tensor | None
     ) -> Tensor:
         """(B, window - 1, I) the last inputs, zeros in place of those before a reset."""
-        W = context.shape[1]
-        if W == 0:
-            return context
-        T = x.shape[1]
-        every = torch.cat([context, x], dim=1)
-        if reset is not None:
-            valid = reset if lengths is None else reset & ~padding_mask(lengths, T)
-            segment = nn.functional.pad(valid.long().cumsum(1), (W, 0))
-            every = every.masked_fill((segment != segment[:, -1:]).unsqueeze(-1), 0)
-        if lengths is None:
-            return every[:, T:]
-        place = lengths.unsqueeze(1) + torch.arange(W, device=x.device)
-        return every.gather(1, place.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+        return last_steps(x, context, lengths, reset)

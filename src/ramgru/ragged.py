@@ -40,6 +40,27 @@ def reverse_reset(reset: Tensor | None, lengths: Tensor | None) -> Tensor | None
     return reverse(after, lengths)
 
 
+def last_steps(
+    x: Tensor,  # (B, T, C)
+    before: Tensor,  # (B, W, C) the W steps before the first
+    lengths: Tensor | None,
+    reset: Tensor | None,
+) -> Tensor:
+    """(B, W, C) the last W steps of each sequence, zeros in place of those before a reset."""
+    W, T = before.shape[1], x.shape[1]
+    if W == 0:
+        return before
+    every = torch.cat([before, x], dim=1)
+    if reset is not None:
+        valid = reset if lengths is None else reset & ~padding_mask(lengths, T)
+        segment = torch.nn.functional.pad(valid.long().cumsum(1), (W, 0))
+        every = every.masked_fill((segment != segment[:, -1:]).unsqueeze(-1), 0)
+    if lengths is None:
+        return every[:, T:]
+    place = lengths.unsqueeze(1) + torch.arange(W, device=x.device)
+    return every.gather(1, place.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+
+
 class Pieces(NamedTuple):
     """The stretches between resets, packed as `torch.nn.utils.rnn.PackedSequence` packs them."""
 

@@ -28,7 +28,7 @@ class Lookup(nn.Module):
     longest: the most steps that were in memory at a time, all sequences together
     """
 
-    state_size = 7
+    state_size, state_growth = 7, 0
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
@@ -207,3 +207,13 @@ def test_max_length_counts_steps_where_no_axis_is_called_length(name, options, l
     model = build_model(ModelConfig(layer="gru", d_model=8, num_layers=1), task)
     found = sweep(model, task, Effort(questions=4, examples=2, max_length=longest))
     assert [size for row in found.rows for size in row.axes.values()] == sizes
+
+
+def test_a_state_that_grows_is_told_at_its_longest():
+    model = build_model(ModelConfig(layer="attention", d_model=4, num_layers=2), MQAR)
+    found = sweep(model, MQAR, Effort(questions=1, examples=1))
+    longest = max(row.axes["length"] for row in found.rows)
+    assert longest > 32
+    # of each block three steps of q, k, v, and the keys and values of all steps
+    held = 2 * (3 * 3 * 4 + longest * 2 * 4)
+    assert found.state_bytes == 4 * held

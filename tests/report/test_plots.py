@@ -1,9 +1,10 @@
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ramgru.report import memory_plots, plots, provenance_plots
-from ramgru.report.data import Answer, Line, Occupancy, Sample, Score, StatePoint
+from ramgru.report.data import Answer, Curve, Line, Occupancy, Sample, Score, StatePoint
 from ramgru.report.theme import LOOKS, PALETTE, look
 
 
@@ -188,3 +189,15 @@ def test_one_size_only_can_be_drawn():
     (axes,) = plots.recall_against_pairs([line], trained=16).axes
     low, high = axes.get_xlim()
     assert low < 16 < high
+
+
+def test_legend_of_all_layers_lies_within_the_figure():
+    points = [StatePoint(layer, 2**20 + 2**10, Score(0.123, 0.12, 0.13)) for layer in LOOKS]
+    for figure in (
+        plots.score_against_state(points, "recall", "1,024 pairs"),
+        plots.learning_curves([Curve(x, 0, (1, 2), (1, 2), (2,), (0.5,)) for x in LOOKS], "recall"),
+    ):
+        FigureCanvasAgg(figure).draw()
+        box = figure.legends[0].get_window_extent()
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1

@@ -10,6 +10,7 @@ from ramgru.study.config import sized
 from ramgru.study.results import from_json
 from ramgru.study.runs import finished, run_name
 from ramgru.train import ModelConfig, build_model, count_parameters
+from ramgru.train.build import LAYERS
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,17 @@ def test_a_run_that_was_killed_is_gone_on_with(small):
     again = from_json((one.folder / "compare.json").read_text())
     assert finished(folder)
     assert again.runs[0].rows == first.runs[0].rows
+
+
+def test_strong_peers_are_compared_alike(small):
+    config = replace(small, layers=("attention", "gated_deltanet"), gated_deltanet_lr=(5e-3,))
+    path = compare(config, quiet=True)
+    results = from_json((config.folder / "compare.json").read_text(encoding="utf-8"))
+    assert [(run.layer, run.lr) for run in results.runs] == [
+        ("attention", 3e-3),
+        ("gated_deltanet", 5e-3),
+    ]
+    assert "Attention beside Gated DeltaNet on mqar" in path.read_text(encoding="utf-8")
 
 
 def test_an_evaluation_of_other_sizes_is_made_again(small):
@@ -154,7 +166,7 @@ def test_layers_differ_in_their_model_alone(small):
     assert run_name(theirs, small.effort).startswith("gru-lr0.001-seed2-")
 
 
-@pytest.mark.parametrize("layer", ["gru", "mingru"])
+@pytest.mark.parametrize("layer", LAYERS[1:])
 def test_peers_have_as_many_parameters(small, layer):
     config = replace(small, equal_parameters=True, model=ModelConfig(d_model=32))
     ours = count_parameters(build_model(config.model, config.task))
@@ -176,9 +188,11 @@ def test_defaults_train_mqar_on_16_pairs_and_test_1024():
     [
         ({"layers": ()}, "layers must hold at least one entry"),
         ({"layers": ("gru", "gru")}, "layers must not hold an entry twice"),
-        ({"layers": ("lstm",)}, "layers must be among ramgru, gru, mingru, got 'lstm'"),
+        ({"layers": ("lstm",)}, "layers must be among ramgru, gru, .*, got 'lstm'"),
         ({"seeds": (-1,)}, "seeds must not be negative"),
         ({"gru_lr": (0.0,)}, "gru_lr must hold positive rates"),
+        ({"attention_lr": ()}, "attention_lr must hold at least one entry"),
+        ({"gated_deltanet_lr": (-1.0,)}, "gated_deltanet_lr must hold positive rates"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"seconds": -1.0}, "seconds must not be negative"),
         ({"model": ModelConfig(layer="gru")}, "model describes the RAM-GRU, got layer 'gru'"),

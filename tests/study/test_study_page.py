@@ -71,6 +71,13 @@ def test_the_terminal_shows_the_same_table(results):
         assert phrase in text
 
 
+def test_a_state_that_grows_is_said_to(results):
+    runs = [replace(r, layer="attention") if r.layer == "gru" else r for r in results.runs]
+    said = "The state of attention grows with the sequence"
+    for shown, expected in ((results, False), (replace(results, runs=runs), True)):
+        assert (said in render(page(shown))) == expected
+
+
 def test_findings_are_computed_from_the_data(results):
     assert findings.headline(results) == (
         "Recall at 1,024 pairs, length 4,096, trained on 16 pairs, length 64: "

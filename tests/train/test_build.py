@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from ramgru import tasks
-from ramgru.train import ModelConfig, RAMOptions, build_model, count_parameters
+from ramgru.train import (
+    AttentionOptions,
+    GatedDeltaNetOptions,
+    ModelConfig,
+    RAMOptions,
+    build_model,
+    count_parameters,
+)
 from ramgru.train.build import LAYERS
 
 TOKENS = tasks.get("mqar", vocab_size=16, pairs=2, length=8)
@@ -41,7 +48,7 @@ def test_same_seed_same_bits(layer):
     assert torch.equal(*weights)
 
 
-@pytest.mark.parametrize("layer", ["gru", "mingru"])
+@pytest.mark.parametrize("layer", LAYERS[1:])
 @pytest.mark.parametrize("wanted", [2_000, 10_000, 100_000])
 def test_parameter_count_is_the_nearest(layer, wanted):
     """No width comes nearer than the one that was chosen."""
@@ -52,7 +59,7 @@ def test_parameter_count_is_the_nearest(layer, wanted):
         )
 
     model = build_model(ModelConfig(layer=layer, d_model=8, parameters=wanted), TOKENS)
-    width = model.state_size // 2
+    width = model.layers[0].hidden_size
     missed = abs(count_parameters(model) - wanted)
     assert missed <= min(abs(count(w) - wanted) for w in (width - 1, width + 1))
 
@@ -65,15 +72,39 @@ def test_too_few_parameters():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": "lstm"}, "layer must be one of ramgru, gru, mingru, got 'lstm'"),
+        ({"layer": "lstm"}, "layer must be one of ramgru, gru, .*, got 'lstm'"),
         ({"d_model": 0}, "d_model must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"mlp_ratio": -1.0}, "mlp_ratio must not be negative, got -1.0"),
-        ({"parameters": 9}, "parameters sets the width of a gru or mingru layer"),
-        ({"hidden_size": 9}, "hidden_size sets the width of a gru or mingru layer"),
+        ({"parameters": 9}, "parameters sets the width of a peer's layer"),
+        ({"hidden_size": 9}, "hidden_size sets the width of a peer's layer"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         ModelConfig(**options)
+
+
+def test_options_reach_the_peers_layers():
+    attention = AttentionOptions(heads=3, positions="rope")
+    deltanet = GatedDeltaNetOptions(heads=3, value_size=5)
+    config = ModelConfig(d_model=8, attention=attention, gated_deltanet=deltanet)
+    for layer in build_model(replace(config, layer="attention"), TOKENS).layers:
+        # 8 channels over three heads, rounded up
+        assert (layer.heads, layer.hidden_size, layer.positions) == (3, 9, "rope")
+    for layer in build_model(replace(config, layer="gated_deltanet"), TOKENS).layers:
+        assert (layer.heads, layer.hidden_size, layer.value_size) == (3, 9, 5)
+
+
+def test_widths_of_heads_and_values_leave_the_count_near_what_was_asked_for():
+    for config in (
+        ModelConfig(layer="attention", attention=AttentionOptions(heads=4), parameters=50_000),
+        ModelConfig(
+            layer="gated_deltanet",
+            gated_deltanet=GatedDeltaNetOptions(heads=2, value_size=32),
+            parameters=100_000,
+        ),
+    ):
+        found = count_parameters(build_model(config, TOKENS))
+        assert abs(found - config.parameters) < 0.02 * config.parameters

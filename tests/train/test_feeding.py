@@ -103,6 +103,8 @@ def test_chunks_put_together_are_the_batch(name, length):
 STATES = {
     "gru": ModelConfig(layer="gru", d_model=8),
     "mingru": ModelConfig(layer="mingru", d_model=8),
+    "attention": ModelConfig(layer="attention", d_model=8),
+    "gated_deltanet": ModelConfig(layer="gated_deltanet", d_model=8),
     "ramgru": ModelConfig(d_model=8, ram=RAMOptions(nhead=2, memory_size=64, top_k=2)),
     "ramgru-gru": ModelConfig(d_model=8, ram=RAMOptions(nhead=1, memory_size=16, controller="gru")),
     "ramgru-initial": ModelConfig(d_model=8, ram=RAMOptions(memory_size=64, learn_initial=True)),

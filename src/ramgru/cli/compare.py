@@ -18,6 +18,7 @@ command goes on where it was.
 
     ramgru compare
     ramgru compare parity --steps 500 --layers ramgru gru
+    ramgru compare --layers ramgru attention gated_deltanet
 
 """
 

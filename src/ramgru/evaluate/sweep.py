@@ -70,7 +70,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model can do. state_bytes: the recurrent state of one sequence, at 4 bytes a float."""
+    """What a model can do. state_bytes: the recurrent state of one sequence, at 4 bytes a float;
+    where it grows, at the end of the longest sequence that was asked."""
 
     task: dict[str, Any]
     metric: str
@@ -111,11 +112,11 @@ def sweep(
     from ramgru.tasks import to_config
 
     objective = Objective(model).to(device)
-    rows, total = [], Tally()
+    rows, total, longest = [], Tally(), 0
     for number, point in enumerate(task.grid()):
         if not effort.allows(point):
             continue
-        tally = _measure(objective, point, effort, number, device)
+        tally, steps = _measure(objective, point, effort, number, device)
         low, high = wilson(tally.right, tally.count)
         row = Row(
             axes=dict(point.axes),
@@ -130,6 +131,7 @@ def sweep(
         )
         rows.append(row)
         total.merge(tally)
+        longest = max(longest, steps)
         on_row(row)
     if not rows:
         raise ValueError(
@@ -143,20 +145,26 @@ def sweep(
         task=to_config(task),
         metric=task.metric,
         chance=task.chance,
-        state_bytes=4 * model.state_size,
+        state_bytes=4 * (model.state_size + longest * model.state_growth),
         rows=rows,
         distance=_buckets(total.distance),
         kinds=kinds,
     )
 
 
-def _measure(objective: Objective, point: Slice, effort: Effort, number: int, device: Any) -> Tally:
-    """Batch after batch until enough was asked; the batch shrinks as the sequences grow."""
-    tally, sequences, index = Tally(), 0, 0
+def _measure(
+    objective: Objective, point: Slice, effort: Effort, number: int, device: Any
+) -> tuple[Tally, int]:
+    """Batch after batch until enough was asked; the batch shrinks as the sequences grow.
+
+    -> what was right, and the steps of the longest sequence
+    """
+    tally, sequences, index, longest = Tally(), 0, 0, 0
     rows = 1
     while sequences < effort.examples or 0 < tally.count < effort.questions:
         batch = point.task.draw(rows, held_out_seed(effort.seed, FRESH * (number + 1) + index))
         steps = batch.inputs.shape[1]
+        longest = max(longest, int(batch.lengths.max()))
         chunk = max(1, effort.tokens // rows) if rows * steps > effort.tokens else 0
         tally.merge(measure(objective, [batch], device=device, chunk=chunk))
         sequences, index = sequences + rows, index + 1
@@ -165,7 +173,7 @@ def _measure(objective: Objective, point: Slice, effort: Effort, number: int, de
             -(-(effort.questions - tally.count) * sequences // max(1, tally.count)),
         )
         rows = max(1, min(effort.tokens // steps, left))
-    return tally
+    return tally, longest
 
 
 def _buckets(distances: dict[int, list[int]]) -> list[Group]:

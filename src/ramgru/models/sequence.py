@@ -69,8 +69,8 @@ class SequenceModel(nn.Module):
 
     layer(d_model) builds one recurrent layer with `forward(x, state, *, lengths, reset)
     -> (y, state)`, x and y (B, T, C), where a state of None is a fresh one; `initial_state(
-    batch_size)` and `state_size`; and, where one step can be cheaper than a sequence of one,
-    `step(x, state, donate=True)`, x and y (B, C).
+    batch_size)` and `state_size`; where the state grows, `state_growth`; and, where one step can be
+    cheaper than a sequence of one, `step(x, state, donate=True)`, x and y (B, C).
     """
 
     blocks: Any  # an nn.ModuleList of `Block`
@@ -118,8 +118,17 @@ class SequenceModel(nn.Module):
 
     @property
     def state_size(self) -> int:
-        """Floats that one sequence carries from step to step, all blocks together."""
+        """Floats that one sequence carries from step to step, all blocks together.
+
+        Where a state grows (a cache of keys and values), those before the first step: after T steps
+        there are state_size + T * state_growth.
+        """
         return sum(layer.state_size for layer in self.layers)
+
+    @property
+    def state_growth(self) -> int:
+        """Floats that each step adds to what one sequence carries; 0 for recurrent layers."""
+        return sum(getattr(layer, "state_growth", 0) for layer in self.layers)
 
     def initial_state(self, batch_size: int) -> State:
         return [layer.initial_state(batch_size) for layer in self.layers]

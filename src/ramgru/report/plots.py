@@ -148,7 +148,7 @@ def score_against_state(points: Sequence[StatePoint], metric: str, where: str) -
         axes.set_xlim(min(sizes) / 8, max(sizes) * 8)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
-        figure.legend(loc="outside lower center", ncols=len(points))
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -48,10 +48,10 @@ LOOKS: dict[str, Look] = {
     "ramgru": Look("RAM-GRU", PALETTE["plum"][0], "o", "-"),
     "gru": Look("nn.GRU", PALETTE["amber"][0], "s", (0, (5.0, 2.0))),
     "mingru": Look("minGRU", PALETTE["teal"][0], "^", (0, (1.5, 1.5))),
+    "attention": Look("Attention", PALETTE["blue"][0], "D", (0, (6.0, 2.0, 1.5, 2.0))),
+    "gated_deltanet": Look("Gated DeltaNet", PALETTE["olive"][0], "v", (0, (3.0, 1.5))),
 }
 _SPARE = [
-    ("blue", "D", (0, (6.0, 2.0, 1.5, 2.0))),
-    ("olive", "v", (0, (3.0, 1.5))),
     ("rose", "P", (0, (8.0, 2.0))),
     ("amber", "X", (0, (4.0, 1.0))),
     ("teal", "<", (0, (2.0, 1.0))),

@@ -39,6 +39,8 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
     interrupted.
     """
     console = Console(quiet=quiet, highlight=False)
+    if not console.is_terminal:
+        console.width = 100
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,6 +91,8 @@ def report(config: ReportConfig, *, quiet: bool = False) -> Path:
         ) from error
     out = config.out if config.out is not None else source.with_name(REPORT)
     console = Console(quiet=quiet, highlight=False)
+    if not console.is_terminal:
+        console.width = 100
     return _show(from_json(text, str(source)), out, console)
 
 

@@ -13,7 +13,8 @@ from ramgru.tasks.base import Task
 from ramgru.train.build import LAYERS, ModelConfig, build_model, count_parameters
 from ramgru.train.config import TrainConfig
 
-Layer = Literal["ramgru", "gru", "mingru"]
+Layer = Literal["ramgru", "gru", "mingru", "attention", "gated_deltanet"]
+RATES = tuple(f"{layer}_lr" for layer in LAYERS)  # the fields that hold them
 
 # Sizes that a task is trained on here, where they are not the task's own defaults.
 SIZES: dict[str, dict[str, Any]] = {"mqar": {"pairs": 16, "length": 64}}
@@ -54,6 +55,10 @@ class CompareConfig:
     """Learning rates of nn.GRU, likewise."""
     mingru_lr: tuple[float, ...] = (3e-3,)
     """Learning rates of minGRU, likewise."""
+    attention_lr: tuple[float, ...] = (3e-3,)
+    """Learning rates of attention, likewise."""
+    gated_deltanet_lr: tuple[float, ...] = (1e-2,)  # at 3e-3 it hardly begins in 500 steps
+    """Learning rates of Gated DeltaNet, likewise."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of weights and data; with several, the intervals are over seeds."""
     target: float | None = None
@@ -74,7 +79,7 @@ class CompareConfig:
     def __post_init__(self) -> None:
         if isinstance(self.task, str):
             object.__setattr__(self, "task", sized(self.task))
-        for name in ("layers", "seeds", "ramgru_lr", "gru_lr", "mingru_lr"):
+        for name in ("layers", "seeds", *RATES):
             values = getattr(self, name)
             if not values:
                 raise ValueError(f"{name} must hold at least one entry, got none")
@@ -83,7 +88,7 @@ class CompareConfig:
         for layer in self.layers:
             if layer not in LAYERS:
                 raise ValueError(f"layers must be among {', '.join(LAYERS)}, got {layer!r}")
-        for name in ("ramgru_lr", "gru_lr", "mingru_lr"):
+        for name in RATES:
             if not all(rate > 0 for rate in getattr(self, name)):
                 raise ValueError(f"{name} must hold positive rates, got {getattr(self, name)}")
         if min(self.seeds) < 0:

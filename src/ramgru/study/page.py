@@ -80,12 +80,18 @@ def _scores(results: Results) -> list[Table | Text]:
     )
     ours = 1 + results.layers.index("ramgru") if "ramgru" in results.layers else None
     same = ", with the same number of parameters" if results.config.get("equal_parameters") else ""
+    grows = (
+        " The state of attention grows with the sequence; given is that at the end of the longest."
+        if "attention" in results.layers
+        else ""
+    )
     return [
         Table(f"{results.metric.capitalize()}: {interval}", header, rows, ours),
         Text(
             f"Every layer is trained on the same examples in the same order{same}, with the same "
             "budget. Chance is the score of a guess; the plateau is that of a memory that knows "
             "which values it has seen, but not to which key they belong."
+            f"{grows}"
         ),
     ]
 

@@ -22,6 +22,7 @@ def show(results: Results, console: Console) -> None:
     for place, name in enumerate(header):
         layer = results.layers[place - 1] if 0 < place <= len(results.layers) else ""
         style = "magenta" if layer == "ramgru" else ("" if layer or not place else "dim")
+        name = name.replace(" ", "\n") if layer else name
         table.add_column(name, justify="right" if place else "left", style=style, no_wrap=True)
     for place, row in enumerate(rows, 1):
         table.add_row(*(cell.partition("\n")[0] for cell in row), end_section=place == COSTS)

@@ -13,11 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ramgru.baselines import GRU, MinGRU
+from ramgru.baselines import GRU, Attention, GatedDeltaNet, MinGRU
 from ramgru.models import SequenceModel
 from ramgru.tasks.base import Task
 
-LAYERS = ("ramgru", "gru", "mingru")
+LAYERS = ("ramgru", "gru", "mingru", "attention", "gated_deltanet")
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,32 @@ class RAMOptions:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """A stack of residual blocks around one kind of recurrent layer."""
+class AttentionOptions:
+    """Options of the attention layer; handed to `Attention` by these names."""
 
-    layer: Literal["ramgru", "gru", "mingru"] = "ramgru"
-    """The recurrent layer of every block."""
+    heads: int = 1
+    """Heads, which share the layer's width."""
+    positions: Literal["none", "rope"] = "none"
+    """How queries and keys know their place: by what the convolution before them sees alone, which
+    holds farthest beyond the lengths trained on, or turned by it (RoPE)."""
+
+
+@dataclass(frozen=True)
+class GatedDeltaNetOptions:
+    """Options of the gated_deltanet layer; handed to `GatedDeltaNet` by these names."""
+
+    heads: int = 1
+    """Heads, which share the layer's width, each with a memory of its own."""
+    value_size: int | None = None
+    """Width of a head's values; None: that of its keys. A memory is one by the other."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A stack of residual blocks around one kind of sequence layer."""
+
+    layer: Literal["ramgru", "gru", "mingru", "attention", "gated_deltanet"] = "ramgru"
+    """The layer of every block."""
     d_model: int = 64
     """Channels between the blocks."""
     num_layers: int = 2
@@ -81,12 +102,17 @@ class ModelConfig:
     dropout: float = 0.0
     """Share of the channels dropped after each layer while training."""
     hidden_size: int = 0
-    """Width of the state of a gru or mingru layer; 0: d_model."""
+    """Width of a peer's layer: of the state of a gru or mingru layer, of the keys of all heads of
+    an attention or gated_deltanet layer; 0: d_model."""
     parameters: int = 0
-    """Choose the hidden_size of a gru or mingru layer so that the model has about this many
-    parameters; 0: as hidden_size says."""
+    """Choose the hidden_size of a peer's layer so that the model has about this many parameters;
+    0: as hidden_size says."""
     ram: RAMOptions = field(default_factory=RAMOptions)
     """Options of the ramgru layer."""
+    attention: AttentionOptions = field(default_factory=AttentionOptions)
+    """Options of the attention layer."""
+    gated_deltanet: GatedDeltaNetOptions = field(default_factory=GatedDeltaNetOptions)
+    """Options of the gated_deltanet layer."""
 
     def __post_init__(self) -> None:
         if self.layer not in LAYERS:
@@ -105,7 +131,7 @@ class ModelConfig:
         if self.layer == "ramgru" and (self.parameters or self.hidden_size):
             given = "parameters" if self.parameters else "hidden_size"
             raise ValueError(
-                f"{given} sets the width of a gru or mingru layer, got it with layer='ramgru'; "
+                f"{given} sets the width of a peer's layer, got it with layer='ramgru'; "
                 "a ramgru layer's width is d_model"
             )
 
@@ -119,9 +145,8 @@ def build_model(config: ModelConfig, task: Task) -> SequenceModel:
         return _build_ramgru(config, task)
     if config.parameters:
         config = replace(config, hidden_size=_matching_width(config, task), parameters=0)
-    layer = {"gru": GRU, "mingru": MinGRU}[config.layer]
     return SequenceModel(
-        _layer_builder(layer, config.hidden_size or None),
+        _peer_builder(config),
         config.d_model,
         config.num_layers,
         mlp_ratio=config.mlp_ratio,
@@ -141,8 +166,15 @@ def _interface(task: Task) -> dict[str, int]:
     return {"vocab_size": 0, "features": task.features, "outputs": task.outputs}
 
 
-def _layer_builder(layer: Any, hidden_size: int | None) -> Callable[[int], nn.Module]:
-    return lambda d_model: layer(d_model, hidden_size)
+def _peer_builder(config: ModelConfig) -> Callable[[int], nn.Module]:
+    peers: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
+        "gru": (GRU, {}),
+        "mingru": (MinGRU, {}),
+        "attention": (Attention, asdict(config.attention)),
+        "gated_deltanet": (GatedDeltaNet, asdict(config.gated_deltanet)),
+    }
+    peer, options = peers[config.layer]
+    return lambda d_model: peer(d_model, config.hidden_size or None, **options)
 
 
 def _build_ramgru(config: ModelConfig, task: Task) -> SequenceModel:

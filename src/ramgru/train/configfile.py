@@ -13,7 +13,7 @@ import torch
 
 from ramgru import files, tasks
 from ramgru.errors import CheckpointError
-from ramgru.train.build import ModelConfig, RAMOptions
+from ramgru.train.build import AttentionOptions, GatedDeltaNetOptions, ModelConfig, RAMOptions
 from ramgru.train.config import TrainConfig
 from ramgru.version import __version__
 
@@ -35,7 +35,12 @@ def from_dict(values: dict[str, Any]) -> TrainConfig:
     """The configuration that `to_dict` described. Raises ValueError or TypeError."""
     values = dict(values)
     model = dict(values.pop("model"))
-    ram = RAMOptions(**model.pop("ram"))
+    layers: dict[str, Any] = {
+        "ram": RAMOptions(**model.pop("ram")),
+        # Runs from before these layers do not have their options.
+        "attention": AttentionOptions(**model.pop("attention", {})),
+        "gated_deltanet": GatedDeltaNetOptions(**model.pop("gated_deltanet", {})),
+    }
     task = tasks.from_config(values.pop("task"))
     hints = get_type_hints(TrainConfig)
     for name, value in values.items():
@@ -44,7 +49,7 @@ def from_dict(values: dict[str, Any]) -> TrainConfig:
     return TrainConfig(
         **{**values, "betas": tuple(values["betas"])},
         task=task,
-        model=ModelConfig(**model, ram=ram),
+        model=ModelConfig(**model, **layers),
     )
 
 
