@@ -68,8 +68,14 @@ class ProductKeys(nn.Module):
     The key of head h at a step is what was read `skips[h]` steps before it and at the steps before
     that, `spans[h]` steps in all. The head reads at the key of its step, and writes at the key of
     `offsets[h]` steps before: both are the same function, so that what is read is found where it
-    was written. The steps of a key are told apart by random signs, which are not trained; with
-    `learn_context` they are only where a convolution over the window begins.
+    was written.
+
+        query = cos(sum_j taps[j] * (W x[t - j] + b))        random Fourier features of the key
+
+    Two keys are as similar as a Gaussian of their distance (Rahimi and Recht, NeurIPS 2007), so
+    that a key of which one step differs is as good as any other, while a gradient still flows. The
+    taps of fixed keys are random and not trained; with `learn_context` a convolution over the
+    window is trained that starts there.
     """
 
     def __init__(
@@ -116,8 +122,9 @@ class ProductKeys(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.normal_(self.query_weight, std=self.query_weight.shape[1] ** -0.5)
-        nn.init.normal_(self.query_bias, std=0.1)
+        # Steps drawn apart from each other, of unit variance, are e^-2 alike.
+        nn.init.normal_(self.query_weight, std=(2 / self.query_weight.shape[1]) ** 0.5)
+        nn.init.uniform_(self.query_bias, -math.pi, math.pi)
         for codes in self.codes:
             nn.init.normal_(codes)
         nn.init.constant_(self.sharpness, 0.0)
@@ -126,7 +133,10 @@ class ProductKeys(nn.Module):
                 self.taps.zero_()
                 for taps, skip, span in zip(self.taps, self.skips, self.spans):
                     key = taps[skip : skip + span]
-                    key.bernoulli_().mul_(2).sub_(1) if span > 1 else key.fill_(1)
+                    if span == 1:
+                        key.fill_(1)
+                    else:  # of either sign and unequal: swapped steps are another key
+                        key.uniform_(0.5, 1.5).mul_(torch.randint_like(key, 2).mul_(2).sub_(1))
 
     def forward(self, x: Tensor, context: Tensor, reset: Tensor | None) -> tuple[Address, Address]:
         """x (B, T, I), context (B, window - 1, I) the inputs before -> write and read addresses.
@@ -141,6 +151,7 @@ class ProductKeys(nn.Module):
             query, before = (projection(v.to(wide), weight, nothing) for v in (x, context))
             if self.taps is not None:
                 query, before, nothing = self._keys(query, before, nothing, reset)
+            query, before, nothing = query.cos(), before.cos(), nothing.cos()
             codes = torch.cat([codes.to(query.dtype) for codes in self.codes], dim=1)
             write_index, write_weight, read_index, read_weight = product_keys(
                 (query, before, nothing, codes, self.sharpness.to(query.dtype), reset),

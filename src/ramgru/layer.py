@@ -50,8 +50,8 @@ class RAMGRU(RecurrentContract):
         parts            U, codebooks of an address: a head scores U · N^(1/U) codes; where not
                          given, as few as keep every codebook at 64 codes or less
         address_size     width of a code
-        offsets          head h writes what is here at the key of offsets[h] steps before; this, skips
-                         and spans are repeated over the heads
+        offsets          head h writes what is here at the key of offsets[h] steps before; offsets,
+                         skips and spans are repeated over the heads
         skips, spans     the key of head h at a step is the input skips[h] steps before and those
                          before that, spans[h] in all: spans=(1, 2, 3) makes heads whose keys are
                          single inputs, pairs and triples

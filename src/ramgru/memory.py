@@ -202,7 +202,7 @@ class RandomAccessMemory(nn.Module):
         gate = self.openings(self.update_gate(x))
         if self.gate == "cell":
             K = write.index.shape[-1]
-            if K > self.top_k:
+            if self.top_k < K:
                 raise ValueError(
                     f"write_index: expected at most top_k = {self.top_k} cells a head, each has a "
                     f"gate of its own, got {K}"

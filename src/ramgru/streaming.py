@@ -125,7 +125,7 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
     linears = {name: getattr(unit, name) for name, _ in _LINEAR}
     if any(type(module) is not Projection for module in linears.values()):
         return None
-    if address.taps is not None or unit.gate == "cell" or unit.gate_range != (0, 1):
+    if unit.gate == "cell" or unit.gate_range != (0, 1):
         return None
     modules: list[tuple[dict[str, Any], str, nn.Module]]
     modules = [(unit._modules, "address", address), (address._modules, "codes", books)]
@@ -134,9 +134,13 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
     weights = [(layer._parameters, f"{name}_l{n}") for name in _CONTROLLER]
     weights += [(linears[name]._parameters, kind) for name, kind in _LINEAR]
     weights += [(address._parameters, name) for name in _ADDRESS]
+    taps = address.taps
+    learned = isinstance(taps, nn.Parameter)
+    weights += [(address._parameters if learned else address._buffers, "taps")]
     weights += [(books._parameters, str(u)) for u in range(len(address.sizes))]
     found = [owner.get(name) for owner, name in weights]
-    needed = found[len(_CONTROLLER) :]  # a controller may do without a bias, a minGRU without W_hh
+    # A controller may do without a bias, a minGRU without W_hh, keys of one step without taps.
+    needed = [w for (_, name), w in zip(weights, found) if name != "taps"][len(_CONTROLLER) :]
     if any(w is None for w in (found[0], *needed)) or not all(
         w is None or (w.dtype == dtype and w.is_contiguous() and w.device.type == "cpu")
         for w in found
@@ -153,10 +157,13 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
         unit.top_k,
         address.window,
         address.width,
+        0 if taps is None else taps.shape[1],
         layer.controller == "gru",
         unit.write_rule == "delta",
         unit.candidate_activation == "tanh",
         address.offsets,
+        (0,) * unit.num_heads if learned else address.skips,
+        (len(taps[0]),) * unit.num_heads if learned else address.spans,
         address.sizes,
         places[:-U],
         places[-U:],

@@ -75,6 +75,18 @@ def test_functions_are_accurate_to_a_few_units_in_the_last_place(probe, name, dt
 
 
 @pytest.mark.parametrize("dtype", C_TYPE, ids=str)
+def test_cosine(probe, dtype):
+    """Beside its zeros only the absolute error is small: the argument has no more digits."""
+    near = torch.arange(-40, 41, dtype=torch.float64) * torch.pi / 4  # where signs and parts change
+    x = torch.cat(
+        [grid(dtype), near.to(dtype), near.to(dtype).nextafter(torch.zeros(81, dtype=dtype))]
+    )
+    found = run(probe, f"cos_{C_TYPE[dtype]}", x)
+    assert float((found.double() - x.double().cos()).abs().max()) <= 4 * torch.finfo(dtype).eps
+    assert run(probe, f"cos_{C_TYPE[dtype]}", torch.full_like(x, torch.nan)).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", C_TYPE, ids=str)
 def test_functions_in_the_tails(probe, dtype):
     inf, nan = torch.inf, torch.nan
     x = torch.tensor([-inf, -1e30, -200.0, 200.0, 1e30, inf, nan], dtype=dtype)

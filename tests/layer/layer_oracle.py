@@ -37,11 +37,10 @@ def address(unit: RandomAccessMemory, window: list[Tensor], head: int, write: bo
     """(N,) the score of each cell, for a window of inputs, the newest first."""
     keys = unit.address
     window = window[keys.offsets[head] if write else 0 :]
-    if keys.taps is None:
-        return scores(unit, query(unit, window[0], head), head)
-    mixed = sum(tap * query(unit, x, head) for tap, x in zip(keys.taps[head], window))
-    assert isinstance(mixed, Tensor)
-    return scores(unit, mixed, head)
+    taps = [1.0] if keys.taps is None else keys.taps[head]
+    phase = sum(tap * query(unit, x, head) for tap, x in zip(taps, window))
+    assert isinstance(phase, Tensor)
+    return scores(unit, phase.cos(), head)
 
 
 def controller_step(layer: RAMGRU, suffix: str, x: Tensor, h: Tensor) -> Tensor:

@@ -66,7 +66,11 @@ def test_native_steps_equal_portable_ones(isa, data):
         memory_size=cells,
         parts=draw(st.sampled_from([None, 1, 2] if cells > 1 else [None])),
         address_size=draw(st.sampled_from([2, 5, 32])),
-        window=draw(st.integers(4, 5)),
+        offsets=draw(st.sampled_from([(1,), (0, 2), (1, 0, 4)])),
+        skips=draw(st.sampled_from([(0,), (0,), (1, 0)])),
+        spans=draw(st.sampled_from([(1,), (1,), (1, 2, 3)])),
+        window=draw(st.sampled_from([None, 8])),
+        learn_context=draw(st.booleans()),
         candidate_activation=draw(st.sampled_from(["identity", "tanh"])),
         learn_initial=draw(st.booleans()),
     )
@@ -105,7 +109,7 @@ def test_the_general_path_takes_what_is_not_simple():
     assert streaming.step_(unit, x, state) is not None
     assert streaming.step_(unit, x, unit.initial_state(1)) is None  # not laid out yet
     assert streaming.step_(unit, x, unit.initial_state(2, dense=True)) is None
-    assert streaming.step_(layer(learn_context=True), x, state) is None
+    assert streaming.step_(layer(gate="cell"), x, state) is None
     handle = unit.memories[0].candidate.register_forward_hook(lambda *_: None)
     assert streaming.step_(unit, x, state) is None
     handle.remove()

@@ -13,19 +13,19 @@ from ramgru.kernels import native
 
 STEP = native.arguments(
     "LayerStep",
-    "B I C H N D K window U A gru delta squash",
+    "B I C H N D K window U A steps gru delta squash",
     "weight_ih weight_hh bias_ih bias_hh candidate_weight candidate_bias gate_weight gate_bias "
     "output_weight output_bias read_out_weight query_weight query_bias sharpness "
-    "offsets sizes codes input hidden context rows output next_hidden next_context",
+    "taps offsets skips spans sizes codes input hidden context rows output next_hidden next_context",
 )
 
 
 class Constants:
     """What does not change from step to step, laid out as the kernel reads it.
 
-    K, A, window, offsets and sizes as in `ProductKeys`; weights are addresses of contiguous tensors
-    of one dtype, from weight_ih to sharpness in the order of STEP, 0 for one that is not there;
-    codes are those of U tensors (H, n_u, A).
+    K, A, window, offsets, skips, spans and sizes as in `ProductKeys`, steps those of its taps;
+    weights are addresses of contiguous tensors of one dtype, from weight_ih to taps in the order of
+    STEP, 0 for one that is not there; codes are those of U tensors (H, n_u, A).
     """
 
     def __init__(
@@ -38,10 +38,13 @@ class Constants:
         K: int,
         window: int,
         A: int,
+        steps: int,
         gru: bool,
         delta: bool,
         tanh: bool,
         offsets: Sequence[int],
+        skips: Sequence[int],
+        spans: Sequence[int],
         sizes: Sequence[int],
         weights: Sequence[int],
         codes: Sequence[int],
@@ -51,12 +54,14 @@ class Constants:
         # Arrays that the kernel follows addresses into: they live as long as this does.
         self._arrays: tuple[ctypes.Array[Any], ...] = (
             (ctypes.c_int64 * H)(*offsets),
+            (ctypes.c_int64 * H)(*skips),
+            (ctypes.c_int64 * H)(*spans),
             (ctypes.c_int64 * U)(*sizes),
             (ctypes.c_void_p * U)(*codes),
         )
         self.dtype = dtype
         self.fields = (
-            *(I, C, H, N, D, K, window, U, A, gru, delta, tanh),
+            *(I, C, H, N, D, K, window, U, A, steps, gru, delta, tanh),
             *weights,
             *[ctypes.addressof(array) for array in self._arrays],
         )

@@ -15,7 +15,7 @@ namespace ramgru {
 
 struct LayerStep {
   std::int64_t bytes, threads;
-  std::int64_t B, I, C, H, N, D, K, window, U, A;
+  std::int64_t B, I, C, H, N, D, K, window, U, A, steps;
   std::int64_t gru;    // 1: an exact GRU, 0: a minGRU
   std::int64_t delta;  // 1: the delta rule, 0: the GRU rule
   std::int64_t squash; // 1: tanh of the candidate
@@ -33,7 +33,10 @@ struct LayerStep {
   const void* query_weight;      // (H U A, I)
   const void* query_bias;
   const void* sharpness;         // (H,)
+  const void* taps;              // (H, steps, U A), or null: keys of the step `skips` before
   const std::int64_t* offsets;   // (H,)
+  const std::int64_t* skips;     // (H,) steps before its own at which a key ends,
+  const std::int64_t* spans;     // (H,) and how many steps it is long
   const std::int64_t* sizes;     // (U,)
   const void* const* codes;      // U of (H, n_u, A)
   const void* input;             // (B, I)
@@ -85,8 +88,8 @@ void layer_step(const LayerStep& a) {
 
   // What is computed of the input, and what is read: one row a sequence.
   Scratch<real> projected(B * G), recurrent(a.gru ? B * G : 0), candidate(B * H * D), gate(B * H),
-      output_gate(B * C), read_query(B * H * Q), write_query(B * H * Q), read(B * H * D),
-      added(B * C);
+      output_gate(B * C), read(B * H * D), added(B * C);
+  Scratch<real> query(a.window * B * H * Q);  // of each step of the window, the newest first
   PackedCodes<real> codes(H, a.A, a.U, a.sizes);
   Barrier barrier;
 
@@ -117,16 +120,16 @@ void layer_step(const LayerStep& a) {
                output_gate.get(), C);
     });
     share(H * Q, [&](int64_t first, int64_t last) {
-      for (int64_t head = first / Q; head * Q < last; ++head) {  // each head writes at its offset
+      for (int64_t head = first / Q; head * Q < last; ++head) {
         int64_t begin = head * Q < first ? first : head * Q;
         int64_t end = (head + 1) * Q < last ? (head + 1) * Q : last;
-        int64_t offset = a.offsets[head];
-        products(begin, end, B, a.I, as(a.query_weight), as(a.query_bias), here, read_query.get(),
-                 H * Q);
-        if (offset)
+        int64_t past = a.skips[head] + a.spans[head], offset = a.offsets[head];
+        for (int64_t o = a.skips[head]; o < past + offset; ++o) {
+          if (o == past && offset > a.spans[head]) o += offset - a.spans[head];  // of no key
           products(begin, end, B, a.I, as(a.query_weight), as(a.query_bias),
-                   [&](int64_t b) { return context + (b * W + W - offset) * a.I; },
-                   write_query.get(), H * Q);
+                   [&](int64_t b) { return o ? context + (b * W + W - o) * a.I : here(b); },
+                   query.get() + o * B * H * Q, H * Q);
+        }
       }
     });
     share(H, [&](int64_t first, int64_t last) {
@@ -139,7 +142,7 @@ void layer_step(const LayerStep& a) {
     share(B * H, [&](int64_t first, int64_t last) {
       TokenAddress<real> address(codes, a.K);
       Scratch<int64_t> read_cell(a.K);
-      Scratch<real> read_weight(a.K);
+      Scratch<real> read_weight(a.K), key(Q);
       for (int64_t item = first; item < last; ++item) {
         int64_t h = item % H;
         real sharpness = as(a.sharpness)[h];
@@ -147,11 +150,22 @@ void layer_step(const LayerStep& a) {
         if (a.squash)
           each_vector<real>(D, [&](int64_t i, auto n) { store_n(c + i, tanh(load_n(c + i, n)), n); });
 
-        address.find(h, read_query.get() + item * Q, sharpness);
+        auto key_at = [&](int64_t offset) {  // that ends `offset` steps before
+          each_vector<real>(Q, [&](int64_t i, auto n) {
+            V phase = {};
+            for (int64_t o = a.skips[h]; o < a.skips[h] + a.spans[h]; ++o) {
+              V step = load_n(query.get() + ((o + offset) * B * H + item) * Q + i, n);
+              phase += a.taps ? load_n(as(a.taps) + (h * a.steps + o) * Q + i, n) * step : step;
+            }
+            store_n(key.get() + i, cos(phase), n);
+          });
+          return key.get();
+        };
+        address.find(h, key_at(0), sharpness);
         int64_t K = address.found();
         std::memcpy(read_cell.get(), address.cell(), K * sizeof(int64_t));
         std::memcpy(read_weight.get(), address.read(), K * sizeof(real));
-        if (a.offsets[h]) address.find(h, write_query.get() + item * Q, sharpness);
+        if (a.offsets[h]) address.find(h, key_at(a.offsets[h]), sharpness);
 
         auto written = [&](int64_t k) { return table + address.cell()[k] * D; };
         auto open = sigmoid(broadcast(gate[item]))[0];
