@@ -47,6 +47,10 @@ class TrainConfig:
     clip: float = 1.0
     """Largest norm of the gradient; longer ones are shortened to it; 0: never."""
 
+    write_cost: float = 0.3
+    """Nats a ramgru layer's open update gates cost an answer, so that they learn not to write what
+    nobody asks for; only its gradient counts, the loss that is told is without it; 0: nothing."""
+
     batch_size: int = 64
     """Sequences a step, over all processes together."""
     steps: int = 500
@@ -107,13 +111,13 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in (
             *("weight_decay", "warmup", "clip", "epochs", "evaluate_every", "patience"),
-            *("tbptt", "seed", "threads", "save_every"),
+            *("tbptt", "seed", "threads", "save_every", "write_cost"),
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.seed >= 2**63:
             raise ValueError(f"seed must be below 2**63, got {self.seed}")
-        for name in ("lr", "weight_decay", "clip", "target", "curriculum_target"):
+        for name in ("lr", "weight_decay", "write_cost", "clip", "target", "curriculum_target"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, got {value}")

@@ -63,15 +63,28 @@ class Stepper:
         count = torch.tensor(count_answers(batch.labels), device=self.accelerator.device)
         count = self.accelerator.reduce(count, "sum").clamp(min=1)
         scale = self.accelerator.num_processes / count
+        price = None
+        if self.config.write_cost:
+            steps = torch.tensor(int(batch.lengths.sum()), device=self.accelerator.device)
+            price = self.config.write_cost * count / self.accelerator.reduce(steps, "sum")
         state = self.state if continues else None
         pieces = list(chunks(batch, self.config.tbptt, self.accelerator.device))
         for i, piece in enumerate(pieces):
             last = i == len(pieces) - 1
             carry = continues is not None or not last
-            state = detach(self._backward(piece, state, scale, last=last, carry=carry))
+            state = detach(self._backward(piece, state, scale, price, last=last, carry=carry))
         self.state = None if continues is None else state
 
-    def _backward(self, piece: Chunk, state: Any, scale: Tensor, *, last: bool, carry: bool) -> Any:
+    def _backward(
+        self,
+        piece: Chunk,
+        state: Any,
+        scale: Tensor,
+        price: Tensor | None,
+        *,
+        last: bool,
+        carry: bool,
+    ) -> Any:
         # Processes may have different numbers of chunks; all of them meet in the last one.
         meet = last or self.sharded
         sync = nullcontext() if meet else self.accelerator.no_sync(self.objective)
@@ -79,7 +92,7 @@ class Stepper:
         with sync, torch.set_grad_enabled(not silent):
             with self.accelerator.autocast():
                 loss, predicted, state = self.objective(
-                    piece.inputs, piece.where, piece.answers, piece.lengths, state, carry
+                    piece.inputs, piece.where, piece.answers, piece.lengths, state, carry, price
                 )
             if not silent:
                 self.accelerator.backward(loss * scale)

@@ -16,7 +16,8 @@ STEP = native.arguments(
     "B I C H N D K window U A steps gru delta squash",
     "weight_ih weight_hh bias_ih bias_hh candidate_weight candidate_bias gate_weight gate_bias "
     "output_weight output_bias read_out_weight query_weight query_bias sharpness "
-    "taps offsets skips spans sizes codes input hidden context rows output next_hidden next_context",
+    "taps offsets skips spans sizes codes "
+    "input hidden context rows output next_hidden next_context",
 )
 
 
