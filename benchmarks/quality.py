@@ -100,7 +100,7 @@ MQAR_LARGE = Row(
             {"pairs": 16_384, "length": 65_536},
             tasks.get("mqar", vocab_size=65_536, pairs=16_384, length=65_536),
             at_least(0.95),
-            Effort(examples=2, questions=1),
+            Effort(examples=2, questions=1, tokens=8192),  # logits: 65,536 a question
         ),
     ),
 )

@@ -74,6 +74,15 @@ class Found:
         """Of each bar, whether it is met."""
         return [cell.met for cell in self.cells if cell.met is not None]
 
+    def like(self, cell: Cell) -> Cell | None:
+        """The same value at the same size here, where it was measured."""
+        return next((c for c in self.cells if (c.size, c.value) == (cell.size, cell.value)), None)
+
+    def beats(self, other: Found) -> list[bool]:
+        """Of each share that was measured of both, whether it is higher here."""
+        pairs = [(cell, other.like(cell)) for cell in self.cells if cell.value not in COUNTED]
+        return [mine.mean > peer.mean for mine, peer in pairs if peer is not None]
+
 
 def write(
     rows: Sequence[Row], root: Path, folder: Path, common: RAMOptions, seeds: Sequence[int] = ()
@@ -197,6 +206,9 @@ def _head(rows: Sequence[Row], found: Mapping[str, Found], common: RAMOptions) -
     ]
     for name, each in found.items():
         met = f"{sum(each.judged)} of {len(each.judged)}"
+        if above := found.get(each.row.above or ""):
+            higher = each.beats(above)
+            met += f", above {above.row.name} in {sum(higher)} of {len(higher)}"
         cells = [met, _seeds(each), f"{max(each.steps):,}", f"{each.cells[-1].mean:,.0f}"]
         lines.append(f"| [{name}](#{name}) | {' | '.join(cells)} |")
     if missing:
@@ -211,7 +223,6 @@ def _seeds(found: Found) -> str:
 
 def _table(found: Found, above: Found | None) -> list[str]:
     """Markdown lines: a line a value; beside it, where this row is to beat another, its value."""
-    peers = {(cell.size, cell.value): cell for cell in above.cells} if above else {}
     heads = ["", "", "bar", "mean", "95 % interval", "worst seed", "chance", "met"]
     if above:
         heads += [above.row.name, "above it"]
@@ -230,10 +241,9 @@ def _table(found: Found, above: Found | None) -> list[str]:
         shown = [cell.size, _label(cell, found.training.task.metric), cell.bar, text(cell.mean)]
         shown += [interval, text(worst), chance, met]
         if above:
-            peer = peers.get((cell.size, cell.value))
-            scored = peer is not None and cell.value not in COUNTED
-            shown += [text(peer.mean) if peer else ""]
-            shown += [("yes" if cell.mean > peer.mean else "no") if scored and peer else ""]
+            peer = above.like(cell)
+            higher = "yes" if peer is not None and cell.mean > peer.mean else "no"
+            shown += [text(peer.mean) if peer else "", "" if cell.value in COUNTED else higher]
         lines.append(f"| {' | '.join(shown)} |")
     return lines
 

@@ -186,8 +186,8 @@ def _worker(jobs: Sequence[Job], root: Path) -> None:
 
 
 def _follow() -> None:
-    """Ends this process with the one that began it, as Ctrl-C would: training saves first."""
+    """Ends this process with the one that began it, however that ended: training saves first."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -123,6 +123,7 @@ def test_the_page_tells_what_was_found(made):
     data = json.loads((made.docs / "study" / "quality.json").read_text(encoding="utf-8"))
     assert list(data) == ["recall", "peer", "never"]
     assert "Not measured yet: later." in text
+    assert "| [recall](#recall) | 3 of 3, above peer in " in text
     assert "| [never](#never) | 1 of 3 | 2 of 3 so far | 2 |" in text
     assert "![recall against pairs](../images/quality/recall.svg)" in text
     assert sorted(p.name for p in (made.docs / "images" / "quality").iterdir()) == [
