@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import tasks
-from ramgru.evaluate import Effort, EvaluateConfig, evaluate, sweep, wilson
-from ramgru.evaluate.table import share
+from ramgru.evaluate import Effort, EvaluateConfig, evaluate, measure_at, sweep, wilson
+from ramgru.evaluate.table import render, share
 from ramgru.models import SequenceModel
-from ramgru.tasks import IGNORE, Task
+from ramgru.tasks import IGNORE, Slice, Task, exact_answers
 from ramgru.train import ModelConfig, TrainConfig, build_model, train
 
 MQAR = tasks.get("mqar", vocab_size=64, pairs=4, length=64)
@@ -100,6 +100,62 @@ def test_kinds_of_question_are_told_apart():
     task = tasks.get("programs", registers=2, statements=8)
     found = sweep(constant(task), task, Effort(questions=100, examples=2, max_length=0))
     assert [group.name["kind"] for group in found.kinds] == list(task.kinds)
+    written = found.to_dict()["kinds"]
+    assert [group["kind"] for group in written] == list(task.kinds)
+    assert all({"score", "interval", "answers", "exact"} <= set(group) for group in written)
+
+
+def test_whole_answers_are_counted_kind_by_kind():
+    """By a model that knows reads only, and of them all but the first of each batch."""
+    task = tasks.get("programs", registers=2, statements=8)
+
+    class Reads(nn.Module):
+        state_size = state_growth = 0
+
+        def hidden(self, src: Tensor, state: Any, **ragged: Any) -> tuple[Tensor, Any]:
+            seen.append(drawn.pop(0))
+            answer = torch.from_numpy(seen[-1][1])
+            return nn.functional.one_hot(answer, task.vocab_size).float(), state
+
+        def head(self, hidden: Tensor) -> Tensor:
+            return hidden
+
+    drawn: list[Any] = []
+    seen: list[Any] = []
+    draw = type(task).draw
+
+    class Noted(type(task)):  # type: ignore[misc]
+        def draw(self, batch_size: int, seed: int) -> Any:
+            batch = draw(self, batch_size, seed)
+            answer = np.where(batch.kind == 0, batch.labels, 0).clip(0)
+            row, step = np.argwhere(batch.kind == 0)[0]
+            answer[row, step] = 0
+            drawn.append((batch, answer))
+            return batch
+
+    point = Slice({}, Noted(**task.options()))
+    found = measure_at(Reads(), [point], Effort(questions=100, examples=2))  # type: ignore[arg-type]
+    counts = [exact_answers(*each) for each in seen]
+    of = [np.concatenate([each.kind == kind for each in counts]) for kind in range(3)]
+    right = np.concatenate([each.right for each in counts])
+    assert [group.answers for group in found.kinds] == [which.sum() for which in of]
+    assert [group.exact for group in found.kinds] == [right[which].mean() for which in of]
+    assert found.kinds[0].exact == 1 - len(seen) / of[0].sum()
+    assert found.kinds[1].exact == 0.0
+    tables = render(found, "a run")
+    assert "whole answers" in [column.header for column in tables[-1].columns]
+
+
+def test_sizes_of_ones_own():
+    task = MQAR.resized(pairs=8)
+    points = [Slice({"pairs": 8}, task), Slice({"pairs": 2}, task.resized(pairs=2))]
+    told: list[Any] = []
+    found = measure_at(Lookup(64), points, EFFORT, on_row=told.append)  # type: ignore[arg-type]
+    assert [row.axes for row in found.rows] == [{"pairs": 8}, {"pairs": 2}]
+    assert told == found.rows
+    assert found.task == tasks.to_config(task)
+    with pytest.raises(ValueError, match="slices must hold at least one size, got none"):
+        measure_at(Lookup(64), [], EFFORT)  # type: ignore[arg-type]
 
 
 def test_same_seed_same_evaluation():

@@ -18,6 +18,13 @@ def test_the_interval_stays_within_the_scale():
     assert 0.0 <= score.low < 0.9
 
 
+def test_the_scale_may_be_another():
+    score = over_seeds([100.0, 120.0], None, None, most=150.0)
+    assert (score.low, score.high) == (0.0, 150.0)
+    half = 12.706 * 10
+    assert over_seeds([100.0, 120.0], None, None, most=np.inf).high == pytest.approx(110 + half)
+
+
 def test_one_seed_keeps_the_interval_over_examples():
     score = over_seeds([0.7], 0.6, 0.8)
     assert (score.mean, score.low, score.high) == (0.7, 0.6, 0.8)

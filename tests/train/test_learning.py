@@ -186,5 +186,7 @@ def test_tally_groups_by_distance_and_kind():
     tally.add(batch, np.array([[1, 0, 9], [3, 9, 0]]))
     assert tally.distance == {2: [1, 2], 5: [1, 2]}
     assert tally.kind == {0: [2, 3], 1: [0, 1]}
+    assert tally.exact_of == {0: [1, 2], 1: [0, 1]}  # [3, 4] is one answer, half of it right
     tally.merge(tally)
     assert (tally.right, tally.count, tally.distance) == (4, 8, {2: [2, 4], 5: [2, 4]})
+    assert (tally.kind, tally.exact_of) == ({0: [4, 6], 1: [0, 2]}, {0: [2, 4], 1: [0, 2]})

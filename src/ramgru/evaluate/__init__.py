@@ -2,7 +2,7 @@
 
 from ramgru.evaluate.evaluate import EvaluateConfig, evaluate
 from ramgru.evaluate.interval import wilson
-from ramgru.evaluate.sweep import Effort, Evaluation, Group, Row, sweep
+from ramgru.evaluate.sweep import Effort, Evaluation, Group, Row, measure_at, sweep
 
 __all__ = [
     "Effort",
@@ -11,6 +11,7 @@ __all__ = [
     "Group",
     "Row",
     "evaluate",
+    "measure_at",
     "sweep",
     "wilson",
 ]

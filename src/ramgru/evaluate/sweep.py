@@ -1,9 +1,9 @@
-"""One model over the whole grid of its task: score, interval and chance at every size."""
+"""One model at many sizes of its task: score, interval and chance at each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -60,12 +60,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """The symbols that have something in common: a range of distances, or a kind of question."""
+    """The symbols that have something in common: a range of distances, or a kind of question.
+
+    answers, exact: of a kind of question, how many whole answers were asked for, and the share of
+    them that were right; None of a range of distances.
+    """
 
     name: dict[str, Any]
     score: float
     count: int
     interval: tuple[float, float]
+    answers: int | None = None
+    exact: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,11 @@ class Evaluation:
         for row in self.rows:
             values = asdict(row)
             rows.append({**values.pop("axes"), **values})
-        groups = {
-            name: [
-                {**g.name, "score": g.score, "count": g.count, "interval": list(g.interval)}
-                for g in getattr(self, name)
-            ]
-            for name in ("distance", "kinds")
-        }
+        groups: dict[str, Any] = {"distance": [], "kinds": []}
+        for name, shown in groups.items():
+            for group in getattr(self, name):
+                values = {k: v for k, v in asdict(group).items() if v is not None}
+                shown.append({**values.pop("name"), **values, "interval": list(group.interval)})
         return {**asdict(self), "rows": rows, **groups}
 
 
@@ -111,9 +115,31 @@ def sweep(
     """
     from ramgru.tasks import to_config
 
+    found = measure_at(model, task.grid(), effort, device=device, on_row=on_row)
+    return replace(found, task=to_config(task), metric=task.metric, chance=task.chance)
+
+
+def measure_at(
+    model: SequenceModel,
+    slices: Sequence[Slice],
+    effort: Effort = Effort(),
+    *,
+    device: torch.device | str = "cpu",
+    on_row: Callable[[Row], None] = lambda row: None,
+) -> Evaluation:
+    """Measure `model` at the sizes of `slices`, all of one task; on_row is told of each as it is
+    done. The evaluation's own task is the first of them.
+
+    Raises ValueError where there is no size, or `effort` leaves none.
+    """
+    from ramgru.tasks import to_config
+
+    if not slices:
+        raise ValueError("slices must hold at least one size, got none")
+    task = slices[0].task
     objective = Objective(model).to(device)
     rows, total, longest = [], Tally(), 0
-    for number, point in enumerate(task.grid()):
+    for number, point in enumerate(slices):
         if not effort.allows(point):
             continue
         tally, steps = _measure(objective, point, effort, number, device)
@@ -138,9 +164,6 @@ def sweep(
             f"effort.max_length: no size of {task.name} has sequences of {effort.max_length} steps "
             "or fewer"
         )
-    kinds = [
-        _group({"kind": task.kinds[kind]}, *entry) for kind, entry in sorted(total.kind.items())
-    ]
     return Evaluation(
         task=to_config(task),
         metric=task.metric,
@@ -148,7 +171,7 @@ def sweep(
         state_bytes=4 * (model.state_size + longest * model.state_growth),
         rows=rows,
         distance=_buckets(total.distance),
-        kinds=kinds,
+        kinds=_kinds(task, total),
     )
 
 
@@ -187,6 +210,15 @@ def _buckets(distances: dict[int, list[int]]) -> list[Group]:
         _group({"low": 1 << bits - 1 if bits else 0, "high": (1 << bits) - 1}, *entry)
         for bits, entry in sorted(ranges.items())
     ]
+
+
+def _kinds(task: Task, total: Tally) -> list[Group]:
+    groups = []
+    for kind, entry in sorted(total.kind.items()):
+        right, answers = total.exact_of.get(kind, (0, 0))
+        group = _group({"kind": task.kinds[kind]}, *entry)
+        groups.append(replace(group, answers=answers, exact=right / max(1, answers)))
+    return groups
 
 
 def _group(name: dict[str, Any], right: int, count: int) -> Group:

@@ -43,10 +43,14 @@ def _groups(title: str, groups: list[Group], metric: str) -> Any:
     from rich.table import Table
 
     table = Table()
-    for head in (title, metric, "95 % interval", "asked"):
+    several = any(g.exact is not None and abs(g.exact - g.score) > 1e-12 for g in groups)
+    heads = [title, metric, "95 % interval"] + (["whole answers"] if several else []) + ["asked"]
+    for head in heads:
         table.add_column(head, justify="right")
     for group in groups:
         low, high = group.interval
         name = group.name.get("kind") or f"{group.name['low']:,} – {group.name['high']:,}"
-        table.add_row(name, f"{group.score:.3f}", f"{low:.3f} – {high:.3f}", f"{group.count:,}")
+        cells = [name, f"{group.score:.3f}", f"{low:.3f} – {high:.3f}"]
+        cells += [f"{group.exact:.3f}"] if several else []
+        table.add_row(*cells, f"{group.count:,}")
     return table

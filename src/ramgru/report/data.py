@@ -25,8 +25,10 @@ class Score:
     high: float | None = None
 
 
-def over_seeds(scores: Sequence[float], low: float | None, high: float | None) -> Score:
-    """Mean of one score a seed, with Student's interval over seeds, kept within [0, 1].
+def over_seeds(
+    scores: Sequence[float], low: float | None, high: float | None, *, most: float = 1.0
+) -> Score:
+    """Mean of one score a seed, with Student's interval over seeds, kept within [0, most].
 
     One seed says nothing about other seeds: then low and high, the interval over examples that
     the evaluation gave, are passed on.
@@ -38,7 +40,7 @@ def over_seeds(scores: Sequence[float], low: float | None, high: float | None) -
         return Score(mean, low, high)
     t = _T975[n - 2] if n - 2 < len(_T975) else 1.96
     half = t * float(np.std(scores, ddof=1)) / math.sqrt(n)
-    return Score(mean, max(0.0, mean - half), min(1.0, mean + half))
+    return Score(mean, max(0.0, mean - half), min(most, mean + half))
 
 
 @dataclass(frozen=True)

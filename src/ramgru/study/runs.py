@@ -30,11 +30,10 @@ class Interrupted(RamgruError):
     """A run was asked to stop before its end; it is saved and can be gone on with."""
 
 
-def run_name(config: TrainConfig, effort: Effort) -> str:
-    """LAYER-lrRATE-seedSEED-DIGEST."""
-    digest = hashlib.sha256(
-        json.dumps([_what(config), effort.__dict__], sort_keys=True).encode()
-    ).hexdigest()
+def run_name(config: TrainConfig, effort: Effort | None = None) -> str:
+    """LAYER-lrRATE-seedSEED-DIGEST. effort: of its evaluation, where the name is to tell it too."""
+    what = [_what(config), None if effort is None else effort.__dict__]
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return f"{config.model.layer}-lr{config.lr:g}-seed{config.seed}-{digest[:8]}"
 
 

@@ -25,6 +25,7 @@ class Tally:
     exact:    [right, count] of whole answers: steps asked for one after the other
     distance: {distance: [right, count]} of symbols, where the task knows distances
     kind:     {kind: [right, count]} of symbols, where the task asks questions of several kinds
+    exact_of: {kind: [right, count]} of whole answers, likewise
     """
 
     loss: float = 0.0
@@ -33,6 +34,7 @@ class Tally:
     exact: list[int] = field(default_factory=lambda: [0, 0])
     distance: dict[int, list[int]] = field(default_factory=dict)
     kind: dict[int, list[int]] = field(default_factory=dict)
+    exact_of: dict[int, list[int]] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -53,6 +55,7 @@ class Tally:
         answers = exact_answers(batch, predicted)
         self.exact[0] += int(answers.right.sum())
         self.exact[1] += answers.right.size
+        _group(self.exact_of, answers.kind, answers.right, np.ones_like(answers.right))
         if right.ndim == 3:
             right, asked = right.sum(-1), asked.sum(-1)
         _group(self.distance, batch.distance, right, asked)
@@ -64,9 +67,10 @@ class Tally:
         self.right += other.right
         self.count += other.count
         self.exact = [a + b for a, b in zip(self.exact, other.exact)]
-        for mine, theirs in ((self.distance, other.distance), (self.kind, other.kind)):
-            for key, (right, count) in theirs.items():
-                entry = mine.setdefault(key, [0, 0])
+        for name in ("distance", "kind", "exact_of"):
+            groups = getattr(self, name)
+            for key, (right, count) in getattr(other, name).items():
+                entry = groups.setdefault(key, [0, 0])
                 entry[0] += right
                 entry[1] += count
 
@@ -74,7 +78,7 @@ class Tally:
 def _group(
     groups: dict[int, list[int]], keys: np.ndarray | None, right: np.ndarray, asked: np.ndarray
 ) -> None:
-    """keys, right, asked: (B, T); what is right and asked of each key, where anything is asked."""
+    """keys, right, asked: of one shape; what is right and asked of each key, where anything is."""
     if keys is None:
         return
     where = asked > 0
