@@ -73,10 +73,15 @@ class ProductKeys(nn.Module):
         query = cos(sum_j taps[j] * (W x[t - j] + b))        random Fourier features of the key
 
     Two keys are as similar as a Gaussian of their distance (Rahimi and Recht, NeurIPS 2007), so
-    that a key of which one step differs is as good as any other, while a gradient still flows. The
-    taps of fixed keys are random and not trained; with `learn_context` a convolution over the
-    window is trained that starts there.
+    that a key of which one step differs is as good as any other. W, b and the codes are random and
+    stay so, unless `learn_address`: a good hash needs no training, and training wears it off
+    (docs/study). So do the taps, unless `learn_context`: a convolution over the window is then
+    trained that starts there.
     """
+
+    query_weight: Tensor  # (H·U·A, I)
+    query_bias: Tensor  # (H·U·A,)
+    taps: Tensor | None  # (H, steps, U·A), where keys are more than the step itself
 
     def __init__(
         self,
@@ -86,11 +91,12 @@ class ProductKeys(nn.Module):
         top_k: int,
         *,
         parts: int = 2,
-        width: int = 32,
+        width: int = 16,
         window: int = 4,
         offsets: tuple[int, ...] = (1,),
         skips: tuple[int, ...] = (0,),
         spans: tuple[int, ...] = (1,),
+        learn_address: bool = False,
         learn_context: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -103,27 +109,35 @@ class ProductKeys(nn.Module):
         self.sizes = factorise(memory_size, parts)
         self.width = width
         made: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.query_weight = nn.Parameter(torch.empty(num_heads * parts * width, input_size, **made))
-        self.query_bias = nn.Parameter(torch.empty(num_heads * parts * width, **made))
-        self.codes = nn.ParameterList(
-            nn.Parameter(torch.empty(num_heads, n, width, **made)) for n in self.sizes
-        )
-        self.taps: Tensor | None = None
-        longest = max(skip + span for skip, span in zip(self.skips, self.spans))
+        rows, longest = num_heads * parts * width, max(map(sum, zip(self.skips, self.spans)))
+        steps = window - max(self.offsets) if learn_context else longest
+
+        def hold(name: str, learn: bool, *shape: int) -> None:
+            tensor = torch.empty(shape, **made)
+            if learn:
+                self.register_parameter(name, nn.Parameter(tensor))
+            else:  # no parameter: whoever asks for the gradients of all parameters gets them
+                self.register_buffer(name, tensor)
+
+        hold("query_weight", learn_address, rows, input_size)
+        hold("query_bias", learn_address, rows)
+        for u, n in enumerate(self.sizes):
+            hold(f"codes_{u}", learn_address, num_heads, n, width)
         if learn_context or longest > 1:
-            steps = window - max(self.offsets) if learn_context else longest
-            taps = torch.empty(num_heads, steps, parts * width, **made)
-            if learn_context:
-                self.taps = nn.Parameter(taps)
-            else:
-                del self.taps
-                self.register_buffer("taps", taps)
+            hold("taps", learn_context, num_heads, steps, parts * width)
+        else:
+            self.register_buffer("taps", None)
         self.sharpness = nn.Parameter(torch.empty(num_heads, **made))
         self.reset_parameters()
 
+    @property
+    def codes(self) -> list[Tensor]:
+        """Of each part (H, n_u, A), whose length does not count."""
+        return [getattr(self, f"codes_{u}") for u in range(len(self.sizes))]
+
     def reset_parameters(self) -> None:
-        # Steps drawn apart from each other, of unit variance, are e^-2 alike.
-        nn.init.normal_(self.query_weight, std=(2 / self.query_weight.shape[1]) ** 0.5)
+        # Unrelated steps of unit variance are e^-8 alike; those of which a tenth differs, half.
+        nn.init.normal_(self.query_weight, std=(8 / self.query_weight.shape[1]) ** 0.5)
         nn.init.uniform_(self.query_bias, -math.pi, math.pi)
         for codes in self.codes:
             nn.init.normal_(codes)

@@ -31,6 +31,7 @@ def check_memory_options(
     spans: tuple[int, ...],
     window: int | None,
     candidate_activation: str,
+    learn_address: bool,
     learn_context: bool,
     learn_initial: bool,
     gate: str,
@@ -58,7 +59,12 @@ def check_memory_options(
             raise ValueError(f"{name}: expected at least {least}, got {value}")
     if memory_size > MOST_CELLS:
         raise ValueError(f"memory_size: expected at most {MOST_CELLS}, got {memory_size}")
-    for name, flag in (("learn_context", learn_context), ("learn_initial", learn_initial)):
+    flags = {
+        "learn_address": learn_address,
+        "learn_context": learn_context,
+        "learn_initial": learn_initial,
+    }
+    for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise TypeError(f"{name}: expected a bool, got {type(flag).__name__}")
     if not isinstance(gate_bias, (int, float)):

@@ -56,7 +56,8 @@ class RAMGRU(RecurrentContract):
                          before that, spans[h] in all: spans=(1, 2, 3) makes heads whose keys are
                          single inputs, pairs and triples
         window           steps that addresses may look at; as many as they need where not given
-        learn_context    learn what of its window a key is made of, starting there
+        learn_address    train the hash from keys to cells, which is random otherwise
+        learn_context    train what of its window a key is made of, starting there
         learn_initial    learn what fresh cells hold, with about 2 √N rows a head
         candidate_activation  "identity" or "tanh"
         gate             "scalar": an update gate a head; "cell": one for each of the K cells
@@ -106,11 +107,12 @@ class RAMGRU(RecurrentContract):
         top_k: int = 4,
         write_rule: str = "gru",
         parts: int | None = None,
-        address_size: int = 32,
+        address_size: int = 16,
         offsets: tuple[int, ...] = (1,),
         skips: tuple[int, ...] = (0,),
         spans: tuple[int, ...] = (1,),
         window: int | None = None,
+        learn_address: bool = False,
         learn_context: bool = False,
         learn_initial: bool = False,
         candidate_activation: str = "identity",
@@ -149,6 +151,7 @@ class RAMGRU(RecurrentContract):
             spans=spans,
             window=window,
             candidate_activation=candidate_activation,
+            learn_address=learn_address,
             learn_context=learn_context,
             learn_initial=learn_initial,
             gate=gate,
@@ -186,6 +189,7 @@ class RAMGRU(RecurrentContract):
                 offsets=offsets,
                 skips=skips,
                 spans=spans,
+                learn_address=learn_address,
                 learn_context=learn_context,
                 device=device,
                 dtype=dtype,

@@ -121,23 +121,22 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
     plan = _plans.get(unit)
     if plan is not None and plan.holds(dtype):
         return plan
-    address, books = unit.address, unit.address.codes
+    address = unit.address
     linears = {name: getattr(unit, name) for name, _ in _LINEAR}
     if any(type(module) is not Projection for module in linears.values()):
         return None
     if unit.gate == "cell" or unit.gate_range != (0, 1):
         return None
     modules: list[tuple[dict[str, Any], str, nn.Module]]
-    modules = [(unit._modules, "address", address), (address._modules, "codes", books)]
+    modules = [(unit._modules, "address", address)]
     modules += [(unit._modules, name, module) for name, module in linears.items()]
     weights: list[tuple[dict[str, Any], str]]
     weights = [(layer._parameters, f"{name}_l{n}") for name in _CONTROLLER]
     weights += [(linears[name]._parameters, kind) for name, kind in _LINEAR]
-    weights += [(address._parameters, name) for name in _ADDRESS]
-    taps = address.taps
-    learned = isinstance(taps, nn.Parameter)
-    weights += [(address._parameters if learned else address._buffers, "taps")]
-    weights += [(books._parameters, str(u)) for u in range(len(address.sizes))]
+    U, taps = len(address.sizes), address.taps
+    for name in (*_ADDRESS, "taps", *(f"codes_{u}" for u in range(U))):
+        learned = name in address._parameters
+        weights.append((address._parameters if learned else address._buffers, name))
     found = [owner.get(name) for owner, name in weights]
     # A controller may do without a bias, a minGRU without W_hh, keys of one step without taps.
     needed = [w for (_, name), w in zip(weights, found) if name != "taps"][len(_CONTROLLER) :]
@@ -147,7 +146,7 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
     ):
         return None
     places = _places(found)
-    U = len(address.sizes)
+    convolves = isinstance(taps, nn.Parameter)
     constants = Constants(
         layer.layer_input_size(n),
         layer.hidden_size,
@@ -162,8 +161,8 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
         unit.write_rule == "delta",
         unit.candidate_activation == "tanh",
         address.offsets,
-        (0,) * unit.num_heads if learned else address.skips,
-        (len(taps[0]),) * unit.num_heads if learned else address.spans,
+        (0,) * unit.num_heads if convolves else address.skips,
+        (len(taps[0]),) * unit.num_heads if convolves else address.spans,
         address.sizes,
         places[:-U],
         places[-U:],

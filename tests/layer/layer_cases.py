@@ -43,6 +43,7 @@ class Case:
     rule: str = "gru"
     bias: bool = True
     bidirectional: bool = False
+    learn_address: bool = True
     learn_context: bool = False
     learn_initial: bool = False
     tanh: bool = False
@@ -85,6 +86,7 @@ class Case:
                 window=self.window,
                 gate=self.gate,
                 gate_range=self.gate_range,
+                learn_address=self.learn_address,
                 learn_context=self.learn_context,
                 learn_initial=self.learn_initial,
                 candidate_activation="tanh" if self.tanh else "identity",
@@ -187,6 +189,7 @@ def cases(draw: st.DrawFn, **fixed: Any) -> Case:
         "controller": draw(st.sampled_from(CONTROLLERS)),
         "rule": draw(st.sampled_from(RULES)),
         "bias": draw(st.booleans()),
+        "learn_address": draw(st.booleans()),
         "learn_context": draw(st.booleans()),
         "learn_initial": draw(st.booleans()),
         "tanh": draw(st.booleans()),

@@ -75,7 +75,7 @@ def test_second_derivatives(controller: str, rule: str) -> None:
 @both_ways
 def test_functional_call_with_other_weights(controller: str) -> None:
     layer, other, x = make(controller=controller), make(controller=controller), normal(2, 4, 2)
-    output, _ = functional_call(layer, dict(other.named_parameters()), (x,))
+    output, _ = functional_call(layer, other.state_dict(keep_vars=True), (x,))
     assert torch.equal(output, other(x)[0])
 
 

@@ -24,7 +24,7 @@ LAYERS = ("ramgru", "gru", "mingru", "attention", "gated_deltanet")
 class RAMOptions:
     """Options of the RAMGRU layer; handed to `RAMGRUModel` by these names."""
 
-    nhead: int = 1
+    nhead: int = 4
     """Heads, each with a memory of its own."""
     memory_size: int = 65_536
     """Cells of a head's memory; the cost of a step does not depend on it."""
@@ -46,7 +46,7 @@ class RAMOptions:
     """Width of a cell; None: d_model / nhead, rounded up."""
     parts: int | None = None
     """Codebooks of an address; None: as few as keep every codebook at 64 codes or less."""
-    address_size: int = 32
+    address_size: int = 16
     """Width of a code."""
     offsets: tuple[int, ...] = (1,)
     """How many steps before its own the key of a write lies, head by head, repeated if need be."""
@@ -56,6 +56,8 @@ class RAMOptions:
     """How many steps a key is long, head by head."""
     window: int | None = None
     """Steps of the input that addresses may look at; None: as many as they need."""
+    learn_address: bool = False
+    """Train the hash from keys to cells, which is random otherwise."""
     learn_context: bool = False
     """Let keys learn what of the window they are made of."""
     learn_initial: bool = False
