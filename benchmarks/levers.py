@@ -1,6 +1,6 @@
 """Pull the levers of memory efficiency, three seeds a point, and write docs/study/levers.md.
 
-python benchmarks/levers.py            # about an hour on two cores; goes on where it stopped
+python benchmarks/levers.py            # about twenty minutes on two cores; goes on where it stopped
 python benchmarks/levers.py --draw     # only write the page again, from runs/study-levers
 """
 
@@ -18,8 +18,13 @@ from ramgru.study.levers.markdown import markdown, named_pictures
 from ramgru.study.levers.report import DATA
 from ramgru.study.levers.results import from_json
 from ramgru.study.levers.study import study
+from ramgru.train.build import ModelConfig, RAMOptions
 
-STUDY = StudyConfig(out=Path("runs/study-levers"), seeds=(0, 1, 2), steps=400, threads=1)
+# So few cells that 1,024 pairs are more than they hold, and points can differ.
+START = ModelConfig(ram=RAMOptions(nhead=4, head_size=16, memory_size=4096))
+STUDY = StudyConfig(
+    out=Path("runs/study-levers"), model=START, seeds=(0, 1, 2), steps=200, threads=1
+)
 HEADING = "Written by `python benchmarks/levers.py`; do not edit."
 IMAGES = "../images/levers"
 

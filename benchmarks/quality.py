@@ -197,7 +197,7 @@ ASSOCIATIVE_RECALL = Row(
 MILLION = tasks.get("hold", min_distance=1_000_000, distance=1_000_000)
 HOLD = Row(
     "hold",
-    "A pair is known after a million steps of noise, asked 8 times a seed, and its cells hold "
+    "A pair is known after a million steps of noise, asked 4 times a seed, and its cells hold "
     "the very same bits.",
     training("hold", {"distance": 200}, steps=200, batch_size=64, lr=3e-3),
     (
@@ -205,7 +205,7 @@ HOLD = Row(
             {"distance": 1_000_000},
             MILLION,
             at_least(0.99),
-            Effort(examples=8, questions=1),
+            Effort(examples=4, questions=1),
         ),
         Question(
             {"distance": 1_000_000},
@@ -222,7 +222,7 @@ PROGRAMS = Row(
     "Trained on programs of 8 registers and 20 statements, it reads back what registers hold in "
     "programs of 64 registers and of 160 statements; arithmetic and text, which ask for a result "
     "too, are shown beside it.",
-    training("programs", {"registers": 8, "statements": 20}, steps=800, batch_size=16, lr=3e-3),
+    training("programs", {"registers": 8, "statements": 20}, steps=500, batch_size=16, lr=3e-3),
     tuple(
         Question(
             {"registers": registers, "statements": 160},

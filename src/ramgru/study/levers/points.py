@@ -74,18 +74,20 @@ LEVERS = {
         ),
         Lever(
             "structure",
-            "How the unit is built: its write rule, the cells that a step touches, heads, the "
-            "controller, and where an address comes from.",
+            "How the unit is built: its write rule, the cells that a step touches, heads that share "
+            "the same width, the controller, and where an address comes from.",
             (
                 {"write_rule": "delta"},
                 {"top_k": 1},
                 {"top_k": 2},
                 {"top_k": 8},
-                {"nhead": 2},
-                {"nhead": 4},
+                {"nhead": 1, "head_size": 64},
+                {"nhead": 2, "head_size": 32},
+                {"nhead": 4, "head_size": 16},
+                {"nhead": 8, "head_size": 8},
                 {"controller": "gru"},
-                {"offsets": (0,)},
-                {"learn_context": True},
+                {"spans": (1, 2)},
+                {"learn_address": True},
             ),
         ),
     )
