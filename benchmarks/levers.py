@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from results import DOCS, standalone
+from pages import DOCS, standalone
 
 from ramgru import files
 from ramgru.report import svg

@@ -18,9 +18,9 @@ from typing import Any
 
 import quality_page
 import quality_runs
+from pages import DOCS
 from quality_measures import kept_cells, steps_to_target
 from quality_rows import Bar, Question, Row
-from results import DOCS
 
 from ramgru import tasks
 from ramgru.evaluate import Effort

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pages import standalone
 from quality_rows import Bar, Row
 from quality_runs import chosen, folder_of, measurement
-from results import standalone
 
 from ramgru import files
 from ramgru.report import plots, svg

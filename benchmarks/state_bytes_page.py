@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
-from results import standalone
+from pages import standalone
 from state_bytes_results import NEAR, OURS, THEIRS, Point, Results, lead
 
 from ramgru import files

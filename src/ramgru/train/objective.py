@@ -28,12 +28,6 @@ class Objective(nn.Module):
     def __init__(self, model: SequenceModel) -> None:
         super().__init__()
         self.model = model
-        self.memories = [
-            memory
-            for layer in model.layers
-            if isinstance(layer, RAMGRU)
-            for memory in layer.memories
-        ]
 
     def forward(
         self,
@@ -78,7 +72,10 @@ class Objective(nn.Module):
                 opening = opening * ~padding_mask(lengths, opening.shape[1])
             openings.append(opening.sum())
 
-        watched = self.memories if watch else []
+        layers = (
+            [layer for layer in self.model.layers if isinstance(layer, RAMGRU)] if watch else []
+        )
+        watched = [memory for layer in layers for memory in layer.memories]
         hooks = [m.update_gate.register_forward_hook(partial(note, m)) for m in watched]
         try:
             yield openings

@@ -34,8 +34,9 @@ def test_written_cells_are_those_that_a_trace_names(memory_size):
     with torch.no_grad():
         for block in model.blocks:
             _, state = trace(block.layer, block.norm(x))
-            written = state.trace[0].write_index[state.trace[0].write_gate > 0]
-            expected += len(written.unique())
+            for head in range(block.layer.num_heads):
+                cells = state.trace[0].write_index[:, :, head]
+                expected += len(cells[state.trace[0].write_gate[:, :, head] > 0].unique())
             x, _ = block(x, None)
     assert cost.cells_written(model, batch) == expected > 8
 

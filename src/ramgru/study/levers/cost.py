@@ -102,12 +102,13 @@ def touched_bytes(model: SequenceModel) -> int:
 
 
 def backward_bytes(model: SequenceModel, batch: Batch) -> int:
-    """Bytes of tensors that a forward pass keeps for backward; parameters are not counted.
+    """Bytes of tensors that a forward pass keeps for backward; parameters and buffers are not counted.
 
     What autograd saves, each storage once: the part of a train step's memory that grows with the
     tokens. The optimizer's state and working memory are not in it.
     """
-    known = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    fixed = (*model.parameters(), *model.buffers())
+    known = {tensor.untyped_storage().data_ptr() for tensor in fixed}
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

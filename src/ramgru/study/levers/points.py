@@ -74,8 +74,8 @@ LEVERS = {
         ),
         Lever(
             "structure",
-            "How the unit is built: its write rule, the cells that a step touches, heads that share "
-            "the same width, the controller, and where an address comes from.",
+            "How the unit is built: its write rule, the cells that a step touches, heads of one "
+            "width together, the controller, and where an address comes from.",
             (
                 {"write_rule": "delta"},
                 {"top_k": 1},

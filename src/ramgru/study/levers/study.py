@@ -21,7 +21,7 @@ from ramgru.study.levers.config import StudyConfig
 from ramgru.study.levers.grid import BEAT, Grid, opened
 from ramgru.study.levers.points import Point
 from ramgru.study.levers.report import DATA, REPORT, show
-from ramgru.study.levers.results import PointRun, Results, point_run
+from ramgru.study.levers.results import PointRun, Results, from_json, point_run
 from ramgru.study.levers.workers import Workers
 from ramgru.train.configfile import to_dict
 from ramgru.train.run import locked
@@ -55,8 +55,9 @@ def study(config: StudyConfig, *, quiet: bool = False) -> Path:
     if not made:
         run, why = next(iter(failed.items()))
         raise RamgruError(f"all {len(failed)} runs failed; the first, {run}: {why}")
-    results = _results(config, made, failed)
-    files.write(folder / DATA, results.to_json())
+    text = _results(config, made, failed).to_json()
+    results = from_json(text)  # what is shown now is what is shown when it is drawn again
+    files.write(folder / DATA, text)
     files.write(folder / TABLE, results.to_csv())
     path = show(results, folder / REPORT, console)
     if failed:

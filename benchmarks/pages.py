@@ -1,0 +1,16 @@
+"""What the pages written from measurements share: where they lie, and pictures that stand alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ramgru.report.theme import css_variables
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def standalone(picture: str, name: str) -> str:
+    """An SVG file that follows the reader's light or dark page by itself."""
+    head, body = picture.split(">", 1)
+    head = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
+    return f"{head}><style>{css_variables()}</style>{body}\n"
