@@ -56,7 +56,7 @@ def last_steps(
         segment = torch.nn.functional.pad(valid.long().cumsum(1), (W, 0))
         every = every.masked_fill((segment != segment[:, -1:]).unsqueeze(-1), 0)
     if lengths is None:
-        return every[:, T:]
+        return every[:, T:].contiguous()
     place = lengths.unsqueeze(1) + torch.arange(W, device=x.device)
     return every.gather(1, place.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
