@@ -23,7 +23,12 @@ from ramgru.train.build import ModelConfig, RAMOptions
 # So few cells that 1,024 pairs are more than they hold, and points can differ.
 START = ModelConfig(ram=RAMOptions(nhead=4, head_size=16, memory_size=4096))
 STUDY = StudyConfig(
-    out=Path("runs/study-levers"), model=START, seeds=(0, 1, 2), steps=200, threads=1
+    out=Path("runs/study-levers"),
+    model=START,
+    steps=150,
+    curriculum=False,
+    seeds=(0, 1, 2),
+    threads=1,
 )
 HEADING = "Written by `python benchmarks/levers.py`; do not edit."
 IMAGES = "../images/levers"

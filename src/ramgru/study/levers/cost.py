@@ -102,7 +102,7 @@ def touched_bytes(model: SequenceModel) -> int:
 
 
 def backward_bytes(model: SequenceModel, batch: Batch) -> int:
-    """Bytes of tensors that a forward pass keeps for backward; parameters and buffers are not counted.
+    """Bytes that a forward pass keeps for backward, but for parameters and buffers.
 
     What autograd saves, each storage once: the part of a train step's memory that grows with the
     tokens. The optimizer's state and working memory are not in it.
