@@ -195,18 +195,18 @@ ASSOCIATIVE_RECALL = Row(
     ),
 )
 
-MILLION = tasks.get("hold", min_distance=1_000_000, distance=1_000_000)
+MILLION = tasks.get("hold", pairs=16, min_distance=1_000_000, distance=1_000_000)
 HOLD = Row(
     "hold",
-    "A pair is known after a million steps of noise, asked twice a seed, and its cells hold "
-    "the very same bits.",
-    training("hold", {"distance": 200}, steps=200, batch_size=64, lr=3e-3),
+    "Sixteen pairs are known after a million steps of noise, and the cells that single keys name "
+    "hold the very same bits.",
+    training("hold", {"pairs": 16, "distance": 100}, steps=250, batch_size=64, lr=3e-3),
     (
         Question(
             {"distance": 1_000_000},
             MILLION,
             at_least(0.99),
-            Effort(examples=2, questions=1),
+            Effort(examples=1, questions=1),
         ),
         Question(
             {"distance": 1_000_000},

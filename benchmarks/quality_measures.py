@@ -50,8 +50,9 @@ def steps_to_target(run: Path, task: Task, effort: Effort) -> dict[str, float]:
 
 
 def kept_cells(run: Path, task: Task, effort: Effort) -> dict[str, float]:
-    """kept: share of the cells that pairs were written to, of all blocks and heads, which hold the
-    very same bits after the noise; cells: how many those are, of effort.examples sequences."""
+    """kept: share of the cells that pairs were written to which hold the very same bits after the
+    noise; cells: how many those are, of effort.examples sequences. Of all blocks, and of the heads
+    whose keys are single inputs: noise makes so many phrases that they fill any memory."""
     assert isinstance(task, Hold)
     _, _, model = load_run(run)
     same: list[bool] = []
@@ -76,7 +77,12 @@ def _written(model: SequenceModel, pairs: Tensor) -> list[Cell]:
         if trace is None:
             continue
         index, opened = trace.write_index[0, 1::2], trace.write_gate[0, 1::2] > 0  # (P, H, K)
-        cells |= {(block, h, int(index[p, h, k])) for p, h, k in opened.nonzero().tolist()}
+        spans = model.layers[block].memories[0].address.spans
+        cells |= {
+            (block, h, int(index[p, h, k]))
+            for p, h, k in opened.nonzero().tolist()
+            if spans[h] == 1
+        }
     return sorted(cells)
 
 
