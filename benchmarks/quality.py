@@ -198,8 +198,8 @@ ASSOCIATIVE_RECALL = Row(
 MILLION = tasks.get("hold", pairs=16, min_distance=1_000_000, distance=1_000_000)
 HOLD = Row(
     "hold",
-    "Sixteen pairs are known after a million steps of noise, and the cells that single keys name "
-    "hold the very same bits.",
+    "Sixteen pairs are known after a million steps of noise, and the cells that a single token "
+    "names hold the very same bits.",
     training("hold", {"pairs": 16, "distance": 100}, steps=250, batch_size=64, lr=3e-3),
     (
         Question(

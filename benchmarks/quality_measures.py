@@ -51,8 +51,8 @@ def steps_to_target(run: Path, task: Task, effort: Effort) -> dict[str, float]:
 
 def kept_cells(run: Path, task: Task, effort: Effort) -> dict[str, float]:
     """kept: share of the cells that pairs were written to which hold the very same bits after the
-    noise; cells: how many those are, of effort.examples sequences. Of all blocks, and of the heads
-    whose keys are single inputs: noise makes so many phrases that they fill any memory."""
+    noise; cells: how many those are, of effort.examples sequences. Of the first block's heads whose
+    keys are single tokens: noise makes more phrases and states than any memory has cells."""
     assert isinstance(task, Hold)
     _, _, model = load_run(run)
     same: list[bool] = []
@@ -74,7 +74,7 @@ def _written(model: SequenceModel, pairs: Tensor) -> list[Cell]:
     """The cells that the values in pairs (1, 2P) were written to."""
     cells = set()
     for block, trace in enumerate(trace_model(model, pairs)):
-        if trace is None:
+        if trace is None or block > 0:
             continue
         index, opened = trace.write_index[0, 1::2], trace.write_gate[0, 1::2] > 0  # (P, H, K)
         spans = model.layers[block].memories[0].address.spans
