@@ -37,10 +37,10 @@ from ramgru.train.config import TrainConfig
 from ramgru.train.run import load_run
 
 DOCS = Path(__file__).parents[1] / "docs"
-CELLS = (2**6, 2**8, 2**12)  # of a head
+CELLS = (2**8, 2**12)  # of a head
 # Of a training step of 32 sequences, mean of the points, and of a run before and after its steps.
 SECONDS, STARTING = {"ramgru": 0.075, "gated_deltanet": 0.15}, 3.0
-STATES = ((1, 32), (1, 64), (1, 96))  # heads, width of keys and values
+STATES = ((1, 64), (1, 96))  # heads, width of keys and values
 
 
 def ram(cells: int) -> ModelConfig:
@@ -74,7 +74,7 @@ class Study:
     task: RecallMixture = field(default_factory=partial(RecallMixture, vocab_size=1024))
     rates: tuple[float, ...] = (3e-3, 1e-2)
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 32
     effort: Effort = field(default_factory=Effort)
     folder: Path = Path("runs/state-bytes")

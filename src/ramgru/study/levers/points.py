@@ -70,7 +70,7 @@ LEVERS = {
         Lever(
             "cells",
             "How many cells a memory has, at the same cost of a step.",
-            tuple({"memory_size": 2**bits} for bits in range(4, 21, 2)),
+            tuple({"memory_size": 2**bits} for bits in range(4, 21, 4)),
         ),
         Lever(
             "structure",
