@@ -19,7 +19,7 @@ def test_the_default_is_a_point_of_every_lever(lever):
 def test_the_default_stands_in_its_place_among_the_numbers_of_cells():
     points = points_of(["cells"], START)["cells"]
     sizes = [point.model(START).ram.memory_size for point in points]
-    assert sizes == [2**bits for bits in range(4, 21, 2)]
+    assert sizes == [2**bits for bits in range(4, 21, 4)]
     assert points[sizes.index(65_536)] == DEFAULT
 
 
