@@ -74,8 +74,8 @@ class ProductKeys(nn.Module):
 
     Two keys are as similar as a Gaussian of their distance (Rahimi and Recht, NeurIPS 2007), so
     that a key of which one step differs is as good as any other. W, b and the codes are random and
-    stay so, unless `learn_address`: trained, they hold no more (docs/study/levers.md). So do the taps, unless `learn_context`: a convolution over the window is then
-    trained that starts there.
+    stay so, unless `learn_address`: trained, they hold no more (docs/study/levers.md). So do the
+    taps, unless `learn_context`: a convolution over the window is then trained that starts there.
     """
 
     query_weight: Tensor  # (H·U·A, I)
