@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from ramgru.cli.parse import UsageError, parse
-from ramgru.cli.taskoptions import listing, split_task, with_help, without_help
+from ramgru.cli.sized import configured
 from ramgru.study.compare import compare
-from ramgru.study.config import CompareConfig, sized
+from ramgru.study.config import CompareConfig
 
 DESCRIPTION = """Train layers beside each other: `ramgru compare [TASK] [OPTIONS]`.
 
@@ -30,16 +28,4 @@ def run(args: Sequence[str]) -> int:
 
 def configure(args: Sequence[str]) -> CompareConfig:
     """The configuration that a command line means. Raises UsageError."""
-    name, rest = split_task(args)
-    try:
-        task = sized(name or "mqar")
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"TASK: {error}") from None
-    config = parse(
-        CompareConfig,
-        rest,
-        prog="ramgru compare",
-        description=DESCRIPTION + listing(),
-        default=CompareConfig(task=with_help(task)),
-    )
-    return replace(config, task=without_help(config.task))
+    return configured(CompareConfig, args, "compare", DESCRIPTION)

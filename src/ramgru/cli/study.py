@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from ramgru.cli.parse import UsageError, parse
-from ramgru.cli.taskoptions import listing, split_task, with_help, without_help
-from ramgru.study.config import sized
+from ramgru.cli.sized import configured
 from ramgru.study.levers.config import StudyConfig
 from ramgru.study.levers.study import study
 
@@ -22,7 +19,7 @@ parameter, time and memory a step.
 Runs go side by side (--jobs), and on several machines where they share a --storage. Killed at any
 moment, the same command goes on where it was; runs that are finished are never made again.
 
-    ramgru study                               all levers, about an hour on two cores
+    ramgru study                               all levers
     ramgru study --levers cells --seeds 0      one of them, once
     ramgru study --full --storage postgresql://user@host/db
 
@@ -36,16 +33,4 @@ def run(args: Sequence[str]) -> int:
 
 def configure(args: Sequence[str]) -> StudyConfig:
     """The configuration that a command line means. Raises UsageError."""
-    name, rest = split_task(args)
-    try:
-        task = sized(name or "mqar")
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"TASK: {error}") from None
-    config = parse(
-        StudyConfig,
-        rest,
-        prog="ramgru study",
-        description=DESCRIPTION + listing(),
-        default=StudyConfig(task=with_help(task)),
-    )
-    return replace(config, task=without_help(config.task))
+    return configured(StudyConfig, args, "study", DESCRIPTION)

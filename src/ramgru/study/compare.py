@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 
 from ramgru import files
-from ramgru.errors import DataError, RamgruError
+from ramgru.errors import RamgruError
 from ramgru.inspect.example import draw
 from ramgru.inspect.view import cells_in_use, look
 from ramgru.report import html, machine
 from ramgru.report.theme import look as look_of
-from ramgru.study import budget, runs, terminal
+from ramgru.study import budget, runs, saved, terminal
 from ramgru.study.command import command
 from ramgru.study.config import CompareConfig, Layer
 from ramgru.study.page import page
@@ -80,20 +80,12 @@ def report(config: ReportConfig, *, quiet: bool = False) -> Path:
 
     Raises DataError where the data is missing, broken or foreign.
     """
-    source = config.comparison
-    if source.is_dir():
-        source = source / DATA
-    try:
-        text = source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read {source}: expected what `ramgru compare` wrote ({error})"
-        ) from error
-    out = config.out if config.out is not None else source.with_name(REPORT)
+    path, text = saved.read(config.comparison, DATA, "compare")
+    out = config.out if config.out is not None else path.with_name(REPORT)
     console = Console(quiet=quiet, highlight=False)
     if not console.is_terminal:
         console.width = 100
-    return _show(from_json(text, str(source)), out, console)
+    return _show(from_json(text, str(path)), out, console)
 
 
 def _show(results: Results, path: Path, console: Console) -> Path:

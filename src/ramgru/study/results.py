@@ -15,6 +15,7 @@ from typing import Any
 
 from ramgru.errors import DataError
 from ramgru.report.data import Answer, Curve, Line, Occupancy, Sample, Score, over_seeds
+from ramgru.study import saved
 
 FORMAT = "ramgru-compare-1"
 _MEASURED = ("score", "count", "low", "high", "chance", "plateau")
@@ -164,24 +165,17 @@ def from_json(text: str, source: str = "the file") -> Results:
     source: what the text came from, for the error message.
     Raises DataError: not JSON, of another format, or incomplete.
     """
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{source} must hold JSON, but: {error}") from error
-    found = data.get("format") if isinstance(data, dict) else None
-    if found != FORMAT:
-        raise DataError(f"{source} must hold a comparison of format {FORMAT!r}, got {found!r}")
-    try:
-        data = {name: value for name, value in data.items() if name != "format"}
-        data["runs"] = [run_from_dict(run) for run in data["runs"]]
-        data["tried"] = [Trial(**trial) for trial in data["tried"]]
-        data["memory"] = _memory(data["memory"])
-        results = Results(**data)
-        for axes in results.slices():
-            for layer in results.layers:
-                results.score(layer, axes)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise DataError(f"{source} is not a whole comparison: {error!r}") from error
+    return saved.parsed(text, source, "comparison", FORMAT, _built)
+
+
+def _built(data: dict[str, Any]) -> Results:
+    data["runs"] = [run_from_dict(run) for run in data["runs"]]
+    data["tried"] = [Trial(**trial) for trial in data["tried"]]
+    data["memory"] = _memory(data["memory"])
+    results = Results(**data)
+    for axes in results.slices():
+        for layer in results.layers:
+            results.score(layer, axes)
     return results
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ramgru.errors import DataError
 from ramgru.report import html
+from ramgru.study import saved
 from ramgru.study.levers import terminal
 from ramgru.study.levers.page import page
 from ramgru.study.levers.results import Results, from_json
@@ -21,16 +21,9 @@ def report(source: Path, out: Path | None = None, *, quiet: bool = False) -> Pat
     source: its directory, or its study.json. out: the file; None: report.html beside the data.
     Raises DataError where the data is missing, broken or foreign.
     """
-    if source.is_dir():
-        source = source / DATA
-    try:
-        text = source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read {source}: expected what `ramgru study` wrote ({error})"
-        ) from error
+    path, text = saved.read(source, DATA, "study")
     console = Console(quiet=quiet, highlight=False)
-    return show(from_json(text, str(source)), out or source.with_name(REPORT), console)
+    return show(from_json(text, str(path)), out or path.with_name(REPORT), console)
 
 
 def show(results: Results, path: Path, console: Console) -> Path:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ramgru.errors import DataError
 from ramgru.report.data import Score, over_seeds
+from ramgru.study import saved
 from ramgru.study.levers.capacity import Capacity, capacity, recalled_bits
 from ramgru.study.levers.cost import FLOAT, Cost
 from ramgru.study.levers.points import DEFAULT
@@ -170,20 +170,13 @@ def from_json(text: str, source: str = "the file") -> Results:
     source: what the text came from, for the error message.
     Raises DataError: not JSON, of another format, or incomplete.
     """
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{source} must hold JSON, but: {error}") from error
-    found = data.get("format") if isinstance(data, dict) else None
-    if found != FORMAT:
-        raise DataError(f"{source} must hold a study of format {FORMAT!r}, got {found!r}")
-    try:
-        data = {name: value for name, value in data.items() if name != "format"}
-        data["runs"] = [point_run(run["point"], run) for run in data["runs"]]
-        results = Results(**data)
-        for point in results.points:
-            for row in results.rows():
-                results.score(point, row.axes)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise DataError(f"{source} is not a whole study: {error!r}") from error
+    return saved.parsed(text, source, "study", FORMAT, _built)
+
+
+def _built(data: dict[str, Any]) -> Results:
+    data["runs"] = [point_run(run["point"], run) for run in data["runs"]]
+    results = Results(**data)
+    for point in results.points:
+        for row in results.rows():
+            results.score(point, row.axes)
     return results
