@@ -37,10 +37,10 @@ from ramgru.train.config import TrainConfig
 from ramgru.train.run import load_run
 
 DOCS = Path(__file__).parents[1] / "docs"
-CELLS = (2**8, 2**12)  # of a head
+CELLS = (2**4, 2**6, 2**8, 2**10, 2**12, 2**16)  # of a head
 # Of a training step of 32 sequences, mean of the points, and of a run before and after its steps.
 SECONDS, STARTING = {"ramgru": 0.075, "gated_deltanet": 0.15}, 3.0
-STATES = ((1, 64), (1, 96))  # heads, width of keys and values
+STATES = ((1, 16), (1, 32), (1, 64), (2, 64), (1, 96), (1, 128))  # heads, width of keys and values
 
 
 def ram(cells: int) -> ModelConfig:
@@ -72,9 +72,9 @@ class Study:
     models: dict[str, ModelConfig] = field(default_factory=default_models)
     # Not zoology's 8,192 tokens: in a budget of minutes all layers have to learn them first.
     task: RecallMixture = field(default_factory=partial(RecallMixture, vocab_size=1024))
-    rates: tuple[float, ...] = (3e-3, 1e-2)
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 300
+    steps: int = 600
     batch_size: int = 32
     effort: Effort = field(default_factory=Effort)
     folder: Path = Path("runs/state-bytes")
