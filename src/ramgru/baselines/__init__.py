@@ -1,8 +1,21 @@
 """The peers to beat, one file each, all with the interface that `SequenceModel` asks of a layer."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from ramgru.baselines.attention import Attention
 from ramgru.baselines.gated_deltanet import GatedDeltaNet
 from ramgru.baselines.gru import GRU
 from ramgru.baselines.mingru import MinGRU
 
-__all__ = ["GRU", "Attention", "GatedDeltaNet", "MinGRU"]
+# By the name under which every command knows them. Each is made as peer(d_model, hidden_size,
+# **options), where its keyword-only arguments are its options, of a type that text can give.
+PEERS: dict[str, Any] = {
+    "gru": GRU,
+    "mingru": MinGRU,
+    "attention": Attention,
+    "gated_deltanet": GatedDeltaNet,
+}
+
+__all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "MinGRU"]
