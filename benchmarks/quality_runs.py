@@ -76,7 +76,7 @@ def _jobs(row: Row, training: TrainConfig, seeds: Sequence[int]) -> list[Job]:
 
 def folder_of(training: TrainConfig, root: Path) -> Path:
     """Where the run of a training is."""
-    return root / f"{training.task.name}-{runs.run_name(training)}"
+    return root / runs.run_name(training)
 
 
 def measurement(question: Question, folder: Path) -> Path:

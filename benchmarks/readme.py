@@ -15,18 +15,19 @@ from ramgru.report.data import Line
 from ramgru.report.plots import bytes_text, percent
 from ramgru.report.theme import look
 from ramgru.study.compare import DATA
-from ramgru.study.results import Results, from_json
+from ramgru.study.results import Comparison, Results, from_json
 
 
 def main() -> None:
     """Put what `make run` found into the README, between its markers."""
     data = Path("runs/compare-mqar") / DATA
-    results = from_json(data.read_text(encoding="utf-8"), str(data))
+    comparison = from_json(data.read_text(encoding="utf-8"), str(data))
+    (results,) = comparison.tasks
     files.write(DOCS / "images" / "recall.svg", standalone(draw(results), "recall"))
     path = DOCS.parent / "README.md"
     before, rest = path.read_text(encoding="utf-8").split("<!-- make run -->")
     _, after = rest.split("<!-- end -->")
-    text = "\n".join(["<!-- make run -->", *table(results), "", machine(results)])
+    text = "\n".join(["<!-- make run -->", *table(results), "", machine(comparison)])
     files.write(path, before + text + "\n<!-- end -->" + after)
     print(f"wrote {path}")
 
@@ -73,7 +74,7 @@ def table(results: Results) -> list[str]:
     return lines
 
 
-def machine(results: Results) -> str:
+def machine(results: Comparison) -> str:
     return f"Machine: {', '.join(f'{key} {value}' for key, value in results.machine.items())}."
 
 

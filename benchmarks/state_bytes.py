@@ -32,7 +32,7 @@ from ramgru.report import machine
 from ramgru.report.data import over_seeds
 from ramgru.study import runs
 from ramgru.study.results import Run
-from ramgru.train.build import GatedDeltaNetOptions, ModelConfig, RAMOptions
+from ramgru.train.build import ModelConfig, RAMOptions
 from ramgru.train.config import TrainConfig
 from ramgru.train.run import load_run
 
@@ -51,8 +51,8 @@ def ram(cells: int) -> ModelConfig:
 
 def deltanet(heads: int, width: int) -> ModelConfig:
     """Heads whose memories are width x width."""
-    options = GatedDeltaNetOptions(heads=heads, value_size=width)
-    return ModelConfig(layer="gated_deltanet", hidden_size=heads * width, gated_deltanet=options)
+    layer = f"gated_deltanet,heads={heads},value_size={width}"
+    return ModelConfig(layer=layer, hidden_size=heads * width)
 
 
 def default_models() -> dict[str, ModelConfig]:
@@ -196,7 +196,7 @@ def described(study: Study) -> dict[str, Any]:
 def minutes(study: Study) -> float:
     """About how long all runs take on one thread."""
     each = len(study.rates) + len(study.seeds) - 1
-    steps = [study.steps * SECONDS[model.layer] for model in study.models.values()]
+    steps = [study.steps * SECONDS[model.name] for model in study.models.values()]
     return each * sum(seconds + STARTING for seconds in steps) / 60
 
 

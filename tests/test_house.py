@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "ramgru"
 
 STOREYS = [
-    {"errors", "files", "version"},
+    {"errors", "files", "spec", "version"},
     {"kernels"},
     {"memory", "address", "controller", "ragged"},
     {"layer", "contract", "arguments", "state", "streaming", "trace"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -98,12 +99,61 @@ def test_resume_takes_the_options_of_the_run(capsys):
 def test_compare_and_its_report(capsys, tmp_path):
     few = ("--effort.questions", "8", "--effort.examples", "2", "--effort.max-length", "64")
     options = (*SIZES, *MODEL, "--steps", "2", "--batch-size", "4", "--layers", "ramgru", "gru")
-    assert main(["compare", "mqar", *options, "--no-equal-parameters", *few]) == 0
+    assert main(["compare", "mqar", *options, "--equal", "nothing", *few]) == 0
     report = tmp_path / "runs/compare-mqar/report.html"
     assert report.exists()
     report.unlink()
     assert main(["report"]) == 0
     assert report.exists()
+
+
+def test_compare_takes_tasks_and_layers_with_their_options(tmp_path):
+    from ramgru.cli.compare import configure
+
+    words = "mqar,pairs=2 parity,length=9 --task.length 32 --layers gru,d_model=8"
+    own = "--layer my_module:MyLayer --layer=attention,positions=rope"
+    config = configure(f"{words} {own}".split())
+    assert [(task.name, task.options()["length"]) for task in config.tasks] == [
+        ("mqar", 32),
+        ("parity", 9),
+    ]
+    assert config.task.pairs == 2
+    own = ("my_module:MyLayer", "attention,positions=rope")
+    assert config.layers == ("gru,d_model=8", *own)
+    assert str(config.folder) == "runs/compare-2-tasks"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--layer", "gur"], "--layer: layer must be one of .*got 'gur'; did you mean gru"),
+        (["--layer"], "--layer: expected a layer's name or module:Class"),
+        (["mqar", "party"], "unknown task 'party'; did you mean parity"),
+        (["mqar,pears=2"], "TASK: task mqar has no option 'pears'; did you mean pairs"),
+        (["mqar", "mqar"], "tasks must not be of one name"),
+    ],
+)
+def test_compare_refuses_what_it_does_not_know(args, message, capsys):
+    assert main(["compare", *args]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_layer_of_ones_own_is_trained_gone_on_with_and_evaluated(tmp_path, capsys):
+    (tmp_path / "layers_of_mine.py").write_text(
+        "from torch import nn\n\nclass Mine(nn.GRU):\n    def __init__(self, d_model):\n"
+        "        super().__init__(d_model, d_model, batch_first=True)\n"
+    )
+    own = ("--layer", "layers_of_mine:Mine")
+    assert main(["train", "mqar", *own, *SIZES, "--steps", "2", "--batch-size", "4"]) == 0
+    run = tmp_path / "runs/mqar-layers_of_mine-Mine"
+    assert run.exists()
+    few = ("--effort.questions", "8", "--effort.examples", "2", "--effort.max-length", "64")
+    del sys.modules["layers_of_mine"]
+    assert main(["evaluate", str(run), *few]) == 1
+    assert "import it first" in capsys.readouterr().err
+    assert main(["evaluate", str(run), *own, *few]) == 0
+    assert main(["train", "--resume", str(run), *own, "--steps", "3"]) == 0
+    sys.modules.pop("layers_of_mine")
 
 
 def test_info(capsys):

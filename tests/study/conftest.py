@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from ramgru import tasks
 from ramgru.evaluate import Effort
 from ramgru.report.data import Answer, Curve, Occupancy, Sample
 from ramgru.study import CompareConfig
-from ramgru.study.results import DistanceRow, Memory, Results, Row, Run, Trial
+from ramgru.study.results import Comparison, DistanceRow, Memory, Results, Row, Run, Trial
 from ramgru.train import ModelConfig
 
 SIZES = ((16, 64), (256, 1024), (1024, 4096))
@@ -36,6 +38,7 @@ def run(layer: str, seed: int, scores: tuple[float, ...]) -> Run:
     state = {"ramgru": 2**24, "gru": 1024, "mingru": 512}[layer]
     return Run(
         f"{layer}-lr0.003-seed{seed}",
+        "mqar",
         layer,
         seed,
         3e-3,
@@ -46,6 +49,8 @@ def run(layer: str, seed: int, scores: tuple[float, ...]) -> Run:
         curve,
         rows,
         distance,
+        step_us=60.0,
+        train_us={"ramgru": 2.0, "gru": 1.0, "mingru": 0.5}[layer],
     )
 
 
@@ -67,14 +72,41 @@ def results() -> Results:
             run("gru", 0, (0.0625, 0.004, 0.001)),
             run("gru", 1, (0.0625, 0.004, 0.001)),
         ],
-        tried=[Trial("gru", 3e-3, 0.06, 3.0, True), Trial("gru", 1e-2, 0.05, 3.5, False)],
+        tried=[
+            Trial("gru", 3e-3, 0.06, 3.0, 20, given_up=False, chosen=True),
+            Trial("gru", 1e-2, 0.05, 3.5, 5, given_up=True, chosen=False),
+            Trial("gru", 1.0, None, None, 2, given_up=False, chosen=False),
+        ],
         memory=Memory(
             "ramgru-lr0.003-seed0", Occupancy.of(counts), {"pairs": 1024, "length": 4096}, sample
         ),
+    )
+
+
+@pytest.fixture
+def comparison(results) -> Comparison:
+    return Comparison(
+        [results],
         command="ramgru compare mqar --seeds 0 1",
         config={"steps": 20, "note": "<b>not bold</b>"},
         machine={"processor": "a processor", "ramgru": "0.1.0"},
     )
+
+
+@pytest.fixture
+def two_tasks(comparison, results) -> Comparison:
+    """The same on another task, where minGRU is in place of nn.GRU, and all are half as good."""
+    runs = [
+        replace(
+            run,
+            task="parity",
+            layer="mingru" if run.layer == "gru" else run.layer,
+            rows=[replace(row, axes={"length": 9}, score=row.score / 2) for row in run.rows[:1]],
+        )
+        for run in results.runs
+    ]
+    parity = replace(results, task="parity", metric="accuracy", trained={}, runs=runs, tried=[])
+    return replace(comparison, tasks=[results, replace(parity, memory=None)])
 
 
 @pytest.fixture
@@ -84,7 +116,7 @@ def small(tmp_path) -> CompareConfig:
         task=tasks.get("mqar", vocab_size=32, pairs=2, length=16),
         layers=("gru", "mingru"),
         model=ModelConfig(d_model=8, num_layers=1),
-        equal_parameters=False,
+        equal="nothing",
         steps=6,
         batch_size=4,
         effort=Effort(questions=16, examples=2),

@@ -8,20 +8,23 @@ import pytest
 from ramgru.errors import DataError
 from ramgru.study import results as module
 from ramgru.study.results import curve_of, from_json, read_evaluation
+from ramgru.study.table import columns, to_csv, write_parquet
 
 HARDEST = {"pairs": 1024, "length": 4096}
 
 
-def test_json_holds_everything(results):
-    again = from_json(results.to_json())
-    assert again.to_json() == results.to_json()
+def test_json_holds_everything(comparison, results):
+    whole = from_json(comparison.to_json())
+    assert whole.to_json() == comparison.to_json()
+    (again,) = whole.tasks
     assert again.score("ramgru", HARDEST) == results.score("ramgru", HARDEST)
     assert again.memory.occupancy.used == 2
     assert [answer.right for answer in again.memory.sample.answers] == [True, False]
 
 
-def test_json_without_a_memory(results):
-    assert from_json(replace(results, memory=None).to_json()).memory is None
+def test_json_without_a_memory(comparison, results):
+    without = replace(comparison, tasks=[replace(results, memory=None)])
+    assert from_json(without.to_json()).tasks[0].memory is None
 
 
 def test_the_score_over_seeds_has_students_interval(results):
@@ -44,10 +47,15 @@ def test_distances_stand_where_their_range_begins(results):
     assert theirs.layer == "gru"
 
 
-def test_csv_is_tidy(results):
-    rows = list(csv.DictReader(io.StringIO(results.to_csv())))
-    assert len(rows) == 4 * 3
+def test_csv_is_tidy(two_tasks, tmp_path):
+    rows = list(csv.DictReader(io.StringIO(to_csv(two_tasks))))
+    assert len(rows) == 4 * 3 + 4
+    assert (rows[-1]["task"], rows[-1]["pairs"], rows[-1]["length"]) == ("parity", "", "9")
+    write_parquet(two_tasks, tmp_path / "compare.csv")
+    parquet = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "compare.parquet")
+    assert parquet.to_pydict() == columns(two_tasks)
     assert rows[2] == {
+        "task": "mqar",
         "run": "ramgru-lr0.003-seed0",
         "layer": "ramgru",
         "seed": "0",
@@ -56,6 +64,8 @@ def test_csv_is_tidy(results):
         "state_bytes": str(2**24),
         "steps": "20",
         "seconds": "12.5",
+        "step_us": "60.0",
+        "train_us": "2.0",
         "pairs": "1024",
         "length": "4096",
         "score": "0.94",
@@ -71,7 +81,7 @@ def test_csv_is_tidy(results):
     ("text", "message"),
     [
         ("{", "my.json must hold JSON"),
-        ("[]", "my.json must hold a comparison of format 'ramgru-compare-1', got None"),
+        ("[]", "my.json must hold a comparison of format 'ramgru-compare-2', got None"),
         ('{"format": "other"}', "got 'other'"),
         (f'{{"format": "{module.FORMAT}"}}', "my.json is not a whole comparison"),
     ],
@@ -83,13 +93,14 @@ def test_foreign_data_is_refused(text, message):
 
 
 @pytest.mark.parametrize("missing", ["rows", "score"])
-def test_incomplete_runs_are_refused(results, missing):
-    data = json.loads(results.to_json())
+def test_incomplete_runs_are_refused(comparison, missing):
+    data = json.loads(comparison.to_json())
+    runs = data["tasks"][0]["runs"]
     if missing == "rows":
-        data["runs"][3]["rows"] = []  # a layer of which a slice is missing
-        data["runs"].pop(2)
+        runs[3]["rows"] = []  # a layer of which a slice is missing
+        runs.pop(2)
     else:
-        del data["runs"][0]["rows"][0]["score"]
+        del runs[0]["rows"][0]["score"]
     with pytest.raises(DataError, match="not a whole comparison"):
         from_json(json.dumps(data))
 

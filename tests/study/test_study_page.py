@@ -8,22 +8,24 @@ from ramgru.report.data import Line, Score
 from ramgru.report.html import render
 from ramgru.report.sentences import joined, occupancy_finding, provenance_finding, slice_text
 from ramgru.study import findings, terminal
-from ramgru.study.page import axis_of, page, table_rows
+from ramgru.study.page import leaderboard_rows, page
+from ramgru.study.task_page import axis_of, table_rows
 
 
-def test_the_page_shows_table_then_pictures_then_the_recipe(results):
-    text = render(page(results))
+def test_the_page_shows_table_then_pictures_then_the_recipe(comparison):
+    text = render(page(comparison))
     titles = re.findall(r'<h2 id="s\d+">(.*?)</h2>', text)
     assert titles == [
         "Scores",
         "Recall against size",
         "Distance",
         "State",
+        "Compute",
         "Training",
         "Inside the memory",
         "Repeat it",
     ]
-    assert text.count("<svg") == text.count("<figcaption>") == 6
+    assert text.count("<svg") == text.count("<figcaption>") == 7
     assert "RAM-GRU beside nn.GRU on mqar" in text
     assert "ramgru compare mqar --seeds 0 1" in text
     assert "&lt;b&gt;not bold&lt;/b&gt;" in text
@@ -31,9 +33,10 @@ def test_the_page_shows_table_then_pictures_then_the_recipe(results):
     assert "a processor" in text
 
 
-def test_a_comparison_without_memory_distance_and_seeds_is_drawn_too(results):
-    runs = [replace(run, distance=[]) for run in results.runs if run.layer == "gru"][:1]
-    text = render(page(replace(results, runs=runs, memory=None, tried=[])))
+def test_a_comparison_without_memory_distance_and_seeds_is_drawn_too(comparison, results):
+    runs = [replace(run, distance=[], train_us=None) for run in results.runs if run.layer == "gru"]
+    bare = replace(results, runs=runs[:1], memory=None, tried=[])
+    text = render(page(replace(comparison, tasks=[bare])))
     assert text.count("<svg") == 3
     assert "nn.GRU on mqar" in text
     assert "one seed" in text
@@ -63,19 +66,19 @@ def test_a_task_without_plateau_has_no_such_column(results):
     assert {len(row) for row in rows} == {4}
 
 
-def test_the_terminal_shows_the_same_table(results):
+def test_the_terminal_shows_the_same_table(comparison):
     console = Console(width=80, file=io.StringIO())
-    terminal.show(results, console)
+    terminal.show(comparison, console)
     text = console.file.getvalue()
     for phrase in ("recall on mqar", "RAM-GRU", "95.0 %", "16 MiB", "chance", "0.024 %"):
         assert phrase in text
 
 
-def test_a_state_that_grows_is_said_to(results):
+def test_a_state_that_grows_is_said_to(comparison, results):
     runs = [replace(r, layer="attention") if r.layer == "gru" else r for r in results.runs]
     said = "The state of attention grows with the sequence"
     for shown, expected in ((results, False), (replace(results, runs=runs), True)):
-        assert (said in render(page(shown))) == expected
+        assert (said in render(page(replace(comparison, tasks=[shown])))) == expected
 
 
 def test_findings_are_computed_from_the_data(results):
@@ -115,7 +118,7 @@ def test_slices_and_lists_in_words():
     assert joined(["a", "b", "c"]) == "a, b and c"
 
 
-def test_sizes_are_drawn_along_the_axis_with_the_most_of_them(results):
+def test_sizes_are_drawn_along_the_axis_with_the_most_of_them(comparison, results):
     assert axis_of(results) == "pairs"
     one = results.runs[0]
     rows = [replace(one.rows[0], axes={"registers": 8, "statements": n}) for n in (16, 32)]
@@ -123,4 +126,43 @@ def test_sizes_are_drawn_along_the_axis_with_the_most_of_them(results):
     rows = [replace(one.rows[0], axes={})]
     alone = replace(results, runs=[replace(one, rows=rows)])
     assert axis_of(alone) is None
-    assert "measured at one size only" in render(page(alone))
+    assert "measured at one size only" in render(page(replace(comparison, tasks=[alone])))
+
+
+def test_rates_that_were_given_up_or_diverged_are_told(comparison):
+    text = render(page(comparison))
+    for cell in ("5 (given up)", "the loss became infinite"):
+        assert cell in text
+
+
+def test_several_tasks_have_a_leaderboard_before_them(two_tasks):
+    header, rows = leaderboard_rows(two_tasks)
+    assert header == [
+        *("layer", "mean above chance", "mqar", "parity"),
+        *("state", "train step", "streaming step"),
+    ]
+    assert [row[0] for row in rows] == ["RAM-GRU", "nn.GRU", "minGRU"]
+    # (.9733 and .9833 on mqar, half of the first size on parity) above a chance of 1/4096
+    assert rows[0][1].startswith("73.9 %\n")
+    assert rows[0][2:4] == ["97.8 %\n91.5 – 100.0", "50.0 %\n50.0 – 50.0"]
+    assert rows[1][1:4] == ["–", "2.3 %\n2.3 – 2.3", "–"]
+    assert rows[0][4:] == ["16 MiB", "2 µs", "60 µs"]
+    text = render(page(two_tasks))
+    titles = re.findall(r'<h2 id="s\d+">(.*?)</h2>', text)
+    assert titles[:3] == ["Leaderboard", "Over all tasks", "mqar: Scores"]
+    assert "parity: Training" in titles
+    assert page(two_tasks).lead.endswith("reached: RAM-GRU 73.9 %.")
+
+
+def test_many_layers_have_a_row_each_in_the_terminal(comparison, results):
+    runs = [
+        replace(run, layer=f"ramgru,memory_size={2**i}")
+        for i in range(6)
+        for run in results.of("ramgru")
+    ]
+    console = Console(width=100, file=io.StringIO())
+    terminal.show(replace(comparison, tasks=[replace(results, runs=runs)]), console)
+    text = console.file.getvalue()
+    lines = [line for line in text.splitlines() if "RAM-GRU, memory_size=32 " in line]
+    assert len(lines) == 1
+    assert "95.0 %" in lines[0]

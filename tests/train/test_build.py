@@ -9,14 +9,13 @@ import torch
 
 from ramgru import tasks
 from ramgru.train import (
-    AttentionOptions,
-    GatedDeltaNetOptions,
     ModelConfig,
     RAMOptions,
     build_model,
     count_parameters,
 )
 from ramgru.train.build import LAYERS
+from ramgru.train.matching import state_bytes
 
 TOKENS = tasks.get("mqar", vocab_size=16, pairs=2, length=8)
 BITS = tasks.get("copy", bits=3, length=4)
@@ -72,7 +71,7 @@ def test_too_few_parameters():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": "lstm"}, "layer must be one of ramgru, gru, .*, got 'lstm'"),
+        ({"layer": "gur"}, "layer must be one of ramgru, gru, .*, got 'gur'; did you mean gru"),
         ({"d_model": 0}, "d_model must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"mlp_ratio": -1.0}, "mlp_ratio must not be negative, got -1.0"),
@@ -87,24 +86,63 @@ def test_bad_options(options, message):
 
 
 def test_options_reach_the_peers_layers():
-    attention = AttentionOptions(heads=3, positions="rope")
-    deltanet = GatedDeltaNetOptions(heads=3, value_size=5)
-    config = ModelConfig(d_model=8, attention=attention, gated_deltanet=deltanet)
-    for layer in build_model(replace(config, layer="attention"), TOKENS).layers:
+    config = ModelConfig(layer="attention,heads=3,positions=rope", d_model=8)
+    for layer in build_model(config, TOKENS).layers:
         # 8 channels over three heads, rounded up
         assert (layer.heads, layer.hidden_size, layer.positions) == (3, 9, "rope")
-    for layer in build_model(replace(config, layer="gated_deltanet"), TOKENS).layers:
+    config = replace(config, layer="gated_deltanet,heads=3,value_size=5")
+    for layer in build_model(config, TOKENS).layers:
         assert (layer.heads, layer.hidden_size, layer.value_size) == (3, 9, 5)
 
 
 def test_widths_of_heads_and_values_leave_the_count_near_what_was_asked_for():
     for config in (
-        ModelConfig(layer="attention", attention=AttentionOptions(heads=4), parameters=50_000),
-        ModelConfig(
-            layer="gated_deltanet",
-            gated_deltanet=GatedDeltaNetOptions(heads=2, value_size=32),
-            parameters=100_000,
-        ),
+        ModelConfig(layer="attention,heads=4", parameters=50_000),
+        ModelConfig(layer="gated_deltanet,heads=2,value_size=32", parameters=100_000),
     ):
         found = count_parameters(build_model(config, TOKENS))
         assert abs(found - config.parameters) < 0.02 * config.parameters
+
+
+def test_options_of_the_network_and_of_our_layer_stand_in_its_specification():
+    layer = (
+        "ramgru,d_model=12,num_layers=1,memory_size=64,spans=1:2,head_size=none,write_rule=delta"
+    )
+    model = build_model(ModelConfig(layer=layer), TOKENS)
+    (block,) = model.layers
+    assert (block.hidden_size, block.memory_size, block.write_rule) == (12, 64, "delta")
+    assert block.memories[0].address.spans == (1, 2, 1, 2)
+    peer = build_model(ModelConfig(layer="gru,d_model=12,hidden_size=5"), TOKENS)
+    assert peer.layers[0].weight_hh.shape == (15, 5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("ramgru,memory=9", "layer ramgru has no option 'memory'; did you mean memory_size"),
+        ("attention,head=2", "layer attention has no option 'head'; did you mean heads"),
+        ("attention,heads=two", "option heads of layer attention must be of type int, got 'two'"),
+        ("ramgru,write_rule=lstm", "option write_rule must be one of gru, delta, got 'lstm'"),
+        ("gru,4", r"expected NAME\[,OPTION=VALUE…\], got 'gru,4'"),
+        ("gru,d_model=4,d_model=5", "option d_model must be given once"),
+    ],
+)
+def test_bad_specifications_are_named(layer, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(ModelConfig(layer=layer), TOKENS)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_is_as_large_as_its_state_may_be(layer):
+    """The next size would be too much, and half of what may be is used."""
+    config = ModelConfig(layer=layer, d_model=8, num_layers=1)
+    model = build_model(replace(config, state_bytes=40_000), TOKENS)
+    used = state_bytes(model, 8)
+    assert 40_000 / 4 < used <= 40_000
+    with pytest.raises(ValueError, match=r"state_bytes must be at least \d+ for layer=.*, got 3"):
+        build_model(replace(config, state_bytes=3), TOKENS)
+
+
+def test_parameters_and_state_are_not_both_given():
+    with pytest.raises(ValueError, match="give parameters or state_bytes, not both, got 9 and 8"):
+        ModelConfig(layer="gru", parameters=9, state_bytes=8)

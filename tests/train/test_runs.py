@@ -14,8 +14,6 @@ from ramgru import tasks
 from ramgru.errors import RamgruError
 from ramgru.models import RAMGRUModel
 from ramgru.train import (
-    AttentionOptions,
-    GatedDeltaNetOptions,
     ModelConfig,
     RAMOptions,
     load_run,
@@ -214,19 +212,9 @@ def test_newest_run(small, tmp_path):
 
 
 def test_config_comes_back_from_json(small):
-    peers = {
-        "attention": AttentionOptions(heads=2, positions="rope"),
-        "gated_deltanet": GatedDeltaNetOptions(value_size=3),
-    }
-    config = small(data=Path("a/b"), target=0.5, model=replace(RAM, **peers))
+    model = replace(RAM, layer="attention,heads=2,positions=rope")
+    config = small(data=Path("a/b"), target=0.5, model=model)
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
-
-
-def test_config_of_a_run_from_before_the_strong_peers_is_read(small):
-    config = small(model=RAM)
-    values = to_dict(config)
-    del values["model"]["attention"], values["model"]["gated_deltanet"]
-    assert from_dict(values) == config
 
 
 def test_second_signal_acts_as_ever():

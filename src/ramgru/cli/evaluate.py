@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ramgru.cli.ownlayer import imported
 from ramgru.cli.parse import parse
 from ramgru.cli.taskoptions import split_task
 from ramgru.evaluate import EvaluateConfig, evaluate
@@ -19,6 +20,7 @@ Writes evaluation.json into the run.
 
     ramgru evaluate
     ramgru evaluate runs/mqar-gru --effort.max-length 1024
+    ramgru evaluate --layer my_module:MyLayer     a run of a layer of your own, which is imported
 """
 
 
@@ -29,6 +31,6 @@ def run(args: Sequence[str]) -> int:
 
 def configure(args: Sequence[str]) -> EvaluateConfig:
     """The configuration that a command line means. Raises UsageError."""
-    name, rest = split_task(args)
+    name, rest = split_task(imported(args))
     config = parse(EvaluateConfig, rest, prog="ramgru evaluate", description=DESCRIPTION)
     return config if name is None else replace(config, run=Path(name))

@@ -1,4 +1,4 @@
-"""The command line of what trains several runs of one task: `COMMAND [TASK] [OPTIONS]`."""
+"""The command line of what trains many runs: `COMMAND [TASK …] [OPTIONS]`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ramgru.cli.parse import UsageError, parse
-from ramgru.cli.taskoptions import listing, split_task, with_help, without_help
+from ramgru.cli.taskoptions import listing, with_help, without_help
 from ramgru.study.config import CompareConfig, sized
 from ramgru.study.levers.config import StudyConfig
 
 Config = TypeVar("Config", CompareConfig, StudyConfig)
 
 
-def configured(kind: type[Config], args: Sequence[str], command: str, description: str) -> Config:
-    """The configuration of this kind that a command line means. Raises UsageError."""
-    name, rest = split_task(args)
+def configured(
+    kind: type[Config], name: str | None, args: Sequence[str], command: str, description: str
+) -> Config:
+    """The configuration of this kind that a command line means, on the task of this specification.
+
+    Raises UsageError.
+    """
     try:
         task = sized(name or "mqar")
     except (ValueError, TypeError) as error:
         raise UsageError(f"TASK: {error}") from None
     config = parse(
         kind,
-        rest,
+        args,
         prog=f"ramgru {command}",
         description=description + listing(),
         default=kind(task=with_help(task)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ramgru.cli.sized import configured
+from ramgru.cli.taskoptions import split_task
 from ramgru.study.levers.config import StudyConfig
 from ramgru.study.levers.study import study
 
@@ -33,4 +34,5 @@ def run(args: Sequence[str]) -> int:
 
 def configure(args: Sequence[str]) -> StudyConfig:
     """The configuration that a command line means. Raises UsageError."""
-    return configured(StudyConfig, args, "study", DESCRIPTION)
+    name, rest = split_task(args)
+    return configured(StudyConfig, name, rest, "study", DESCRIPTION)

@@ -26,6 +26,12 @@ def split_task(args: Sequence[str]) -> tuple[str | None, list[str]]:
     return None, list(args)
 
 
+def split_tasks(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments before the first option, and the others."""
+    first = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
+    return list(args[:first]), list(args[first:])
+
+
 def named(name: str, **options: Any) -> Task:
     """The task of this name. Raises UsageError, with the nearest names, where there is none."""
     if name in tasks.SOURCES and not options:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ramgru import tasks
+from ramgru.cli.ownlayer import imported, take
 from ramgru.cli.parse import UsageError, parse
 from ramgru.cli.taskoptions import listing, named, split_task, with_help, without_help
 from ramgru.train import TrainConfig, newest_run, train
@@ -23,6 +24,7 @@ death (--resume), and the trained model. Ctrl-C finishes the step and saves.
 
     ramgru train mqar --task.pairs 16 --steps 2000
     ramgru train parity --model.layer gru --target 0.99
+    ramgru train mqar --layer my_module:MyLayer
     ramgru train --text book.txt --tbptt 64
     ramgru train --resume runs/mqar-ramgru --steps 4000
     torchrun --nproc-per-node 2 -m ramgru train mqar
@@ -52,6 +54,10 @@ def run(args: Sequence[str]) -> int:
 
 def configure(args: Sequence[str]) -> TrainConfig:
     """The configuration that a command line means. Raises UsageError."""
+    own, args = take(args)
+    for layer in own:
+        imported(["--layer", layer])
+        args = [*args, "--model.layer", layer]
     name, rest = split_task(args)
     resume, rest = take_resume(rest)
     if resume is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from ramgru.errors import RamgruError
+from ramgru.errors import CheckpointError, RamgruError
 from ramgru.inspect import page as pages
 from ramgru.inspect.example import Example, draw, parse
 from ramgru.inspect.view import look
@@ -81,8 +82,9 @@ def _example(config: InspectConfig, task: Task) -> Example:
 def _newest_with_memory(root: Path = Path("runs")) -> Path:
     found = [path for path in root.glob(f"**/{CONFIG}") if (path.parent / LOG).exists()]
     for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True):
-        if read_config(path).model.layer == "ramgru":
-            return path.parent
+        with contextlib.suppress(CheckpointError):  # of a layer of somebody's own
+            if read_config(path).model.name == "ramgru":
+                return path.parent
     raise RamgruError(
         f"no run of layer ramgru in {root}/: expected one made by `ramgru train`, "
         "or the path of one"

@@ -78,6 +78,15 @@ class StatePoint:
 
 
 @dataclass(frozen=True)
+class TimePoint:
+    """A layer's score, beside the microseconds that it takes a token."""
+
+    layer: str
+    microseconds: float
+    score: Score
+
+
+@dataclass(frozen=True)
 class Occupancy:
     """Writes per cell of one layer: only cells written at all, head by head.
 

@@ -5,14 +5,14 @@ Every function takes plain data (report/data.py) and returns a Figure drawn in t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from ramgru.report.data import Curve, Line, Score, StatePoint
+from ramgru.report.data import Curve, Line, Score, StatePoint, TimePoint
 from ramgru.report.theme import Look, color, look, style
 
 
@@ -124,32 +124,57 @@ def recall_against_distance(
 
 def score_against_state(points: Sequence[StatePoint], metric: str, where: str) -> Figure:
     """One point a layer: its score at `where` against the bytes of its recurrent state (log)."""
+    measured = [(point.layer, float(point.state_bytes), point.score) for point in points]
+    return _against(measured, metric, where, "recurrent state of a sequence", bytes_text)
+
+
+def score_against_time(points: Sequence[TimePoint], metric: str, where: str) -> Figure:
+    """One point a layer: its score at `where` against the time of a train step, a token (log)."""
+    measured = [(point.layer, point.microseconds, point.score) for point in points]
+    return _against(measured, metric, where, "time of a train step, a token", time_text)
+
+
+def _against(
+    points: Sequence[tuple[str, float, Score]],
+    metric: str,
+    where: str,
+    label: str,
+    text: Callable[[float], str],
+) -> Figure:
     _need(points, "points")
     with style():
-        figure = Figure(figsize=(7.2, 3.2))
+        figure = Figure(figsize=(7.2, 3.2 + 0.12 * max(0, len(points) - 4)))
         axes = figure.subplots()
-        for order, point in enumerate(points):
-            seen, mean = look(point.layer, order), point.score.mean
+        for order, (layer, x, score) in enumerate(points):
+            seen = look(layer, order)
             axes.errorbar(
-                [point.state_bytes],
-                [mean],
-                yerr=_error(point.score),
+                [x],
+                [score.mean],
+                yerr=_error(score),
                 color=seen.color,
                 marker=seen.marker,
                 markersize=9,
                 linestyle="none",
                 capsize=3,
-                label=f"{seen.label}: {percent(mean)} in {bytes_text(point.state_bytes)}",
+                label=f"{seen.label}: {percent(score.mean)}, {text(x)}",
             )
         _share(axes)
-        axes.set(title=f"{metric.capitalize()} at {where}", xlabel="recurrent state of a sequence")
+        axes.set(title=f"{metric.capitalize()} {where}", xlabel=label)
         axes.set_xscale("log", base=2)
-        sizes = [point.state_bytes for point in points]
-        axes.set_xlim(min(sizes) / 8, max(sizes) * 8)
+        xs = [x for _, x, _ in points]
+        room = 8 if text is bytes_text else 2
+        axes.set_xlim(min(xs) / room, max(xs) * room)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
         figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def time_text(microseconds: float) -> str:
+    """3.21 -> '3.2 µs', 3210 -> '3.2 ms'."""
+    if microseconds < 1000:
+        return f"{microseconds:.2g} µs" if microseconds < 100 else f"{microseconds:.0f} µs"
+    return f"{microseconds / 1000:.2g} ms"
 
 
 def bytes_text(count: float) -> str:

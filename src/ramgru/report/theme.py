@@ -50,6 +50,14 @@ LOOKS: dict[str, Look] = {
     "mingru": Look("minGRU", PALETTE["teal"][0], "^", (0, (1.5, 1.5))),
     "attention": Look("Attention", PALETTE["blue"][0], "D", (0, (6.0, 2.0, 1.5, 2.0))),
     "gated_deltanet": Look("Gated DeltaNet", PALETTE["olive"][0], "v", (0, (3.0, 1.5))),
+    "lstm": Look("nn.LSTM", PALETTE["amber"][0], "X", (0, (8.0, 2.0))),
+    "window_attention": Look("Window attention", PALETTE["blue"][0], "d", (0, (2.0, 1.0))),
+    "deltanet": Look("DeltaNet", PALETTE["olive"][0], "<", (0, (1.0, 1.0))),
+    "gated_slots": Look("Gated slot attention", PALETTE["rose"][0], "P", (0, (4.0, 1.0))),
+    "mamba2": Look("Mamba-2", PALETTE["teal"][0], "h", (0, (10.0, 2.0))),
+    "ntm": Look("NTM", PALETTE["muted"][0], ">", (0, (1.0, 3.0))),
+    "dnc": Look("DNC", PALETTE["muted"][0], "p", (0, (5.0, 1.0, 1.0, 1.0))),
+    "sparse_delta": Look("Sparse delta", PALETTE["rose"][0], "*", (0, (4.0, 1.0, 1.0, 1.0))),
 }
 _SPARE = [
     ("rose", "P", (0, (8.0, 2.0))),
@@ -64,11 +72,14 @@ _SPARE = [
 
 
 def look(layer: str, order: int = 0) -> Look:
-    """The look of a layer by its name; an unknown layer takes the order-th spare one."""
+    """The look of a layer by its specification; one that is unknown, or has options of its own,
+    takes the order-th spare one."""
     if layer in LOOKS:
         return LOOKS[layer]
+    name, comma, options = layer.partition(",")
+    label = LOOKS[name].label if name in LOOKS else name
     role, marker, dash = _SPARE[order % len(_SPARE)]
-    return Look(layer, PALETTE[role][0], marker, dash)
+    return Look(f"{label}, {options}" if comma else label, PALETTE[role][0], marker, dash)
 
 
 def color(role: str) -> str:

@@ -1,39 +1,50 @@
-"""A budget in seconds as steps: measured over a few steps before a run, and kept for going on.
-
-A run needs its number of steps before it begins, since its learning rate follows a schedule.
-"""
+"""A budget in seconds or tokens as steps: counted out before a run, since its learning rate follows
+a schedule that ends with it."""
 
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from ramgru import files
-from ramgru.study.config import CompareConfig, Layer
 from ramgru.study.runs import run_name
 from ramgru.train import log
+from ramgru.train.config import TrainConfig
 from ramgru.train.run import LOG
 from ramgru.train.start import train
 
 FILE = "budget.json"
+EVALUATIONS = 8  # in the course of a run
 _WARM, _TIMED = 5, 20  # steps that are not timed (first calls are slow), and steps that are
 
 
-def steps_of(config: CompareConfig, layer: Layer) -> int:
-    """The steps of each run of a layer: as the options say, or as many as fit in `seconds`."""
-    if not config.seconds:
-        return config.steps
-    training = config.training(layer, config.rates(layer)[0], config.seeds[0], _WARM + _TIMED)
-    key = f"{config.seconds:g} s of {run_name(training, config.effort)}"
-    path = config.folder / FILE
+def with_steps(training: TrainConfig, steps: int) -> TrainConfig:
+    """The same run with so many steps, and an evaluation after each eighth of them."""
+    return replace(training, steps=steps, steps_per_epoch=math.ceil(steps / EVALUATIONS))
+
+
+def steps_of_tokens(training: TrainConfig, tokens: int) -> int:
+    """How many steps of this run read about so many tokens, at the sizes of the task itself."""
+    batch = training.task.draw(training.batch_size, seed=0)
+    return max(1, round(tokens / int(batch.lengths.sum())))
+
+
+def steps_of(training: TrainConfig, folder: Path, seconds: float) -> int:
+    """The steps of a run: as it says, or as many as fit in `seconds`, which is measured once."""
+    if not seconds:
+        return training.steps
+    timed = with_steps(training, _WARM + _TIMED)
+    key = f"{seconds:g} s of {run_name(timed)}"
+    path = folder / FILE
     known: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if key not in known:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as temporary:
             short = replace(
-                training,
-                out=Path(folder, "run"),
+                timed,
+                out=Path(temporary, "run"),
                 log_every=1,
                 steps_per_epoch=_WARM + _TIMED,
                 evaluate_examples=1,
@@ -41,9 +52,9 @@ def steps_of(config: CompareConfig, layer: Layer) -> int:
                 target=None,
             )
             train(short, quiet=True)
-            events = log.read(Path(folder, "run", LOG))
-        seconds = [event["seconds"] for event in events if event["event"] == "step"]
-        each = (seconds[-1] - seconds[_WARM - 1]) / (len(seconds) - _WARM)
-        known[key] = max(1, round(config.seconds / max(each, 1e-6)))
+            events = log.read(Path(temporary, "run", LOG))
+        times = [event["seconds"] for event in events if event["event"] == "step"]
+        each = (times[-1] - times[_WARM - 1]) / (len(times) - _WARM)
+        known[key] = max(1, round(seconds / max(each, 1e-6)))
         files.write_json(path, known)
     return known[key]

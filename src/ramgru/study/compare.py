@@ -1,12 +1,17 @@
 """`ramgru compare`: layers trained beside each other with one budget, one table, one report.
 
-Killed at any moment, the same command goes on: what is finished is reused, what is not is resumed.
+First every layer gets its learning rate on every task, then come the runs, one a seed. Killed at
+any moment, the same command goes on: what is finished is reused, what is not is resumed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,14 +21,19 @@ from ramgru.inspect.example import draw
 from ramgru.inspect.view import cells_in_use, look
 from ramgru.report import html, machine
 from ramgru.report.theme import look as look_of
-from ramgru.study import budget, runs, saved, terminal
+from ramgru.study import saved, terminal
 from ramgru.study.command import command
-from ramgru.study.config import CompareConfig, Layer
+from ramgru.study.config import CompareConfig
+from ramgru.study.jobs import Crew, Job
 from ramgru.study.page import page
-from ramgru.study.results import Memory, Results, Run, Trial, from_json
-from ramgru.train.config import TrainConfig
+from ramgru.study.results import Comparison, Memory, Results, Run, Trial, from_json, run_from_dict
+from ramgru.study.runs import run_name
+from ramgru.study.table import to_csv, write_parquet
+from ramgru.tasks.base import Task
+from ramgru.train import layers
+from ramgru.train.configfile import to_dict
 from ramgru.train.data import held_out_seed
-from ramgru.train.run import load_run
+from ramgru.train.run import load_run, locked
 
 DATA, TABLE, REPORT = "compare.json", "compare.csv", "report.html"
 MOST_ASKED = 64  # a sample with more questions is no picture any more
@@ -32,37 +42,44 @@ MOST_ASKED = 64  # a sample with more questions is no picture any more
 def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
     """Train, evaluate and report; -> the path of the report.
 
-    Written into `config.folder`: a run directory a layer and seed, compare.json (everything that
-    the report shows), compare.csv (tidy) and report.html.
+    Written into `config.folder`: a run directory a task, layer and seed, compare.json (everything
+    that the report shows), compare.csv (tidy; compare.parquet too with the extra `parquet`) and
+    report.html.
     quiet: print nothing.
-    Raises ValueError for options that do not fit together, RamgruError where a run fails or is
-    interrupted.
+    Raises ValueError for options that do not fit together; RamgruError where another process
+    writes the folder, where training was interrupted, or where a run failed: the report is then
+    without it.
     """
-    console = Console(quiet=quiet, highlight=False)
-    if not console.is_terminal:
-        console.width = 100
+    console = _console(quiet)
+    for layer in config.contenders:
+        if layers.is_own(layers.check(layer)[0]):
+            layers.own(layers.check(layer)[0])  # asked for here, so that its runs may be read
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RamgruError(f"cannot make the folder {config.folder}: {error.strerror}") from error
-    done: list[Run] = []
-    tried: list[Trial] = []
-    for layer in config.layers:
-        done += _layer(config, layer, tried, console)
-    results = Results(
-        task=config.task.name,
-        metric=config.task.metric,
-        trained={k: v for k, v in config.task.options().items() if k in done[0].rows[0].axes},
-        runs=done,
-        tried=tried,
-        memory=_memory(config, done),
-        command=command(f"ramgru.study.compare({config!r})"),
-        config=config.as_dict(),
-        machine=machine.describe(),
-    )
-    files.write(config.folder / DATA, results.to_json())
-    files.write(config.folder / TABLE, results.to_csv())
-    return _show(results, config.folder / REPORT, console)
+    with locked(config.folder):
+        tuned, failed = _crew(config, "tune").work_off(_tunings(config), console)
+        runs = _runs(config, tuned)
+        made, more = _crew(config, "compare").work_off(runs, console)
+        failed |= more
+        if not made:
+            name, why = next(iter(failed.items()))
+            raise RamgruError(f"all {len(failed)} jobs failed; the first, {name}: {why}")
+        comparison = _comparison(config, tuned, {k: made[k]["run"] for k in runs if k in made})
+    text = comparison.to_json()
+    comparison = from_json(text)  # what is shown now is what is shown when it is drawn again
+    files.write(config.folder / DATA, text)
+    files.write(config.folder / TABLE, to_csv(comparison))
+    write_parquet(comparison, config.folder / TABLE)
+    path = _show(comparison, config.folder / REPORT, console)
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise RamgruError(
+            f"{len(failed)} jobs failed, and the report is without them; the same command tries "
+            f"them again. The first, {name}: {why}"
+        )
+    return path
 
 
 @dataclass(frozen=True)
@@ -82,57 +99,128 @@ def report(config: ReportConfig, *, quiet: bool = False) -> Path:
     """
     path, text = saved.read(config.comparison, DATA, "compare")
     out = config.out if config.out is not None else path.with_name(REPORT)
+    return _show(from_json(text, str(path)), out, _console(quiet))
+
+
+def _console(quiet: bool) -> Console:
     console = Console(quiet=quiet, highlight=False)
     if not console.is_terminal:
         console.width = 100
-    return _show(from_json(text, str(path)), out, console)
+    return console
 
 
-def _show(results: Results, path: Path, console: Console) -> Path:
-    html.write(page(results), path)
-    terminal.show(results, console)
+def _show(comparison: Comparison, path: Path, console: Console) -> Path:
+    html.write(page(comparison), path)
+    terminal.show(comparison, console)
     console.print(f"report: {path}", soft_wrap=True)
     return path
 
 
-def _layer(config: CompareConfig, layer: Layer, tried: list[Trial], console: Console) -> list[Run]:
-    """The runs of one layer, a seed each, at its best learning rate on the first seed."""
-    steps = budget.steps_of(config, layer)
-    rates = config.rates(layer)
-    first: dict[float, tuple[float, float]] = {}
-    if len(rates) > 1:
-        for lr in rates:
-            folder, _ = _train(config, layer, lr, config.seeds[0], steps, console)
-            first[lr] = runs.held_out(folder, config.task.metric)
-    # the best metric; of equals the lower loss, then the rate that stands first
-    best = max(first, key=lambda lr: (first[lr][0], -first[lr][1])) if first else rates[0]
-    tried += [Trial(layer, lr, *scores, chosen=lr == best) for lr, scores in first.items()]
-    made = []
+def _crew(config: CompareConfig, what: str) -> Crew:
+    threads = config.threads or int(config.jobs > 1)
+    return Crew(config.folder, f"ramgru-{what}", config.jobs, threads, config.storage)
+
+
+def _cells(config: CompareConfig) -> Iterator[tuple[Task, str]]:
+    """Every layer on every task: task by task."""
+    for task in config.tasks:
+        for layer in config.contenders:
+            yield task, layer
+
+
+def _tuning(config: CompareConfig, task: Task, layer: str) -> tuple[str, list[dict[str, Any]]]:
+    """The name of a cell's tuning, and its runs at the first seed, one a rate."""
+    seed = config.seeds[0]
+    trainings = [to_dict(config.training(task, layer, lr, seed, config.steps)) for lr in config.lr]
+    what = json.dumps([trainings, asdict(config.effort), config.seconds], sort_keys=True)
+    return f"tune-{hashlib.sha256(what.encode()).hexdigest()[:12]}", trainings
+
+
+def _tunings(config: CompareConfig) -> dict[str, Job]:
+    if len(config.lr) == 1 and not config.seconds:
+        return {}
+    jobs = {}
+    for task, layer in _cells(config):
+        name, trainings = _tuning(config, task, layer)
+        work = {
+            "work": "tune",
+            "trainings": trainings,
+            "effort": asdict(config.effort),
+            "seconds": config.seconds,
+            "folder": str(config.folder),
+        }
+        point = f"{task.name} · {look_of(layer).label} · learning rate"
+        jobs[name] = Job(point, config.seeds[0], work)
+    return jobs
+
+
+def _runs(config: CompareConfig, tuned: dict[str, dict[str, Any]]) -> dict[str, Job]:
+    """{run name: job}; a cell that could not be tuned has none."""
+    jobs = {}
+    untuned = len(config.lr) == 1 and not config.seconds
     for seed in config.seeds:
-        folder, training = _train(config, layer, best, seed, steps, console)
-        with console.status(f"evaluating {look_of(layer).label} …"):
-            made.append(runs.measured(folder, training, config.effort))
-    return made
+        for task, layer in _cells(config):
+            known = tuned.get(_tuning(config, task, layer)[0])
+            if known is None and not untuned:
+                continue
+            lr, steps = (known["lr"], known["steps"]) if known else (config.lr[0], config.steps)
+            training = config.training(task, layer, lr, seed, steps)
+            name = run_name(training, config.effort)
+            work = {
+                "work": "run",
+                "training": to_dict(training),
+                "effort": asdict(config.effort),
+                "folder": str(config.folder / name),
+            }
+            jobs[name] = Job(f"{task.name} · {look_of(layer).label} · lr {lr:g}", seed, work)
+    return jobs
 
 
-def _train(
-    config: CompareConfig, layer: Layer, lr: float, seed: int, steps: int, console: Console
-) -> tuple[Path, TrainConfig]:
-    training = config.training(layer, lr, seed, steps)
-    folder = config.folder / runs.run_name(training, config.effort)
-    already = ": finished before" if runs.finished(folder) else ""
-    console.print(f"{look_of(layer).label} · lr {lr:g} · seed {seed}{already}")
-    runs.trained(training, folder, quiet=console.quiet)
-    return folder, training
+def _comparison(
+    config: CompareConfig, tuned: dict[str, dict[str, Any]], made: dict[str, dict[str, Any]]
+) -> Comparison:
+    runs = [run_from_dict(values) for values in made.values()]
+    found = []
+    for task in config.tasks:
+        mine = [run for layer in config.contenders for run in runs if _is_of(run, task.name, layer)]
+        if mine:
+            found.append(_results(config, task, mine, tuned))
+    return Comparison(
+        tasks=found,
+        command=command(f"ramgru.study.compare({config!r})", config.storage),
+        config=config.as_dict(),
+        machine=machine.describe(),
+    )
 
 
-def _memory(config: CompareConfig, done: list[Run]) -> Memory | None:
+def _is_of(run: Run, task: str, layer: str) -> bool:
+    return (run.task, run.layer) == (task, layer)
+
+
+def _results(
+    config: CompareConfig, task: Task, runs: list[Run], tuned: dict[str, dict[str, Any]]
+) -> Results:
+    tried = []
+    for layer in config.contenders:
+        known = tuned.get(_tuning(config, task, layer)[0])
+        tried += [Trial(layer, **rate) for rate in (known or {}).get("rates", ())]
+    return Results(
+        task=task.name,
+        metric=task.metric,
+        trained={k: v for k, v in task.options().items() if k in runs[0].rows[0].axes},
+        runs=runs,
+        tried=tried,
+        memory=_memory(config, task, runs),
+    )
+
+
+def _memory(config: CompareConfig, task: Task, runs: list[Run]) -> Memory | None:
     """Inside the first RAM-GRU: one sample of the training size, and cells in use at the last
     slice of the evaluation; None where there is none."""
-    ours = next((run for run in done if run.layer == "ramgru"), None)
+    ours = next((run for run in runs if run.layer.split(",")[0] == "ramgru"), None)
     if ours is None:
         return None
-    _, task, model = load_run(config.folder / ours.name)
+    _, _, model = load_run(config.folder / ours.name)
     seed = held_out_seed(config.seeds[0], 0)
     hardest = next(p for p in task.grid() if dict(p.axes) == ours.rows[-1].axes)
     view = look(model, task, draw(task.held_out(), seed))

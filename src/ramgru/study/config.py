@@ -1,4 +1,4 @@
-"""What a comparison is: which layers, on which task, under which budget. All defaults are here."""
+"""What a comparison is: which layers, on which tasks, under which budget. All defaults are here."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from typing import Any, Literal
 
 from ramgru import tasks
 from ramgru.evaluate import Effort
+from ramgru.spec import joined, split
+from ramgru.study import budget
 from ramgru.tasks.base import Task
-from ramgru.train.build import LAYERS, ModelConfig, build_model, count_parameters
+from ramgru.train import layers
+from ramgru.train.build import ModelConfig, build_model, count_parameters
 from ramgru.train.config import TrainConfig
-
-Layer = Literal["ramgru", "gru", "mingru", "attention", "gated_deltanet"]
-RATES = tuple(f"{layer}_lr" for layer in LAYERS)  # the fields that hold them
 
 # Sizes that a task is trained on here, where they are not the task's own defaults.
 SIZES: dict[str, dict[str, Any]] = {"mqar": {"pairs": 16, "length": 64}}
 
 
-def sized(name: str, **options: Any) -> Task:
-    """The task of this name at the sizes of a comparison; options go before them."""
-    return tasks.get(name, **{**SIZES.get(name, {}), **options})
+def sized(text: str, **options: Any) -> Task:
+    """The task of this specification at the sizes of a comparison; options go before them.
+
+    Raises ValueError or TypeError, as `tasks.get` does.
+    """
+    name, given = split(text)
+    return tasks.get(name, **{**SIZES.get(name, {}), **given, **options})
 
 
 def _default_task() -> Task:
@@ -35,30 +39,34 @@ class CompareConfig:
 
     task: Task = field(default_factory=_default_task)
     """What is learnt, with its sizes; it is tested far beyond them."""
-    layers: tuple[Layer, ...] = ("ramgru", "gru", "mingru")
-    """Layers to compare, in the order in which they are trained."""
+    also: tuple[str, ...] = ()
+    """Further tasks, each as TASK[,SIZE=VALUE…]."""
+    layers: tuple[str, ...] = ("ramgru", "gru", "mingru")
+    """Layers to compare: ramgru, a peer's name, or module:Class of your own, with options behind
+    commas (attention,positions=rope or ramgru,memory_size=4096,d_model=32)."""
+    widths: tuple[int, ...] = ()
+    """Channels of the networks (d_model): every layer once in each; none given: as --model says."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The RAM-GRU's network; the peers get the same, but for the layer itself."""
-    equal_parameters: bool = True
-    """Make the peers' layers so wide that all models have the same number of parameters."""
+    equal: Literal["parameters", "state", "nothing"] = "parameters"
+    """What all layers have the same of: parameters (peers as many as the RAM-GRU, by the width of
+    their layer), bytes of state (all of them --state-bytes), or nothing (peers as wide as the
+    network)."""
+    state_bytes: int = 16_384
+    """Bytes of recurrent state at most, with --equal state; a growing one at the trained length."""
 
     steps: int = 800
     """Optimizer steps of each run at most."""
     seconds: float = 0.0
     """Give each run about this much time instead: steps are counted out from a short measurement
     before it begins; 0: as `steps` says."""
+    tokens: int = 0
+    """Let each run read about so many tokens instead; 0: as `steps` says."""
     batch_size: int = 64
     """Sequences a step."""
-    ramgru_lr: tuple[float, ...] = (3e-3,)
-    """Learning rates of the RAM-GRU; of several the best is taken, each having the whole budget."""
-    gru_lr: tuple[float, ...] = (3e-3,)
-    """Learning rates of nn.GRU, likewise."""
-    mingru_lr: tuple[float, ...] = (3e-3,)
-    """Learning rates of minGRU, likewise."""
-    attention_lr: tuple[float, ...] = (3e-3,)
-    """Learning rates of attention, likewise."""
-    gated_deltanet_lr: tuple[float, ...] = (1e-2,)  # at 3e-3 it hardly begins in 500 steps
-    """Learning rates of Gated DeltaNet, likewise."""
+    lr: tuple[float, ...] = (3e-3,)
+    """Learning rates, the same for all layers. Of several each layer gets its best one: they are
+    tried on the first seed, and given up where they fall behind."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of weights and data; with several, the intervals are over seeds."""
     target: float | None = None
@@ -69,9 +77,14 @@ class CompareConfig:
     effort: Effort = field(default_factory=Effort)
     """How much each model is asked at each size."""
     threads: int = 0
-    """CPU threads of torch; 0: torch's own choice."""
+    """CPU threads of a run; 0: torch's own choice, or 1 where several go side by side."""
+    jobs: int = 1
+    """Runs at a time."""
     device: str = "auto"
     """auto (CUDA where there is one, else CPU), cpu, or cuda."""
+    storage: str | None = None
+    """Optuna's storage as a URL of SQLAlchemy, where machines share the runs; None: a SQLite file
+    in the comparison's directory."""
     out: Path | None = None
     """Directory of the runs and the report; None: runs/compare-TASK. Runs in it that are finished
     and equal in every option are not trained again."""
@@ -79,25 +92,32 @@ class CompareConfig:
     def __post_init__(self) -> None:
         if isinstance(self.task, str):
             object.__setattr__(self, "task", sized(self.task))
-        for name in ("layers", "seeds", *RATES):
-            values = getattr(self, name)
-            if not values:
+        for name in ("layers", "seeds", "lr"):
+            if not getattr(self, name):
                 raise ValueError(f"{name} must hold at least one entry, got none")
+        for name in ("also", "layers", "seeds", "lr", "widths"):
+            values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} must not hold an entry twice, got {values}")
+        names = [task.name for task in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"tasks must not be of one name, got {', '.join(names)}")
         for layer in self.layers:
-            if layer not in LAYERS:
-                raise ValueError(f"layers must be among {', '.join(LAYERS)}, got {layer!r}")
-        for name in RATES:
-            if not all(rate > 0 for rate in getattr(self, name)):
-                raise ValueError(f"{name} must hold positive rates, got {getattr(self, name)}")
+            layers.check(layer)
+        if not all(rate > 0 for rate in self.lr):
+            raise ValueError(f"lr must hold positive rates, got {self.lr}")
         if min(self.seeds) < 0:
             raise ValueError(f"seeds must not be negative, got {self.seeds}")
-        for name in ("steps", "batch_size"):
+        for name in ("steps", "batch_size", "jobs", "state_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.seconds < 0:
-            raise ValueError(f"seconds must not be negative, got {self.seconds}")
+        for name in ("seconds", "tokens", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.seconds and self.tokens:
+            raise ValueError(
+                f"give seconds or tokens, not both, got {self.seconds} and {self.tokens}"
+            )
         if self.model.layer != "ramgru":
             raise ValueError(
                 f"model describes the RAM-GRU, got layer {self.model.layer!r}; "
@@ -105,42 +125,63 @@ class CompareConfig:
             )
 
     @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks, in order."""
+        return (self.task, *(sized(text) for text in self.also))
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """All layers in all widths, as specifications."""
+        if not self.widths:
+            return self.layers
+        return tuple(
+            joined(name, {**options, "d_model": width})
+            for name, options in map(layers.check, self.layers)
+            for width in self.widths
+        )
+
+    @property
     def folder(self) -> Path:
         """Where everything is written."""
-        return self.out if self.out is not None else Path("runs", f"compare-{self.task.name}")
+        name = self.task.name if not self.also else f"{len(self.tasks)}-tasks"
+        return self.out if self.out is not None else Path("runs", f"compare-{name}")
 
-    def rates(self, layer: str) -> tuple[float, ...]:
-        """The learning rates that a layer is tried with."""
-        rates: tuple[float, ...] = getattr(self, f"{layer}_lr")
-        return rates
+    def model_of(self, layer: str, task: Task) -> ModelConfig:
+        """A layer's network: as large as `equal` says."""
+        name, options = layers.check(layer)
+        model = dataclasses.replace(self.model, layer=layer)
+        if self.equal == "state":
+            return dataclasses.replace(model, state_bytes=self.state_bytes)
+        if self.equal == "nothing" or name == "ramgru" or "hidden_size" in options:
+            return model
+        shared: dict[str, str] = {
+            key: options[key] for key in ("d_model", "num_layers") if key in options
+        }
+        ours = dataclasses.replace(self.model, layer=joined("ramgru", shared))
+        size = count_parameters(build_model(ours, task))
+        return dataclasses.replace(model, parameters=size)
 
-    def model_of(self, layer: Layer) -> ModelConfig:
-        """A layer's network: the RAM-GRU's own, or a peer's of as many parameters."""
-        if layer == "ramgru":
-            return self.model
-        size = 0
-        if self.equal_parameters:
-            size = count_parameters(build_model(self.model, self.task))
-        return dataclasses.replace(self.model, layer=layer, parameters=size)
-
-    def training(self, layer: Layer, lr: float, seed: int, steps: int) -> TrainConfig:
+    def training(self, task: Task, layer: str, lr: float, seed: int, steps: int) -> TrainConfig:
         """One run: layers differ in their model and their rate, and in nothing else."""
-        return TrainConfig(
-            task=self.task,
-            model=self.model_of(layer),
+        config = TrainConfig(
+            task=task,
+            model=self.model_of(layer, task),
             lr=lr,
             batch_size=self.batch_size,
-            steps=steps,
             target=self.target,
             curriculum=self.curriculum,
             seed=seed,
-            threads=self.threads,
+            threads=self.threads or int(self.jobs > 1),
             device=self.device,
         )
+        if self.tokens:
+            steps = budget.steps_of_tokens(config, self.tokens)
+        return budget.with_steps(config, steps)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """As JSON values; without the storage, which may hold a password."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del values["storage"]
         values["task"] = tasks.to_config(self.task)
         values["model"] = dataclasses.asdict(self.model)
         values["effort"] = dataclasses.asdict(self.effort)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ramgru.report.data import Line
-from ramgru.report.plots import bytes_text, percent
+from ramgru.report.data import Line, TimePoint
+from ramgru.report.plots import bytes_text, percent, time_text
 from ramgru.report.sentences import joined, slice_text
 from ramgru.report.theme import look
 from ramgru.study.results import Results
@@ -66,6 +66,13 @@ def by_state(results: Results) -> str:
         for layer in others
     ]
     return f"{text}; {joined(parts)}." if parts else f"{text}."
+
+
+def by_time(points: Sequence[TimePoint]) -> str:
+    """What a train step takes, the fastest layer first."""
+    order = sorted(points, key=lambda point: point.microseconds)
+    parts = [f"{look(p.layer).label} {time_text(p.microseconds)}" for p in order]
+    return f"A train step takes a token: {joined(parts)}."
 
 
 def by_training(results: Results) -> str:

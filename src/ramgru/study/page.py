@@ -1,4 +1,4 @@
-"""The report of a comparison: the table first, then pictures with their finding, then the recipe.
+"""The report of a comparison: over all tasks first, then task by task, then the recipe.
 
 Drawn from saved results alone, so that it can be drawn again without training.
 """
@@ -7,196 +7,118 @@ from __future__ import annotations
 
 import json
 
-from ramgru.report import memory_plots, plots, provenance_plots, sentences
-from ramgru.report.data import Line, StatePoint
+from ramgru.report import plots, sentences
+from ramgru.report.data import Score, StatePoint, TimePoint
 from ramgru.report.html import Code, Page, Picture, Section, Table, Text, facts
-from ramgru.report.plots import bytes_text, percent
+from ramgru.report.plots import bytes_text, percent, time_text
 from ramgru.report.theme import look
-from ramgru.study import findings
-from ramgru.study.results import Memory, Results
+from ramgru.study import findings, task_page
+from ramgru.study.leaderboard import Standing, standings
+from ramgru.study.results import Comparison
 
-COSTS = 4  # rows of the table before its slices
 
-
-def page(results: Results) -> Page:
-    """The whole report of a comparison."""
-    names = [look(layer, order).label for order, layer in enumerate(results.layers)]
-    sections = [
-        Section("Scores", _scores(results)),
-        Section(f"{results.metric.capitalize()} against size", _sizes(results)),
-    ]
-    if distances := results.distances():
-        sections.append(Section("Distance", [_distance(results, distances)]))
-    sections.append(Section("State", [_state(results)]))
-    sections.append(Section("Training", [_training(results), *_tried(results)]))
-    if results.memory is not None:
-        sections.append(Section("Inside the memory", _memory(results.memory)))
-    sections.append(Section("Repeat it", _recipe(results)))
+def page(comparison: Comparison) -> Page:
+    """The whole report."""
+    names = [look(layer, order).label for order, layer in enumerate(comparison.layers)]
+    several = len(comparison.tasks) > 1
+    sections = _overall(comparison) if several else []
+    for task in comparison.tasks:
+        for section in task_page.sections(task, comparison.config):
+            title = f"{task.task}: {section.title}" if several else section.title
+            sections.append(Section(title, section.parts))
+    sections.append(Section("Repeat it", _recipe(comparison)))
+    where = sentences.joined([task.task for task in comparison.tasks])
+    if len(names) > 4:
+        who = f"{len(names)} layers"
+    else:
+        who = f"{names[0]} beside {sentences.joined(names[1:])}" if names[1:] else names[0]
     return Page(
-        f"{names[0]} beside {sentences.joined(names[1:])} on {results.task}"
-        if names[1:]
-        else f"{names[0]} on {results.task}",
-        findings.headline(results),
+        f"{who} on {where}",
+        _lead(comparison) if several else findings.headline(comparison.tasks[0]),
         sections,
-        footer=f"Made by ramgru {results.machine.get('ramgru', '')}".rstrip(),
+        footer=f"Made by ramgru {comparison.machine.get('ramgru', '')}".rstrip(),
     )
 
 
-def table_rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a column a layer, then chance and the plateau where known; first what each
-    layer costs (COSTS rows), then a row a slice."""
-    layers = results.layers
-    first = results.runs[0].rows
-    header = ["", *(look(layer, order).label for order, layer in enumerate(layers)), "chance"]
-    runs = [results.of(layer) for layer in layers]
-    rows = [
-        ["parameters", *(f"{of[0].parameters:,}" for of in runs), ""],
-        ["state", *(bytes_text(of[0].state_bytes) for of in runs), ""],
-        ["steps", *(_range([run.steps for run in of]) for of in runs), ""],
-        ["seconds", *(_range([run.seconds for run in of]) for of in runs), ""],
-    ]
-    for place, axes in enumerate(results.slices()):
-        scores = [sentences.score_text(results.score(layer, axes)) for layer in layers]
-        rows.append([sentences.slice_text(axes), *scores, percent(first[place].chance)])
-    if any(row.plateau is not None for row in first):
-        header.append("plateau")
-        known = ["" if row.plateau is None else percent(row.plateau) for row in first]
-        rows = [[*row, cell] for row, cell in zip(rows, [*[""] * COSTS, *known])]
+def leaderboard_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a layer a row, the best first; its mean above chance, its score on each
+    task, and what it costs."""
+    tasks = [task.task for task in comparison.tasks]
+    header = ["layer", "mean above chance", *tasks, "state", "train step", "streaming step"]
+    rows = []
+    for place in standings(comparison):
+        scores = [_text(place.tasks.get(task)) for task in tasks]
+        costs = [bytes_text(place.state_bytes), *map(_time, (place.train_us, place.step_us))]
+        rows.append([look(place.layer).label, _text(place.mean), *scores, *costs])
     return header, rows
 
 
-def _range(values: list[int] | list[float]) -> str:
-    low, high = f"{min(values):,.0f}", f"{max(values):,.0f}"
-    return low if low == high else f"{low} – {high}"
+def _text(score: Score | None) -> str:
+    return "–" if score is None else sentences.score_text(score)
 
 
-def _scores(results: Results) -> list[Table | Text]:
-    header, rows = table_rows(results)
-    seeds = len(results.of(results.layers[0]))
-    interval = (
-        f"mean of {seeds} seeds, below it the 95 % interval over seeds"
-        if seeds > 1
-        else "one seed, below it the 95 % interval over questions"
+def _time(microseconds: float | None) -> str:
+    return "–" if microseconds is None else time_text(microseconds)
+
+
+def _lead(comparison: Comparison) -> str:
+    known = [place for place in standings(comparison) if place.mean is not None]
+    parts = [f"{look(p.layer).label} {percent(p.mean.mean)}" for p in known if p.mean]
+    return (
+        f"Over {len(comparison.tasks)} tasks, how much of what lies between chance and every "
+        f"answer right is reached: {sentences.joined(parts)}."
     )
-    ours = 1 + results.layers.index("ramgru") if "ramgru" in results.layers else None
-    same = ", with the same number of parameters" if results.config.get("equal_parameters") else ""
-    grows = (
-        " The state of attention grows with the sequence; given is that at the end of the longest."
-        if "attention" in results.layers
-        else ""
+
+
+def _overall(comparison: Comparison) -> list[Section]:
+    header, rows = leaderboard_rows(comparison)
+    known = [place for place in standings(comparison) if place.mean is not None]
+    note = Text(
+        "A task's score is the mean over all sizes of its evaluation, most of them far beyond "
+        "those trained on. The first column is the mean over tasks of (score - chance) / (1 - "
+        "chance). Below each its 95 % interval over seeds. State: bytes that one sequence carries, "
+        "mean over tasks, at the longest size where it grows. A train step is told a token, a "
+        "streaming step is one step of one sequence."
     )
+    table = Table("All tasks", header, rows)
     return [
-        Table(f"{results.metric.capitalize()}: {interval}", header, rows, ours),
-        Text(
-            f"Every layer is trained on the same examples in the same order{same}, with the same "
-            "budget. Chance is the score of a guess; the plateau is that of a memory that knows "
-            "which values it has seen, but not to which key they belong."
-            f"{grows}"
-        ),
+        Section("Leaderboard", [table, note]),
+        *([Section("Over all tasks", _pictures(known))] if known else []),
     ]
 
 
-def axis_of(results: Results) -> str | None:
-    """The axis along which sizes are drawn: the one with the most sizes, the first of equals."""
-    slices = results.slices()
-    names = list(dict.fromkeys(name for axes in slices for name in axes))
-    if not names:
-        return None
-    return max(names, key=lambda name: len({axes.get(name) for axes in slices}))
-
-
-def _sizes(results: Results) -> list[Picture | Text]:
-    axis = axis_of(results)
-    if axis is None:
-        return [Text("This task is measured at one size only.")]
-    # Where several slices share a size, the first stands for it: others vary another axis.
-    slices = {axes[axis]: axes for axes in reversed(results.slices()) if axis in axes}
-    sizes = sorted(slices)
-    lines = [
-        Line(layer, sizes, [results.score(layer, slices[size]) for size in sizes])
-        for layer in results.layers
-    ]
-    rows = {row.axes.get(axis): row for row in reversed(results.runs[0].rows)}
-    plateau = {x: row.plateau for x, row in rows.items() if x is not None}
-    chances = {row.chance for row in rows.values()}
-    figure = plots.recall_against_pairs(
-        lines,
-        trained=results.trained.get(axis),
-        chance=chances.pop() if len(chances) == 1 else None,
-        plateau={x: value for x, value in plateau.items() if value is not None},
-        axis=axis,
-        metric=results.metric,
-        log=sizes[0] > 0,
-    )
-    alt = f"{results.metric} of {_names(results)} from {sizes[0]:,} to {sizes[-1]:,} {axis}."
-    return [Picture(figure, alt, findings.by_size(results, lines, axis))]
-
-
-def _distance(results: Results, lines: list[Line]) -> Picture:
-    figure = plots.recall_against_distance(
-        lines, chance=results.runs[0].rows[-1].chance, metric=results.metric
-    )
-    alt = f"{results.metric} of {_names(results)} by the distance from write to question."
-    return Picture(figure, alt, findings.by_distance(results, lines))
-
-
-def _state(results: Results) -> Picture:
-    hardest = results.slices()[-1]
-    points = [
-        StatePoint(layer, results.of(layer)[0].state_bytes, results.score(layer, hardest))
-        for layer in results.layers
-    ]
-    where = sentences.slice_text(hardest)
-    figure = plots.score_against_state(points, results.metric, where)
-    alt = f"{results.metric} of {_names(results)} at {where} against bytes of recurrent state."
-    return Picture(figure, alt, findings.by_state(results))
-
-
-def _training(results: Results) -> Picture:
-    figure = plots.learning_curves([run.curve for run in results.runs], results.metric)
-    alt = f"{results.metric} and loss of {_names(results)} by training step."
-    return Picture(figure, alt, findings.by_training(results))
-
-
-def _tried(results: Results) -> list[Table]:
-    if not results.tried:
-        return []
-    rows = [
-        [look(t.layer).label, f"{t.lr:g}", percent(t.metric), "yes" if t.chosen else "no"]
-        for t in results.tried
-    ]
-    caption = "Learning rates tried, each with the whole budget, on the first seed"
-    return [Table(caption, ("layer", "rate", f"held-out {results.metric}", "chosen"), rows)]
-
-
-def _memory(memory: Memory) -> list[Picture]:
-    where = sentences.slice_text(memory.occupancy_axes)
-    parts = [
+def _pictures(known: list[Standing]) -> list[Picture]:
+    scores = [(place, place.mean) for place in known if place.mean is not None]
+    metric, where = "mean above chance", "over all tasks"
+    state = [StatePoint(place.layer, round(place.state_bytes), score) for place, score in scores]
+    pictures = [
         Picture(
-            memory_plots.occupancy(memory.occupancy),
-            f"Writes per cell of one sequence at {where}: a map, and cells by rank.",
-            sentences.occupancy_finding(memory.occupancy, where),
+            plots.score_against_state(state, metric, where),
+            "Mean score above chance against bytes of recurrent state, a point a layer.",
+            "More state is no more score by itself: what counts is how it is written and read.",
         )
     ]
-    if memory.sample is not None and memory.sample.answers:
-        parts.append(
+    times = [
+        TimePoint(place.layer, place.train_us, score)
+        for place, score in scores
+        if place.train_us is not None
+    ]
+    if times:
+        pictures.append(
             Picture(
-                provenance_plots.provenance(memory.sample),
-                "For each question of one sample, the steps whose writes its answer is made of.",
-                sentences.provenance_finding(memory.sample),
+                plots.score_against_time(times, metric, where),
+                "Mean score above chance against the time of a train step, a point a layer.",
+                findings.by_time(times),
             )
         )
-    return parts
+    return pictures
 
 
-def _recipe(results: Results) -> list[Text | Code | Table]:
+def _recipe(comparison: Comparison) -> list[Text | Code | Table]:
+    config = json.dumps(comparison.config, indent=2, ensure_ascii=False)
     return [
         Text("The command; the same seeds give the same bits on the same machine and threads."),
-        Code(results.command),
-        Code(json.dumps(results.config, indent=2, ensure_ascii=False), summary="The configuration"),
-        facts("The machine", results.machine),
+        Code(comparison.command),
+        Code(config, summary="The configuration"),
+        facts("The machine", comparison.machine),
     ]
-
-
-def _names(results: Results) -> str:
-    return sentences.joined([look(layer).label for layer in results.layers])

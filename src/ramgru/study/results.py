@@ -5,8 +5,6 @@ A report is drawn from this alone, so that it can be drawn again without trainin
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,9 +15,9 @@ from ramgru.errors import DataError
 from ramgru.report.data import Answer, Curve, Line, Occupancy, Sample, Score, over_seeds
 from ramgru.study import saved
 
-FORMAT = "ramgru-compare-1"
-_MEASURED = ("score", "count", "low", "high", "chance", "plateau")
-_NO_AXES = (*_MEASURED, "exact", "loss")
+FORMAT = "ramgru-compare-2"
+
+_NO_AXES = ("score", "count", "low", "high", "chance", "plateau", "exact", "loss")
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,13 @@ class DistanceRow:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run and its evaluation."""
+    """One training run and its evaluation.
+
+    step_us: microseconds of one streaming step of one sequence. train_us: of a train step, a token.
+    """
 
     name: str
+    task: str
     layer: str
     seed: int
     lr: float
@@ -61,19 +63,24 @@ class Run:
     curve: Curve
     rows: list[Row]
     distance: list[DistanceRow]
+    step_us: float | None = None
+    train_us: float | None = None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A learning rate that was tried with the whole budget, and what came of it.
+    """A learning rate that was tried, and what came of it.
 
-    metric, loss: of the last evaluation on held-out data of the training sizes.
+    metric, loss: of the last evaluation on held-out data of the training sizes; None where the loss
+    became infinite. step: where it ended. given_up: before the end of its budget, being behind.
     """
 
     layer: str
     lr: float
-    metric: float
-    loss: float
+    metric: float | None
+    loss: float | None
+    step: int
+    given_up: bool
     chosen: bool
 
 
@@ -89,7 +96,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Results:
-    """A whole comparison.
+    """The layers on one task.
 
     runs: one a layer and seed. tried: all learning rates, where several were tried.
     trained: sizes of the training task on the axes of the evaluation.
@@ -101,9 +108,6 @@ class Results:
     runs: list[Run]
     tried: list[Trial] = field(default_factory=list)
     memory: Memory | None = None
-    command: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    machine: dict[str, str] = field(default_factory=dict)
 
     @property
     def layers(self) -> list[str]:
@@ -140,27 +144,28 @@ class Results:
                 lines.append(Line(layer, x, scores))
         return lines
 
+
+@dataclass(frozen=True)
+class Comparison:
+    """A whole comparison: what was found on each task, and how to find it again."""
+
+    tasks: list[Results]
+    command: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers in the order in which they were trained, on any task."""
+        return list(dict.fromkeys(layer for task in self.tasks for layer in task.layers))
+
     def to_json(self) -> str:
         """As text that `from_json` reads back."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
 
-    def to_csv(self) -> str:
-        """Tidy data: one line a run and slice."""
-        axes = list(dict.fromkeys(axis for row in self.runs[0].rows for axis in row.axes))
-        about = ("run", "layer", "seed", "lr", "parameters", "state_bytes", "steps", "seconds")
-        text = io.StringIO()
-        lines = csv.writer(text, lineterminator="\n")
-        lines.writerow([*about, *axes, *_MEASURED])
-        for run in self.runs:
-            facts = [run.name, *(getattr(run, name) for name in about[1:])]
-            for row in run.rows:
-                where = [row.axes.get(axis) for axis in axes]
-                lines.writerow([*facts, *where, *(getattr(row, name) for name in _MEASURED)])
-        return text.getvalue()
 
-
-def from_json(text: str, source: str = "the file") -> Results:
-    """Results as `to_json` wrote them.
+def from_json(text: str, source: str = "the file") -> Comparison:
+    """A comparison as `to_json` wrote it.
 
     source: what the text came from, for the error message.
     Raises DataError: not JSON, of another format, or incomplete.
@@ -168,11 +173,14 @@ def from_json(text: str, source: str = "the file") -> Results:
     return saved.parsed(text, source, "comparison", FORMAT, _built)
 
 
-def _built(data: dict[str, Any]) -> Results:
-    data["runs"] = [run_from_dict(run) for run in data["runs"]]
-    data["tried"] = [Trial(**trial) for trial in data["tried"]]
-    data["memory"] = _memory(data["memory"])
-    results = Results(**data)
+def _built(data: dict[str, Any]) -> Comparison:
+    return Comparison(**{**data, "tasks": [_of_task(values) for values in data["tasks"]]})
+
+
+def _of_task(data: dict[str, Any]) -> Results:
+    runs = [run_from_dict(run) for run in data["runs"]]
+    tried = [Trial(**trial) for trial in data["tried"]]
+    results = Results(**{**data, "runs": runs, "tried": tried, "memory": _memory(data["memory"])})
     for axes in results.slices():
         for layer in results.layers:
             results.score(layer, axes)

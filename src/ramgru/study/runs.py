@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ramgru import files
 from ramgru.errors import DataError, RamgruError
 from ramgru.evaluate import Effort, EvaluateConfig, evaluate
+from ramgru.spec import slug
 from ramgru.study.results import Run, curve_of, read_evaluation
+from ramgru.study.speed import step_us, train_us
 from ramgru.train import log
 from ramgru.train.build import build_model, count_parameters
 from ramgru.train.config import TrainConfig
 from ramgru.train.configfile import read_config, to_dict
-from ramgru.train.run import CONFIG, LOG, WEIGHTS
+from ramgru.train.loop import Watch
+from ramgru.train.run import CONFIG, LOG, WEIGHTS, load_run
 from ramgru.train.start import train
 
-EVALUATION = "evaluation.json"
+EVALUATION, SPEED = "evaluation.json", "speed.json"
 _PLACE = ("out", "resume")  # where a run is, not what it is
 
 
@@ -31,10 +36,11 @@ class Interrupted(RamgruError):
 
 
 def run_name(config: TrainConfig, effort: Effort | None = None) -> str:
-    """LAYER-lrRATE-seedSEED-DIGEST. effort: of its evaluation, where the name is to tell it too."""
+    """TASK-LAYER-lrRATE-seedSEED-DIGEST. effort: of its evaluation, where the name tells it too."""
     what = [_what(config), None if effort is None else effort.__dict__]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    return f"{config.model.layer}-lr{config.lr:g}-seed{config.seed}-{digest[:8]}"
+    what_for = f"{config.task.name}-{slug(config.model.layer)}"
+    return f"{what_for}-lr{config.lr:g}-seed{config.seed}-{digest[:8]}"
 
 
 def _what(config: TrainConfig) -> dict[str, Any]:
@@ -48,8 +54,12 @@ def finished(folder: Path) -> bool:
     return any(event.get("event") == "end" for event in log.read(folder / LOG))
 
 
-def trained(config: TrainConfig, folder: Path, *, quiet: bool = False) -> bool:
+def trained(
+    config: TrainConfig, folder: Path, *, quiet: bool = False, watch: Watch | None = None
+) -> bool:
     """Bring the run in `folder` to its end; -> whether there was anything to do.
+
+    watch: may give it up on the way, as in `ramgru.train.train`.
 
     Raises RamgruError where another run is in the way, Interrupted where training was.
     """
@@ -60,7 +70,8 @@ def trained(config: TrainConfig, folder: Path, *, quiet: bool = False) -> bool:
         )
     if finished(folder):
         return False
-    outcome = train(replace(config, out=folder, resume=folder if begun else None), quiet=quiet)
+    config = replace(config, out=folder, resume=folder if begun else None)
+    outcome = train(config, quiet=quiet, watch=watch)
     if outcome.reason == "interrupted":
         raise Interrupted(
             f"interrupted at step {outcome.step:,} of {folder.name}; the same command goes on there"
@@ -81,10 +92,12 @@ def measured(folder: Path, config: TrainConfig, effort: Effort) -> Run:
         evaluate(asked, quiet=True)
         head, rows, distance = read_evaluation(folder / EVALUATION)
     events = log.read(folder / LOG)
+    speed = _speed(folder, config, events)
     end = next(event for event in reversed(events) if event.get("event") == "end")
     layer: str = config.model.layer
     return Run(
         name=folder.name,
+        task=config.task.name,
         layer=layer,
         seed=config.seed,
         lr=config.lr,
@@ -95,7 +108,26 @@ def measured(folder: Path, config: TrainConfig, effort: Effort) -> Run:
         curve=curve_of(events, layer, config.seed, head["metric"]),
         rows=rows,
         distance=distance,
+        **speed,
     )
+
+
+def _speed(
+    folder: Path, config: TrainConfig, events: Sequence[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    path = folder / SPEED
+    if not path.exists():
+        _, task, model = load_run(folder)
+        batch = task.draw(config.batch_size, seed=0)
+        files.write_json(
+            path,
+            {
+                "step_us": step_us(model, batch),
+                "train_us": train_us(events, int(batch.lengths.sum())),
+            },
+        )
+    values: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))
+    return values
 
 
 def held_out(folder: Path, metric: str) -> tuple[float, float]:

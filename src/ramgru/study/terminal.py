@@ -1,29 +1,76 @@
-"""The table of a comparison in the terminal."""
+"""The tables of a comparison in the terminal: each task's, and the leaderboard of several."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ramgru.study.page import COSTS, table_rows
-from ramgru.study.results import Results
+from ramgru.report.theme import look
+from ramgru.study.page import leaderboard_rows
+from ramgru.study.results import Comparison, Results
+from ramgru.study.task_page import COSTS, table_rows
+
+MOST_COLUMNS = 5  # layers side by side; of more, each has a row of its own
 
 
-def show(results: Results, console: Console) -> None:
-    """Print the page's table without its intervals: it fits 80 columns. Our layer is set off."""
+def show(comparison: Comparison, console: Console) -> None:
+    """Print every task's table without its intervals, then the leaderboard. Ours is set off."""
+    for results in comparison.tasks:
+        _task(results, console)
+    if len(comparison.tasks) > 1:
+        header, rows = leaderboard_rows(comparison)
+        ours = {look(layer).label for layer in comparison.layers if _is_ours(layer)}
+        _layers(f"mean over {len(comparison.tasks)} tasks", header, rows, ours, console)
+
+
+def _task(results: Results, console: Console) -> None:
     header, rows = table_rows(results)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title=f"{results.metric} on {results.task}",
-        title_justify="left",
-    )
+    title = f"{results.metric} on {results.task}"
+    layers = results.layers
+    if len(layers) > MOST_COLUMNS:
+        turned = [list(cells) for cells in zip(header, *rows, strict=True)]
+        ours = {name for name, layer in zip(header[1:], layers) if _is_ours(layer)}
+        _layers(title, ["layer", *turned[0][1:]], turned[1:], ours, console)
+        return
+    table = _table(title)
     for place, name in enumerate(header):
-        layer = results.layers[place - 1] if 0 < place <= len(results.layers) else ""
-        style = "magenta" if layer == "ramgru" else ("" if layer or not place else "dim")
+        layer = layers[place - 1] if 0 < place <= len(layers) else ""
+        style = "magenta" if _is_ours(layer) else ("" if layer or not place else "dim")
         name = name.replace(" ", "\n") if layer else name
         table.add_column(name, justify="right" if place else "left", style=style, no_wrap=True)
     for place, row in enumerate(rows, 1):
-        table.add_row(*(cell.partition("\n")[0] for cell in row), end_section=place == COSTS)
+        table.add_row(*map(_first_line, row), end_section=place == COSTS)
     console.print(table)
+
+
+def _layers(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    ours: set[str],
+    console: Console,
+) -> None:
+    """A layer a row."""
+    table = _table(title)
+    for place, name in enumerate(header):
+        # Long names are broken where they can be, so that numbers keep their room.
+        name = name.replace(", ", "\n").replace("_", "_\n").replace(" ", "\n")
+        table.add_column(name, justify="right" if place else "left", no_wrap=bool(place))
+    for row in rows:
+        table.add_row(*map(_first_line, row), style="magenta" if row[0] in ours else "")
+    console.print(table)
+
+
+def _table(title: str) -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+
+
+def _first_line(cell: str) -> str:
+    return cell.partition("\n")[0]
+
+
+def _is_ours(layer: str) -> bool:
+    return layer.split(",")[0] == "ramgru"

@@ -13,7 +13,7 @@ from ramgru.tasks.mqar_update import MQARUpdate
 from ramgru.tasks.ngram_lookup import NgramLookup
 from ramgru.tasks.parity import Parity
 from ramgru.tasks.programs import Programs
-from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
+from ramgru.tasks.registry import SOURCES, TASKS, from_config, from_text, get, to_config
 from ramgru.tasks.stream import Chunk, Stream
 from ramgru.tasks.string_copy import StringCopy
 from ramgru.tasks.text import Text
@@ -45,6 +45,7 @@ __all__ = [
     "TokenFile",
     "exact_answers",
     "from_config",
+    "from_text",
     "get",
     "read_examples",
     "to_config",

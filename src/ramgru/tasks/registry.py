@@ -6,19 +6,15 @@ A task is added by decorating its class with `register` and importing its module
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable
 from typing import Any, TypeVar, get_type_hints
 
+from ramgru.spec import nearest, parse, split
 from ramgru.tasks.base import Task
 
 TASKS: dict[str, type[Task]] = {}  # tasks that are drawn from a seed alone
 SOURCES: dict[str, type[Task]] = {}  # tasks that read a file: they need the option `path`
 
 AnyTask = TypeVar("AnyTask", bound=type[Task])
-
-_TRUE = ("true", "yes", "on", "1")
-_FALSE = ("false", "no", "off", "0")
 
 
 def register(cls: AnyTask) -> AnyTask:
@@ -66,46 +62,14 @@ def get(name: str, **options: Any) -> Task:
     return cls(**parsed)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """'; did you mean a or b? Known: …' for an error message."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-    guess = f"; did you mean {' or '.join(close)}?" if close else ";"
-    return f"{guess} Known: {', '.join(names)}" if names else ""
+def from_text(text: str) -> Task:
+    """The task that a specification means. Raises ValueError or TypeError, as `get` does.
 
-
-def parse(what: str, value: Any, kind: Any) -> Any:
-    """`value` as an int, float, bool or str: text is read, a number is never cut short."""
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        text = str(value).strip().lower()
-        if text in _TRUE or text in _FALSE:
-            return text in _TRUE
-    elif kind is int:
-        if isinstance(value, str):
-            try:
-                return int(value)
-            except ValueError:
-                pass
-        elif not isinstance(value, bool) and (
-            hasattr(value, "__index__") or (isinstance(value, float) and value.is_integer())
-        ):
-            return int(value)
-    elif kind is float:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            try:
-                return float(value)
-            except ValueError:
-                pass
-    elif kind is str:
-        if isinstance(value, str):
-            return value
-        if hasattr(value, "__fspath__"):
-            return str(value)
-    else:
-        return value
-    raise ValueError(f"{what} must be of type {kind.__name__}, got {value!r}")
+    >>> from_text("mqar,pairs=16").pairs
+    16
+    """
+    name, options = split(text)
+    return get(name, **options)
 
 
 def to_config(task: Task) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Training: from a configuration to a run directory that everything else can read."""
 
 from ramgru.train.build import (
-    AttentionOptions,
-    GatedDeltaNetOptions,
     ModelConfig,
     RAMOptions,
     build_model,
@@ -13,8 +11,6 @@ from ramgru.train.run import load_run, newest_run
 from ramgru.train.start import Outcome, train
 
 __all__ = [
-    "AttentionOptions",
-    "GatedDeltaNetOptions",
     "ModelConfig",
     "Outcome",
     "RAMOptions",

@@ -6,18 +6,17 @@ Every field is plain data, so that a configuration file is enough to build the m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, get_type_hints
 
-import torch
-from torch import nn
-
-from ramgru.baselines import GRU, Attention, GatedDeltaNet, MinGRU
-from ramgru.models import SequenceModel
+from ramgru.models import RAMGRUModel, SequenceModel
+from ramgru.spec import nearest, parse
 from ramgru.tasks.base import Task
+from ramgru.train import layers, matching
+from ramgru.train.layers import LAYERS
+from ramgru.train.matching import count_parameters
 
-LAYERS = ("ramgru", "gru", "mingru", "attention", "gated_deltanet")
+__all__ = ["LAYERS", "ModelConfig", "RAMOptions", "build_model", "count_parameters"]
 
 
 @dataclass(frozen=True)
@@ -69,32 +68,12 @@ class RAMOptions:
 
 
 @dataclass(frozen=True)
-class AttentionOptions:
-    """Options of the attention layer; handed to `Attention` by these names."""
-
-    heads: int = 1
-    """Heads, which share the layer's width."""
-    positions: Literal["none", "rope"] = "none"
-    """How queries and keys know their place: by what the convolution before them sees alone, which
-    holds farthest beyond the lengths trained on, or turned by it (RoPE)."""
-
-
-@dataclass(frozen=True)
-class GatedDeltaNetOptions:
-    """Options of the gated_deltanet layer; handed to `GatedDeltaNet` by these names."""
-
-    heads: int = 1
-    """Heads, which share the layer's width, each with a memory of its own."""
-    value_size: int | None = None
-    """Width of a head's values; None: that of its keys. A memory is one by the other."""
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """A stack of residual blocks around one kind of sequence layer."""
 
-    layer: Literal["ramgru", "gru", "mingru", "attention", "gated_deltanet"] = "ramgru"
-    """The layer of every block."""
+    layer: str = "ramgru"
+    """The layer of every block: ramgru, a peer's name, or module:Class of your own. Options follow
+    behind commas, as in attention,positions=rope: the layer's own, or any of these here."""
     d_model: int = 64
     """Channels between the blocks."""
     num_layers: int = 2
@@ -104,25 +83,22 @@ class ModelConfig:
     dropout: float = 0.0
     """Share of the channels dropped after each layer while training."""
     hidden_size: int = 0
-    """Width of a peer's layer: of the state of a gru or mingru layer, of the keys of all heads of
-    an attention or gated_deltanet layer; 0: d_model."""
+    """Width of a peer's layer, as its own help puts it; 0: d_model, or the peer's own choice."""
     parameters: int = 0
     """Choose the hidden_size of a peer's layer so that the model has about this many parameters;
     0: as hidden_size says."""
+    state_bytes: int = 0
+    """Choose the hidden_size of a peer's layer, or the memory_size of a ramgru layer, as large as
+    the recurrent state of one sequence stays within so many bytes; 0: as they say."""
     ram: RAMOptions = field(default_factory=RAMOptions)
     """Options of the ramgru layer."""
-    attention: AttentionOptions = field(default_factory=AttentionOptions)
-    """Options of the attention layer."""
-    gated_deltanet: GatedDeltaNetOptions = field(default_factory=GatedDeltaNetOptions)
-    """Options of the gated_deltanet layer."""
 
     def __post_init__(self) -> None:
-        if self.layer not in LAYERS:
-            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {self.layer!r}")
+        layers.check(self.layer)
         for name in ("d_model", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("mlp_ratio", "hidden_size", "parameters"):
+        for name in ("mlp_ratio", "hidden_size", "parameters", "state_bytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name, value in (("mlp_ratio", self.mlp_ratio), ("gate_bias", self.ram.gate_bias)):
@@ -130,88 +106,70 @@ class ModelConfig:
                 raise ValueError(f"{name} must be a finite number, got {value}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
-        if self.layer == "ramgru" and (self.parameters or self.hidden_size):
+        if self.parameters and self.state_bytes:
+            raise ValueError(
+                f"give parameters or state_bytes, not both, got {self.parameters} and "
+                f"{self.state_bytes}"
+            )
+        if self.name == "ramgru" and (self.parameters or self.hidden_size):
             given = "parameters" if self.parameters else "hidden_size"
             raise ValueError(
                 f"{given} sets the width of a peer's layer, got it with layer='ramgru'; "
                 "a ramgru layer's width is d_model"
             )
 
+    @property
+    def name(self) -> str:
+        """The layer's name, without its options."""
+        return layers.check(self.layer)[0]
+
+    def resolved(self) -> tuple[ModelConfig, dict[str, str]]:
+        """The same network with the options of `layer` at their place, and those that are left:
+        a peer's own. Raises ValueError where one does not fit."""
+        name, options = layers.check(self.layer)
+        mine, ram = _taken(options, ModelConfig), {}
+        if name == "ramgru":
+            ram = _taken(options, RAMOptions)
+            if options:
+                known = {f.name for f in (*fields(ModelConfig), *fields(RAMOptions))}
+                raise ValueError(
+                    f"layer ramgru has no option {next(iter(options))!r}"
+                    f"{nearest(next(iter(options)), known - {'layer', 'ram'})}"
+                )
+        return replace(self, layer=name, ram=replace(self.ram, **ram), **mine), options
+
+
+def _taken(options: dict[str, str], kind: type) -> dict[str, Any]:
+    """Those options that are fields of `kind`, as values of their type; taken out of `options`."""
+    hints = get_type_hints(kind)
+    return {
+        name: parse(f"option {name}", options.pop(name), hints[name])
+        for name in list(options)
+        if name in hints and name not in ("layer", "ram")
+    }
+
 
 def build_model(config: ModelConfig, task: Task) -> SequenceModel:
     """A freshly initialised model for `task`; the same bits after the same `torch.manual_seed`.
 
-    Raises ValueError where the options do not fit together.
+    Raises ValueError where the options do not fit together, RamgruError where an own layer cannot
+    be imported.
     """
-    if config.layer == "ramgru":
-        return _build_ramgru(config, task)
-    if config.parameters:
-        config = replace(config, hidden_size=_matching_width(config, task), parameters=0)
-    return SequenceModel(
-        _peer_builder(config),
-        config.d_model,
-        config.num_layers,
-        mlp_ratio=config.mlp_ratio,
-        dropout=config.dropout,
+    config, options = config.resolved()
+    config = matching.sized(config, options, task, lambda sized: build_model(sized, task))
+    common: dict[str, Any] = {
+        "num_layers": config.num_layers,
+        "mlp_ratio": config.mlp_ratio,
+        "dropout": config.dropout,
         **_interface(task),
-    )
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Numbers that training adjusts."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    }
+    if config.layer == "ramgru":
+        return RAMGRUModel(d_model=config.d_model, **common, **asdict(config.ram))
+    builder = layers.peer(config.layer, options).builder(config.hidden_size)
+    return SequenceModel(builder, config.d_model, **common)
 
 
 def _interface(task: Task) -> dict[str, int]:
     if task.vocab_size:
         return {"vocab_size": task.vocab_size}
     return {"vocab_size": 0, "features": task.features, "outputs": task.outputs}
-
-
-def _peer_builder(config: ModelConfig) -> Callable[[int], nn.Module]:
-    peers: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
-        "gru": (GRU, {}),
-        "mingru": (MinGRU, {}),
-        "attention": (Attention, asdict(config.attention)),
-        "gated_deltanet": (GatedDeltaNet, asdict(config.gated_deltanet)),
-    }
-    peer, options = peers[config.layer]
-    return lambda d_model: peer(d_model, config.hidden_size or None, **options)
-
-
-def _build_ramgru(config: ModelConfig, task: Task) -> SequenceModel:
-    from ramgru.models import RAMGRUModel
-
-    return RAMGRUModel(
-        d_model=config.d_model,
-        num_layers=config.num_layers,
-        mlp_ratio=config.mlp_ratio,
-        dropout=config.dropout,
-        **_interface(task),
-        **asdict(config.ram),
-    )
-
-
-def _matching_width(config: ModelConfig, task: Task) -> int:
-    """The hidden_size whose parameter count is nearest to `config.parameters`."""
-
-    def count(width: int) -> int:
-        with torch.device("meta"):
-            return count_parameters(
-                build_model(replace(config, hidden_size=width, parameters=0), task)
-            )
-
-    smallest = count(1)
-    if smallest > config.parameters:
-        raise ValueError(
-            f"parameters must be at least {smallest} for layer={config.layer!r} with "
-            f"d_model={config.d_model}, num_layers={config.num_layers} on {task.name}, "
-            f"got {config.parameters}"
-        )
-    low, high = 1, 2
-    while count(high) < config.parameters:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) < config.parameters else (low, middle)
-    return min((low, high), key=lambda width: abs(count(width) - config.parameters))

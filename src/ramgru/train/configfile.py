@@ -13,7 +13,8 @@ import torch
 
 from ramgru import files, tasks
 from ramgru.errors import CheckpointError
-from ramgru.train.build import AttentionOptions, GatedDeltaNetOptions, ModelConfig, RAMOptions
+from ramgru.train import layers
+from ramgru.train.build import ModelConfig, RAMOptions
 from ramgru.train.config import TrainConfig
 from ramgru.version import __version__
 
@@ -35,12 +36,7 @@ def from_dict(values: dict[str, Any]) -> TrainConfig:
     """The configuration that `to_dict` described. Raises ValueError or TypeError."""
     values = dict(values)
     model = dict(values.pop("model"))
-    layers: dict[str, Any] = {
-        "ram": RAMOptions(**model.pop("ram")),
-        # Runs from before these layers do not have their options.
-        "attention": AttentionOptions(**model.pop("attention", {})),
-        "gated_deltanet": GatedDeltaNetOptions(**model.pop("gated_deltanet", {})),
-    }
+    ram = RAMOptions(**model.pop("ram"))
     task = tasks.from_config(values.pop("task"))
     hints = get_type_hints(TrainConfig)
     for name, value in values.items():
@@ -49,7 +45,7 @@ def from_dict(values: dict[str, Any]) -> TrainConfig:
     return TrainConfig(
         **{**values, "betas": tuple(values["betas"])},
         task=task,
-        model=ModelConfig(**model, **layers),
+        model=ModelConfig(**model, ram=ram),
     )
 
 
@@ -65,16 +61,24 @@ def write_config(path: Path, config: TrainConfig) -> None:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Read config.json. Raises CheckpointError where it is missing, broken or foreign."""
+    """Read config.json. Raises CheckpointError where it is missing, broken or foreign, or names an
+    own layer whose module was not imported yet: what a file names is not executed."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: expected a run made by `ramgru train`")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values.pop("versions", None)
-        return from_dict(values)
+        config = from_dict(values)
     except KeyError as error:
         raise CheckpointError(
             f"{path} is no configuration of a ramgru run: it lacks {error}"
         ) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is no configuration of a ramgru run: {error}") from error
+    name = config.model.name
+    if layers.is_own(name) and not layers.imported(name):
+        raise CheckpointError(
+            f"{path} names the layer {name}, which is code of your own, and nothing that a file "
+            f"names is executed: import it first, on the command line by `--layer {name}`"
+        )
+    return config

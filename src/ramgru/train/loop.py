@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,10 @@ from ramgru.train.stop import StopRule
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+# Called after each evaluation with the step, the held-out metric and loss; True gives the run up.
+Watch = Callable[[int, float, float], bool]
 
 
 class Trainer:
@@ -55,6 +59,7 @@ class Trainer:
         self.stop = StopRule(config.target, config.patience)
         self.metric = config.task.metric
         self.step, self.seconds, self.start = 0, 0.0, time.monotonic()
+        self.measured: tuple[int, float, float] | None = None
         if saved is not None:
             saving.restore(self, saved)
         rows = config.batch_size // self.world
@@ -74,8 +79,8 @@ class Trainer:
             steps=config.total_steps, done=self.step, quiet=quiet or not self.main
         )
 
-    def train(self, wish: Interruption) -> str:
-        """Run to the end; the reason why it ended there."""
+    def train(self, wish: Interruption, watch: Watch | None = None) -> str:
+        """Run to the end; the reason why it ended there. watch: on the main process."""
         if self.main and self._reason() is None:
             run.outdate(self.folder)
         while (reason := self._reason()) is None:
@@ -83,9 +88,16 @@ class Trainer:
             if self._agree(wish.signal is not None):
                 saving.save(self)
                 return "interrupted"
+            if watch is not None and self._agree(self._given_up(watch)):
+                saving.save(self)
+                return "given up"
         saving.finish(self)
         self.write("end", reason=reason, seconds=self.elapsed())
         return reason
+
+    def _given_up(self, watch: Watch) -> bool:
+        measured, self.measured = self.measured, None
+        return measured is not None and self.main and watch(*measured)
 
     def close(self) -> None:
         self.feed.close()
@@ -137,6 +149,7 @@ class Trainer:
             values["stage"] = self.curriculum.stage
             _, values[f"stage {self.metric}"] = stage = self._measure(self.curriculum.task)
             self.curriculum.update(self.step, stage[1])
+        self.measured = (self.step, score, loss)
         self.write("evaluate", seconds=self.elapsed(), **values)
         if epoch_ends:
             self.reporter.line(epoch_line(epoch, loss, self.metric, score))

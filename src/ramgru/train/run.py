@@ -19,6 +19,7 @@ import torch
 from ramgru import files
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.models import SequenceModel
+from ramgru.spec import slug
 from ramgru.tasks.base import Task
 from ramgru.train import checkpoint, configfile
 from ramgru.train.build import build_model
@@ -31,7 +32,7 @@ EVALUATION = "evaluation.json"
 
 def default_folder(config: TrainConfig, root: Path = Path("runs")) -> Path:
     """The first free of runs/TASK-LAYER, runs/TASK-LAYER-2, …"""
-    name = f"{config.task.name}-{config.model.layer}"
+    name = f"{config.task.name}-{slug(config.model.layer)}"
     number = 1
     while (folder := root / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
@@ -102,7 +103,7 @@ def save_model(config: TrainConfig, folder: Path, weights: dict[str, torch.Tenso
 
     path = folder / WEIGHTS
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    if config.model.layer == "ramgru":
+    if config.model.name == "ramgru":
         model = build_model(config.model, config.task)
         model.load_state_dict(plain)
         model.save_pretrained(path.parent)  # type: ignore[operator]

@@ -13,7 +13,7 @@ from ramgru.errors import CheckpointError, RamgruError
 from ramgru.tasks.base import Task
 from ramgru.train import configfile, run
 from ramgru.train.config import TrainConfig
-from ramgru.train.loop import Trainer
+from ramgru.train.loop import Trainer, Watch
 from ramgru.train.parallel import make_accelerator
 from ramgru.train.signals import Interruption
 
@@ -27,7 +27,8 @@ class Outcome:
 
     run:    its directory
     step:   optimizer steps made
-    reason: "steps" (the limit), "target", "patience", or "interrupted" (by `signal`)
+    reason: "steps" (the limit), "target", "patience", "interrupted" (by `signal`), or
+            "given up" (by `watch`)
     score:  the best held-out metric; None where nothing was evaluated
     """
 
@@ -38,11 +39,12 @@ class Outcome:
     signal: int | None = None
 
 
-def train(config: TrainConfig, *, quiet: bool = False) -> Outcome:
+def train(config: TrainConfig, *, quiet: bool = False, watch: Watch | None = None) -> Outcome:
     """Train as `config` says and write the run directory.
 
     The global generators of python, numpy and torch are seeded with `config.seed`. SIGINT and
-    SIGTERM finish the step, save and return. Under torchrun every process calls this.
+    SIGTERM finish the step, save and return. watch: see `Watch`; a run that is given up can be gone
+    on with. Under torchrun every process calls this.
 
     Raises ValueError for options that do not fit together or a directory that is in use,
     RamgruError where a file cannot be written or the loss is no longer finite.
@@ -67,7 +69,7 @@ def train(config: TrainConfig, *, quiet: bool = False) -> Outcome:
                 # Not before: a refused option must not stay behind in the run.
                 configfile.write_config(folder / run.CONFIG, config)
             try:
-                reason = trainer.train(wish)
+                reason = trainer.train(wish, watch)
             finally:
                 trainer.close()
     best = trainer.stop.state_dict()["best_score"]

@@ -41,6 +41,7 @@ def point_run(point: str, seed: int, scores: tuple[float, ...]) -> PointRun:
     curve = Curve("ramgru", seed, (10, 20), (9.0, 0.5), (20,), (scores[0],))
     run = Run(
         name=f"ramgru-{point}-{seed}",
+        task="mqar",
         layer="ramgru",
         seed=seed,
         lr=3e-3,

@@ -15,13 +15,13 @@ import pytest
 from ramgru.cli import main
 from ramgru.cli.study import configure
 from ramgru.errors import RamgruError
-from ramgru.study.levers import grid as grid_module
-from ramgru.study.levers import study as module
-from ramgru.study.levers.grid import opened
+from ramgru.study import grid as grid_module
+from ramgru.study import workers as workers_module
+from ramgru.study.grid import opened
 from ramgru.study.levers.results import from_json
 from ramgru.study.levers.study import study
-from ramgru.study.levers.workers import Workers
 from ramgru.study.runs import finished
+from ramgru.study.workers import Workers
 from ramgru.train.configfile import to_dict
 from ramgru.train.run import locked
 
@@ -98,7 +98,12 @@ def test_a_worker_that_is_killed_says_so_and_one_that_is_left_saves(small):
     def job(seed):
         training = to_dict(config.training(point, seed))
         folder = str(config.folder / f"run{seed}")
-        return {"training": training, "effort": asdict(config.effort), "folder": folder}
+        return {
+            "work": "point",
+            "training": training,
+            "effort": asdict(config.effort),
+            "folder": folder,
+        }
 
     def steps(seed):
         log = config.folder / f"run{seed}" / "log.jsonl"
@@ -164,7 +169,7 @@ def fake(monkeypatch, results):
             return say(job) or {"run": whole["run"], "cost": whole["cost"]}
 
         monkeypatch.setattr(FakeWorkers, "say", staticmethod(answer))
-        monkeypatch.setattr(module, "Workers", FakeWorkers)
+        monkeypatch.setattr(workers_module, "Workers", FakeWorkers)
         return asked
 
     return install
@@ -204,7 +209,7 @@ def test_a_run_that_fails_is_left_out_and_tried_again(small, fake):
 
 def test_a_study_of_which_all_fails_says_why(small, fake):
     fake(lambda job: {"error": "MemoryError: too much"})
-    with pytest.raises(RamgruError, match=r"all \d runs failed; the first, ramgru-.*too much"):
+    with pytest.raises(RamgruError, match=r"all \d runs failed; the first, mqar-ramgru-.*too much"):
         study(small, quiet=True)
     assert not (small.folder / "report.html").exists()
 

@@ -84,7 +84,7 @@ class StudyConfig:
             raise ValueError(f"jobs must not be negative, got {self.jobs}")
         if not self.lr > 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
-        if self.model.layer != "ramgru":
+        if self.model.name != "ramgru":
             raise ValueError(
                 f"model describes the RAM-GRU, whose levers these are, got layer "
                 f"{self.model.layer!r}"

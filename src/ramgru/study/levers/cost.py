@@ -5,9 +5,6 @@ Times are of this process with the threads that torch has here; one at a time is
 
 from __future__ import annotations
 
-import itertools
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +14,12 @@ from torch import Tensor
 
 from ramgru.memory import MemoryState
 from ramgru.models import SequenceModel
+from ramgru.study.speed import step_us, train_us
 from ramgru.tasks import Task
 from ramgru.tasks.base import Batch
 from ramgru.train.data import chunks
 from ramgru.train.objective import Objective
 
-STEPS = 300  # streaming steps that are timed, after a third as many that are not
 FLOAT = 4  # bytes
 
 
@@ -59,34 +56,6 @@ def measure(
         written=[cells_written(model, size.draw(1, seed=0)) for size in sizes],
         cell_floats=model.layers[0].head_size,
     )
-
-
-@torch.inference_mode()
-def step_us(model: SequenceModel, batch: Batch, steps: int = STEPS) -> float:
-    """Median microseconds of `model.step` at batch 1, on tokens of the task."""
-    tokens = torch.from_numpy(batch.inputs[:1]).to(_device(model))
-    state, times = model.initial_state(1), []
-    for number in range(steps + steps // 3):
-        token = tokens[:, number % tokens.shape[1]]
-        before = time.perf_counter()
-        _, state = model.step(token, state)
-        times.append(time.perf_counter() - before)
-    return 1e6 * statistics.median(times[steps // 3 :])
-
-
-def train_us(events: Sequence[Mapping[str, Any]], tokens: int) -> float | None:
-    """Microseconds a token of the steps in the second half of a run's log.
-
-    By then a curriculum is through, so that every step has the same number of tokens. Of each two
-    lines of steps that follow each other, with no evaluation between them; their median.
-    """
-    last = max((event["step"] for event in events if "step" in event), default=0)
-    each = [
-        (after["seconds"] - before["seconds"]) / (after["step"] - before["step"])
-        for before, after in itertools.pairwise(events)
-        if before["event"] == after["event"] == "step" and 2 * before["step"] >= last
-    ]
-    return 1e6 * statistics.median(each) / tokens if each else None
 
 
 def touched_bytes(model: SequenceModel) -> int:

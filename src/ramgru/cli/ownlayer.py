@@ -1,0 +1,39 @@
+"""--layer module:Class: a layer of the user's own, whose module the command line asks to import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ramgru.cli.parse import UsageError
+from ramgru.train import layers
+
+
+def take(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The layers that --layer names, and the other arguments. Raises UsageError."""
+    found: list[str] = []
+    rest: list[str] = []
+    given = iter(args)
+    for arg in given:
+        flag, equals, value = arg.partition("=")
+        if flag != "--layer":
+            rest.append(arg)
+            continue
+        layer = value if equals else next(given, "")
+        if not layer:
+            raise UsageError("--layer: expected a layer's name or module:Class")
+        try:
+            layers.check(layer)
+        except ValueError as error:
+            raise UsageError(f"--layer: {error}") from None
+        found.append(layer)
+    return found, rest
+
+
+def imported(args: Sequence[str]) -> list[str]:
+    """The other arguments, once what --layer names is imported, so that a run of it may be read."""
+    found, rest = take(args)
+    for layer in found:
+        name = layers.check(layer)[0]
+        if layers.is_own(name):
+            layers.own(name)
+    return rest
