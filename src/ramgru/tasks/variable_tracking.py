@@ -61,10 +61,10 @@ class VariableTracking(Task):
     length:     T; what assignments and questions leave over is noise
     noise:      how many of the tokens, the last ones, stand for nothing
 
-    The kind "direct" is of names that were given their value itself, "chained" of all others.
-    `distance` counts from the step at which the answer was written. A guess is right with chance 1
-    in the number of names, or of values; a memory that knows which of these it saw, but not what
-    was given to what, reaches 1/(chains * (hops + 1)), or 1/chains.
+    Questions about a name that was given its value itself are of the kind "direct", all others
+    "chained". `distance` counts from the step at which the answer was written. A guess among all
+    names or all values is right with chance 2/(V - noise); a memory that knows which of them it
+    saw, but not what was given to what, reaches 1/(chains * (hops + 1)), or 1/chains.
     """
 
     name: ClassVar[str] = "variable_tracking"
