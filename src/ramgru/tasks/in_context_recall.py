@@ -37,8 +37,9 @@ class InContextRecall(Task):
     every_token: ask for the token that comes next at every step, as MAD does in training. Most
                  keys cannot be known, so scores are those of the questions above all the same
                  (`held_out`, `grid`)
-    exact:       the very bits of MAD's generator, row by row in Python (its data set has the seed
-                 12345). The default draws from the same distribution, all rows at once.
+    exact:       the very bits of MAD's generator, row by row in Python (its data set is of seed
+                 12345, the rows for training first). The default draws from the same distribution,
+                 all rows at once.
 
     A guess among all values is right with chance 2/V. A memory that knows the values of all keys,
     but not which is whose, guesses one of them: V = 16 makes that 23 %. `distance` counts from the
