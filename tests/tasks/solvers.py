@@ -196,6 +196,85 @@ def evaluate(fields: list[str], memory: dict[str, int | str]) -> int | str:
     return value
 
 
+def in_context_recall(task: Task, batch: Batch) -> np.ndarray:
+    """in_context_recall and noisy_recall: a dictionary of the pairs, which stand at even steps."""
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        memory: dict[int, int] = {}
+        for step in range(0, len(tokens), 2):
+            predicted[row, step] = memory.get(tokens[step], NONE)
+            memory.update([tokens[step : step + 2]] if step + 1 < len(tokens) else [])
+    return predicted
+
+
+def selective_copy(task: Task, batch: Batch) -> np.ndarray:
+    """What is no blank before the marker, then nothing but blanks."""
+    marker = task.options()["vocab_size"] - 1
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        step = tokens.index(marker)
+        listed = [token for token in tokens[:step] if token != marker - 1]
+        assert tokens[step + 1 :] == [marker - 1] * len(listed)
+        predicted[row, step + 1 :] = listed
+    return predicted
+
+
+def compression(task: Task, batch: Batch) -> np.ndarray:
+    """The tokens before the marker, again after it; in the exact form every token is its own."""
+    if task.options()["exact"]:
+        return batch.inputs
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        step = tokens.index(task.options()["vocab_size"] - 1)
+        predicted[row, step + 1 :] = tokens[:step]
+    return predicted
+
+
+def repeat_copy(task: Task, batch: Batch) -> np.ndarray:
+    predicted = np.full(batch.labels.shape, NONE)
+    for row, steps in enumerate(batch.inputs):
+        bits, start, end, number = steps[:, :-3], steps[:, -3], steps[:, -2], steps[:, -1]
+        (begin,), (stop,) = np.flatnonzero(start), np.flatnonzero(end)
+        assert np.array_equal(number != 0, end == 1)
+        repeats = round(5.5 + 2.8722813 * float(number[stop]))
+        listed = np.tile(bits[begin + 1 : stop], (repeats, 1))
+        after = stop + 1 + len(listed)
+        predicted[row, stop + 1 : after, :-1], predicted[row, stop + 1 : after, -1] = listed, 0
+        predicted[row, after, :-1], predicted[row, after, -1] = 0, 1
+    return predicted
+
+
+def priority_sort(task: Task, batch: Batch) -> np.ndarray:
+    predicted = np.full(batch.labels.shape, NONE)
+    for row, steps in enumerate(batch.inputs):
+        bits, priority = steps[:, :-3], steps[:, -3]
+        (begin,), (end,) = np.flatnonzero(steps[:, -2]), np.flatnonzero(steps[:, -1])
+        ranked = sorted(range(begin + 1, end), key=lambda step: priority[step], reverse=True)
+        predicted[row, end + 1 :] = bits[ranked[: len(steps) - end - 1]]
+    return predicted
+
+
+def variable_tracking(task: Task, batch: Batch) -> np.ndarray:
+    """A dictionary of the assignments: turned round for names, followed to its end for values."""
+    options = task.options()
+    first_noise = options["vocab_size"] - options["noise"]
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        end = tokens.index(0)
+        told = [token for token in tokens[:end] if token < first_noise]
+        given = dict(zip(told[::2], told[1::2], strict=True))
+        if options["form"] == "names":
+            names = {source: name for name, source in given.items()}
+            assert len(names) == len(given) == len(told) // 2
+            predicted[row, end + 1 :] = [names[token] for token in tokens[end + 1 :]]
+            continue
+        for step, token in enumerate(tokens[end + 1 :], end + 1):
+            while token in given:
+                token = given[token]
+            predicted[row, step] = token
+    return predicted
+
+
 SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "mqar": pairs,
     "mqar_update": pairs,
@@ -208,4 +287,11 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "string_copy": string_copy,
     "ngram_lookup": ngram_lookup,
     "programs": programs,
+    "in_context_recall": in_context_recall,
+    "noisy_recall": in_context_recall,
+    "selective_copy": selective_copy,
+    "compression": compression,
+    "repeat_copy": repeat_copy,
+    "priority_sort": priority_sort,
+    "variable_tracking": variable_tracking,
 }

@@ -205,8 +205,33 @@ def tasks(draw: st.DrawFn) -> Task:
             reads=draw(st.sampled_from([0.0, 0.4])),
             keeps=draw(st.sampled_from([0.0, 0.5, 1.0])),
         )
+    if name in ("in_context_recall", "noisy_recall"):
+        noisy = {"noise": count, "fraction": draw(st.sampled_from([0.0, 0.4, 0.9]))}
+        options = {"vocab_size": 4 + count + extra, "length": 2 * draw(st.integers(2, 20))}
+        options |= {"exact": draw(st.booleans())} | (noisy if name == "noisy_recall" else {})
+        return get(name, **options)
+    if name == "selective_copy":
+        return get(name, vocab_size=4 + extra, tokens=count, length=2 * count + 1 + extra)
+    if name == "compression":
+        return get(name, vocab_size=3 + extra, length=1 + count, exact=draw(st.booleans()))
+    if name == "priority_sort":
+        return get(name, bits=draw(st.integers(1, 9)), vectors=count + extra, top=count)
+    if name == "variable_tracking":
+        hops = draw(st.integers(1, 4))
+        names = count * (hops + 1)
+        return get(
+            name,
+            form=draw(st.sampled_from(["names", "values"])),
+            vocab_size=2 * names + 3 + extra,
+            chains=count,
+            hops=hops,
+            length=3 * names + 1 + extra,
+            noise=1 + extra % 2,
+        )
     options: dict[str, object] = {"min_length": count, "length": count + extra}
-    if name == "copy":
+    if name == "repeat_copy":
+        options |= {"min_repeats": count, "repeats": count + extra}
+    if name in ("copy", "repeat_copy"):
         options["bits"] = draw(st.integers(1, 9))
     if name == "ngram_lookup":
         options["n"] = draw(st.integers(1, count))
@@ -232,12 +257,19 @@ def test_distance_leads_to_the_answer() -> None:
         get("string_copy"),
         get("ngram_lookup"),
         get("ngram_lookup", form="prefix"),
+        get("in_context_recall"),
+        get("noisy_recall"),
+        get("selective_copy"),
+        get("compression"),
+        get("compression", exact=True),
+        get("variable_tracking"),
+        get("variable_tracking", form="values"),
     ):
         batch = task.draw(20, 0)
         row, step = np.nonzero(batch.distance >= 0)
         written = batch.inputs[row, step - batch.distance[row, step]]
         assert np.array_equal(written, batch.labels[row, step])
-    for task in (get("copy"), get("associative_recall")):
+    for task in (get("copy"), get("associative_recall"), get("priority_sort")):
         batch = task.draw(20, 0)
         row, step = np.nonzero(batch.distance >= 0)
         written = batch.inputs[row, step - batch.distance[row, step], : task.outputs]
@@ -266,8 +298,13 @@ def test_examples_in_docstrings_run(module: str) -> None:
         ("hold", {"vocab_size": 20, "noise": 6, "pairs": 2}),
         ("parity", {}),
         ("cycle_navigation", {}),
+        ("in_context_recall", {"vocab_size": 8}),
+        ("noisy_recall", {"vocab_size": 12, "noise": 4}),
+        ("selective_copy", {"vocab_size": 8, "tokens": 3, "length": 12}),
+        ("compression", {"vocab_size": 8}),
+        ("variable_tracking", {"vocab_size": 24, "noise": 6, "hops": 1, "length": 19}),
     ],
-    ids=["mqar", "mqar_update", "mqar_compositional", "hold", "parity", "cycle_navigation"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_docstring_shows_a_true_example(name: str, options: dict[str, int]) -> None:
     shown = {}
