@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ramgru.evaluate.meters.memorise import Effort, memorise, stored
+from ramgru.evaluate.meters.memorise import Practice, memorise, stored
 from ramgru.evaluate.meters.random_map import RandomMap
 from ramgru.tasks import IGNORE
 from ramgru.train import ModelConfig, build_model, count_parameters
@@ -78,7 +78,7 @@ def test_a_small_network_learns_a_few_items_and_not_many(layer):
     """Bits are no more than items; of many items it holds a part alone."""
     before = torch.get_num_threads()
     model = ModelConfig(layer=layer, d_model=4, num_layers=1)
-    effort = Effort(steps=150, batch_size=32, lr=0.03, length=2, width=4, threads=1)
+    effort = Practice(steps=150, batch_size=32, lr=0.03, length=2, width=4, threads=1)
     try:
         few, many = memorise(model, 8, effort), memorise(model, 2048, effort)
         assert few == memorise(model, 8, effort)
@@ -94,6 +94,6 @@ def test_a_small_network_learns_a_few_items_and_not_many(layer):
 
 def test_sizes_are_checked():
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
-        Effort(steps=0)
+        Practice(steps=0)
     with pytest.raises(ValueError, match="items must be at least 1, got 0"):
         RandomMap(items=0)

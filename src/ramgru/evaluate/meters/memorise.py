@@ -20,7 +20,7 @@ from ramgru.train.run import load_weights
 
 
 @dataclass(frozen=True)
-class Effort:
+class Practice:
     """How a model learns by heart. What it then holds is a lower bound of what it could."""
 
     steps: int = 1500
@@ -59,7 +59,7 @@ class Memorised:
         return self.bits / self.parameters
 
 
-def memorise(model: ModelConfig, items: int, effort: Effort = Effort()) -> Memorised:
+def memorise(model: ModelConfig, items: int, effort: Practice = Practice()) -> Memorised:
     """Train a fresh `model` on `items` random items, and count what it holds of them.
 
     The global generators are seeded with `effort.seed`, as by `ramgru.train.train`.
