@@ -24,7 +24,7 @@ def through_layer(layer: nn.Module, projection: Tensor) -> Drive:
 
     def drive(noise: Tensor) -> Tensor:
         x = noise.unsqueeze(-1) * into
-        y = twin.cpu()(x.transpose(0, 1) if turned else x, None)[0]
+        y: Tensor = twin.cpu()(x.transpose(0, 1) if turned else x, None)[0]
         return y.transpose(0, 1) if turned else y
 
     return drive
@@ -48,6 +48,7 @@ def through_model(model: SequenceModel) -> Drive:
             x = twin.embedding(nn.functional.pad(noise.unsqueeze(-1), (0, twin.features - 1)))
         for block in twin.blocks:
             x, _ = block(x, None)
-        return twin.norm(x)
+        units: Tensor = twin.norm(x)
+        return units
 
     return drive
