@@ -11,6 +11,7 @@ from ramgru.cli.generate import GenerateConfig
 from ramgru.cli.parse import options
 from ramgru.cli.taskoptions import with_help
 from ramgru.evaluate import EvaluateConfig
+from ramgru.evaluate.meters.config import CapacityConfig, ParametersConfig, StateConfig
 from ramgru.inspect import InspectConfig
 from ramgru.study.compare import CompareConfig, ReportConfig
 from ramgru.study.levers.config import StudyConfig
@@ -21,6 +22,9 @@ DEFAULTS = {
     "generate": GenerateConfig(task=TASK),
     "train": TrainConfig(task=TASK),
     "evaluate": EvaluateConfig(),
+    "meter capacity": CapacityConfig(),
+    "meter parameters": ParametersConfig(),
+    "meter state": StateConfig(),
     "compare": CompareConfig(task=TASK),
     "study": StudyConfig(task=TASK),
     "report": ReportConfig(Path("runs")),
@@ -32,7 +36,7 @@ FROZEN = Path(__file__).with_name("options.txt")
 def listed() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in FROZEN.read_text().splitlines():
-        command, option = line.split()
+        command, option = line.rsplit(maxsplit=1)
         found.setdefault(command, []).append(option)
     return found
 

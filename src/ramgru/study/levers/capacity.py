@@ -1,4 +1,4 @@
-"""How much a memory holds, from its recall at several sizes: bits recalled, and its capacity.
+"""How many pairs a memory holds, from its recall at several sizes: its capacity.
 
 Pure numbers: nothing here knows of runs, files or torch.
 """
@@ -6,39 +6,10 @@ Pure numbers: nothing here knows of runs, files or torch.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 ENOUGH = 0.95  # the recall at which so many pairs count as held
-
-
-def information(recall: float, values: float) -> float:
-    """Bits that one answer gives about the value that was stored.
-
-        I = log2 M − H2(p) − (1 − p) log2(M − 1)
-
-    the mutual information of an M-ary symmetric channel that is right with probability p = recall
-    and otherwise gives any of the M − 1 other values alike (Cover and Thomas, Elements of
-    Information Theory, §7.2). By Fano's inequality (there, §2.10) no channel of that error rate
-    over M = `values` equally likely values gives less. 0 where p is chance, 1/M, or below.
-    """
-    if not 0 <= recall <= 1:
-        raise ValueError(f"recall must be in [0, 1], got {recall}")
-    if values < 2:
-        raise ValueError(f"values must be at least 2, got {values}")
-    wrong = 1 - recall
-    if recall * values <= 1:
-        return 0.0
-    if not wrong:
-        return math.log2(values)
-    entropy = -recall * math.log2(recall) - wrong * math.log2(wrong)
-    return max(0.0, math.log2(values) - entropy - wrong * math.log2(values - 1))
-
-
-def recalled_bits(pairs: int, recall: float, values: float) -> float:
-    """Bits of all the pairs of one sequence together."""
-    return pairs * information(recall, values)
 
 
 @dataclass(frozen=True)

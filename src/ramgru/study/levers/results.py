@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ramgru.evaluate.meters.information import recalled_bits
 from ramgru.report.data import Score, over_seeds
 from ramgru.study import saved
-from ramgru.study.levers.capacity import Capacity, capacity, recalled_bits
+from ramgru.study.levers.capacity import Capacity, capacity
 from ramgru.study.levers.cost import FLOAT, Cost
 from ramgru.study.levers.points import DEFAULT
 from ramgru.study.results import Row, Run, run_from_dict
