@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ramgru.baselines import Attention, GatedDeltaNet
+from ramgru.baselines import LSTM, Attention, GatedDeltaNet
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6
 PEERS = {
+    "lstm": lambda: LSTM(C),
+    "lstm_wider": lambda: LSTM(C, 9),
     "attention": lambda: Attention(C),
     "attention_heads": lambda: Attention(C, 9, heads=2),
     "attention_rope": lambda: Attention(C, 10, heads=2, positions="rope"),
