@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ramgru.baselines import LSTM, Attention, GatedDeltaNet
+from ramgru.baselines import LSTM, Attention, GatedDeltaNet, WindowAttention
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6
@@ -21,6 +21,10 @@ PEERS = {
     "attention": lambda: Attention(C),
     "attention_heads": lambda: Attention(C, 9, heads=2),
     "attention_rope": lambda: Attention(C, 10, heads=2, positions="rope"),
+    "window_attention": lambda: WindowAttention(C),
+    "window_attention_heads": lambda: WindowAttention(C, 9, heads=2, window=5),
+    "window_attention_rope": lambda: WindowAttention(C, window=33, positions="rope"),
+    "window_of_one": lambda: WindowAttention(C, window=1),
     "gated_deltanet": lambda: GatedDeltaNet(C),
     "gated_deltanet_heads": lambda: GatedDeltaNet(C, 7, heads=2, value_size=3),
 }
@@ -159,6 +163,8 @@ def test_lower_precision_keeps_its_state_in_full(name) -> None:
     [
         (lambda: Attention(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: Attention(C, positions="alibi"), "positions: expected one of .* got 'alibi'"),
+        (lambda: WindowAttention(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: WindowAttention(C, window=0), "window: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
     ],

@@ -9,6 +9,7 @@ from ramgru.baselines.gated_deltanet import GatedDeltaNet
 from ramgru.baselines.gru import GRU
 from ramgru.baselines.lstm import LSTM
 from ramgru.baselines.mingru import MinGRU
+from ramgru.baselines.window_attention import WindowAttention
 
 # By the name under which every command knows them. Each is made as peer(d_model, hidden_size,
 # **options), where its keyword-only arguments are its options, of a type that text can give.
@@ -17,7 +18,8 @@ PEERS: dict[str, Any] = {
     "lstm": LSTM,
     "mingru": MinGRU,
     "attention": Attention,
+    "window_attention": WindowAttention,
     "gated_deltanet": GatedDeltaNet,
 }
 
-__all__ = ["GRU", "LSTM", "PEERS", "Attention", "GatedDeltaNet", "MinGRU"]
+__all__ = ["GRU", "LSTM", "PEERS", "Attention", "GatedDeltaNet", "MinGRU", "WindowAttention"]
