@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ramgru.baselines import LSTM, Attention, GatedDeltaNet, WindowAttention
+from ramgru.baselines import LSTM, Attention, DeltaNet, GatedDeltaNet, WindowAttention
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6
@@ -25,6 +25,8 @@ PEERS = {
     "window_attention_heads": lambda: WindowAttention(C, 9, heads=2, window=5),
     "window_attention_rope": lambda: WindowAttention(C, window=33, positions="rope"),
     "window_of_one": lambda: WindowAttention(C, window=1),
+    "deltanet": lambda: DeltaNet(C),
+    "deltanet_heads": lambda: DeltaNet(C, 7, heads=2, value_size=3),
     "gated_deltanet": lambda: GatedDeltaNet(C),
     "gated_deltanet_heads": lambda: GatedDeltaNet(C, 7, heads=2, value_size=3),
 }
@@ -165,6 +167,8 @@ def test_lower_precision_keeps_its_state_in_full(name) -> None:
         (lambda: Attention(C, positions="alibi"), "positions: expected one of .* got 'alibi'"),
         (lambda: WindowAttention(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: WindowAttention(C, window=0), "window: expected at least 1, got 0"),
+        (lambda: DeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: DeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
     ],

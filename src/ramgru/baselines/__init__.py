@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ramgru.baselines.attention import Attention
+from ramgru.baselines.deltanet import DeltaNet
 from ramgru.baselines.gated_deltanet import GatedDeltaNet
 from ramgru.baselines.gru import GRU
 from ramgru.baselines.lstm import LSTM
@@ -19,7 +20,17 @@ PEERS: dict[str, Any] = {
     "mingru": MinGRU,
     "attention": Attention,
     "window_attention": WindowAttention,
+    "deltanet": DeltaNet,
     "gated_deltanet": GatedDeltaNet,
 }
 
-__all__ = ["GRU", "LSTM", "PEERS", "Attention", "GatedDeltaNet", "MinGRU", "WindowAttention"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "PEERS",
+    "Attention",
+    "DeltaNet",
+    "GatedDeltaNet",
+    "MinGRU",
+    "WindowAttention",
+]
