@@ -1,4 +1,4 @@
-"""Peers that carry more than a vector: one result, however a batch is cut, padded or reset."""
+"""Peers as streams: one result, however a batch is cut, padded or reset."""
 
 from __future__ import annotations
 
@@ -11,11 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ramgru.baselines import LSTM, Attention, DeltaNet, GatedDeltaNet, WindowAttention
+from ramgru.baselines import (
+    GRU,
+    LSTM,
+    Attention,
+    DeltaNet,
+    GatedDeltaNet,
+    MinGRU,
+    WindowAttention,
+)
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6
 PEERS = {
+    "gru": lambda: GRU(C),
+    "gru_wider": lambda: GRU(C, 9),
+    "mingru": lambda: MinGRU(C),
+    "mingru_wider": lambda: MinGRU(C, 9),
     "lstm": lambda: LSTM(C),
     "lstm_wider": lambda: LSTM(C, 9),
     "attention": lambda: Attention(C),
@@ -38,6 +50,8 @@ def peer(name: str) -> Any:
 
 
 def tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
     return [getattr(state, field.name) for field in fields(state)]
 
 
