@@ -15,7 +15,7 @@ from ramgru.kernels import fused, native
 from ramgru.kernels.gru import gru as gru_walk
 from ramgru.kernels.mingru import mingru as mingru_scan
 from ramgru.kernels.projection import projection
-from ramgru.ragged import pieces, reverse, reverse_reset
+from ramgru.ragged import in_pieces, reverse, reverse_reset
 
 # Rows of the input-to-hidden weights in units of H: r, z, n of the GRU; z, n of the minGRU.
 GATES = {"gru": 3, "mingru": 2}
@@ -62,20 +62,13 @@ def torch_gru(
     # `train` only tells cuDNN to keep what backward needs; there is no dropout in here.
     if lengths is None and reset is None:
         return torch.gru(x, hidden, flat, bias, 1, 0.0, True, D == 2, True)
-    B, T, _ = x.shape
-    cut = pieces(B, T, lengths, reset)
-    if len(cut.sequence) == 0:
-        return x.new_zeros(B, T, D * hidden.shape[-1]) + 0 * hidden[0].sum(), hidden
-    if reset is None and torch.equal(cut.sequence, torch.arange(B, device=x.device)):
-        start = hidden  # not copied: products may round by where in memory their rows lie
-    else:
-        carries = torch.stack([cut.opens, cut.closes])[:D].unsqueeze(-1)  # (D, pieces, 1)
-        start = torch.where(carries, hidden[:, cut.sequence], 0)
-    packed = x.flatten(0, 1)[cut.source]
-    y, h = torch.gru(packed, cut.batch_sizes, start, flat, bias, 1, 0.0, True, D == 2)
-    outputs = y.new_zeros(B * T, y.shape[-1]).index_copy(0, cut.source, y).view(B, T, -1)
-    ends = torch.stack([h[d][end.clamp_min(0)] for d, end in enumerate((cut.last, cut.first)[:D])])
-    return outputs, torch.where((cut.last >= 0).unsqueeze(-1), ends, hidden)
+
+    def run(packed: Tensor, sizes: Tensor, starts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        y, h = torch.gru(packed, sizes, starts[0], flat, bias, 1, 0.0, True, D == 2)
+        return y, [h]
+
+    y, (h,) = in_pieces(run, x, [hidden], lengths, reset)
+    return y, h
 
 
 def mingru(

@@ -6,6 +6,7 @@ B sequences, T steps. `lengths` (B,) counts the steps of each sequence; the rest
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -107,3 +108,37 @@ def pieces(batch: int, steps: int, lengths: Tensor | None, reset: Tensor | None)
         none.index_copy(0, sequence[at_start], rank[at_start]),
         none.index_copy(0, sequence[closes], rank[closes]),
     )
+
+
+def in_pieces(
+    # (packed steps, their batch sizes, states) -> packed outputs, states: one of torch's kernels
+    run: Callable[[Tensor, Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]],
+    x: Tensor,  # (B, T, I)
+    states: list[Tensor],  # each (D, B, H): D = 2 directions or 1
+    lengths: Tensor | None,
+    reset: Tensor | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """A packed recurrent kernel over the stretches between resets: (B, T, D·H), states at the end.
+
+    Resets and lengths, one of them at least, cut the batch into pieces, which run as one packed
+    sequence.
+    """
+    B, T, _ = x.shape
+    D, width = len(states[0]), len(states[0]) * states[0].shape[-1]
+    cut = pieces(B, T, lengths, reset)
+    if len(cut.sequence) == 0:
+        return x.new_zeros(B, T, width) + 0 * states[0][0].sum(), states
+    if reset is None and torch.equal(cut.sequence, torch.arange(B, device=x.device)):
+        starts = states  # not copied: products may round by where in memory their rows lie
+    else:
+        carries = torch.stack([cut.opens, cut.closes])[:D].unsqueeze(-1)  # (D, pieces, 1)
+        starts = [torch.where(carries, state[:, cut.sequence], 0) for state in states]
+    y, ends = run(x.flatten(0, 1)[cut.source], cut.batch_sizes, starts)
+    outputs = y.new_zeros(B * T, y.shape[-1]).index_copy(0, cut.source, y).view(B, T, -1)
+    last, some = (cut.last, cut.first)[:D], (cut.last >= 0).unsqueeze(-1)
+
+    def at_end(end: Tensor, state: Tensor) -> Tensor:
+        found = torch.stack([end[d][piece.clamp_min(0)] for d, piece in enumerate(last)])
+        return torch.where(some, found, state)
+
+    return outputs, [at_end(end, state) for end, state in zip(ends, states)]

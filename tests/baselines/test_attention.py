@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ramgru.baselines import Attention, attention
+from ramgru.baselines import Attention, attention, rope
 
 C = 8
 
@@ -44,7 +44,7 @@ def test_the_convolution_lets_a_step_see_its_neighbours() -> None:
 def test_places_turn_pairs_of_channels() -> None:
     """As complex numbers: (a + ib) e^(i place rate); of an odd width the last one stays."""
     x, place = torch.randn(1, 2, 5, 7, dtype=torch.float64), torch.tensor([[0, 1, 2, 30, 4000]])
-    turned = attention._rotate(x, place)
+    turned = rope.rotate(x, place)
     rate = torch.tensor([10_000.0 ** (-i / 3) for i in range(3)], dtype=torch.float64)
     turn = torch.exp(1j * place[0, :, None] * rate)
     pairs = torch.complex(x[..., :3], x[..., 3:6]) * turn
@@ -57,9 +57,7 @@ def test_only_the_distance_of_places_counts() -> None:
     x = torch.randn(2, 6, C, dtype=torch.float64)
     q, k = torch.randn(2, 1, 1, 5, C, dtype=torch.float64)
     places = torch.arange(5).unsqueeze(0)
-    one, other = (
-        attention._rotate(q, places + by) @ attention._rotate(k, places + by).mT for by in (0, 37)
-    )
+    one, other = (rope.rotate(q, places + by) @ rope.rotate(k, places + by).mT for by in (0, 37))
     torch.testing.assert_close(one, other)
     plain = Attention(C).double()
     plain.load_state_dict(layer.state_dict())

@@ -1,4 +1,4 @@
-"""Peers that carry more than a vector: one result, however a batch is cut, padded or reset."""
+"""Peers as streams: one result, however a batch is cut, padded or reset."""
 
 from __future__ import annotations
 
@@ -11,14 +11,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ramgru.baselines import Attention, GatedDeltaNet
+from ramgru.baselines import (
+    GRU,
+    LSTM,
+    Attention,
+    DeltaNet,
+    GatedDeltaNet,
+    MinGRU,
+    WindowAttention,
+)
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6
 PEERS = {
+    "gru": lambda: GRU(C),
+    "gru_wider": lambda: GRU(C, 9),
+    "mingru": lambda: MinGRU(C),
+    "mingru_wider": lambda: MinGRU(C, 9),
+    "lstm": lambda: LSTM(C),
+    "lstm_wider": lambda: LSTM(C, 9),
     "attention": lambda: Attention(C),
     "attention_heads": lambda: Attention(C, 9, heads=2),
     "attention_rope": lambda: Attention(C, 10, heads=2, positions="rope"),
+    "window_attention": lambda: WindowAttention(C),
+    "window_attention_heads": lambda: WindowAttention(C, 9, heads=2, window=5),
+    "window_attention_rope": lambda: WindowAttention(C, window=33, positions="rope"),
+    "window_of_one": lambda: WindowAttention(C, window=1),
+    "deltanet": lambda: DeltaNet(C),
+    "deltanet_heads": lambda: DeltaNet(C, 7, heads=2, value_size=3),
     "gated_deltanet": lambda: GatedDeltaNet(C),
     "gated_deltanet_heads": lambda: GatedDeltaNet(C, 7, heads=2, value_size=3),
 }
@@ -30,6 +50,8 @@ def peer(name: str) -> Any:
 
 
 def tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
     return [getattr(state, field.name) for field in fields(state)]
 
 
@@ -157,6 +179,10 @@ def test_lower_precision_keeps_its_state_in_full(name) -> None:
     [
         (lambda: Attention(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: Attention(C, positions="alibi"), "positions: expected one of .* got 'alibi'"),
+        (lambda: WindowAttention(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: WindowAttention(C, window=0), "window: expected at least 1, got 0"),
+        (lambda: DeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: DeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
     ],

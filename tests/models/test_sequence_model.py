@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from ramgru import RAMGRU, RAMGRUModel, RAMGRUState
-from ramgru.baselines import GRU, Attention, GatedDeltaNet, MinGRU
+from ramgru.baselines import GRU, LSTM, Attention, DeltaNet, GatedDeltaNet, MinGRU, WindowAttention
 from ramgru.models import SequenceModel, detach
 from ramgru.train.carry import flatten
 
@@ -33,6 +33,9 @@ MODELS = {
     "gru": lambda: peer(GRU),
     "mingru": lambda: peer(MinGRU),
     "attention": lambda: peer(Attention),
+    "lstm": lambda: peer(LSTM),
+    "window_attention": lambda: peer(WindowAttention),
+    "deltanet": lambda: peer(DeltaNet),
     "gated_deltanet": lambda: peer(GatedDeltaNet),
 }
 

@@ -5,17 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from ramgru.baselines.attention import Attention
+from ramgru.baselines.deltanet import DeltaNet
 from ramgru.baselines.gated_deltanet import GatedDeltaNet
 from ramgru.baselines.gru import GRU
+from ramgru.baselines.lstm import LSTM
 from ramgru.baselines.mingru import MinGRU
+from ramgru.baselines.window_attention import WindowAttention
 
 # By the name under which every command knows them. Each is made as peer(d_model, hidden_size,
 # **options), where its keyword-only arguments are its options, of a type that text can give.
 PEERS: dict[str, Any] = {
     "gru": GRU,
+    "lstm": LSTM,
     "mingru": MinGRU,
     "attention": Attention,
+    "window_attention": WindowAttention,
+    "deltanet": DeltaNet,
     "gated_deltanet": GatedDeltaNet,
 }
 
-__all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "MinGRU"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "PEERS",
+    "Attention",
+    "DeltaNet",
+    "GatedDeltaNet",
+    "MinGRU",
+    "WindowAttention",
+]

@@ -3,49 +3,25 @@ convolution."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ramgru.baselines.short_convolution import ShortConvolution
-from ramgru.kernels.projection import Projection
+from ramgru.baselines.causal_attention import AttentionState, CausalAttention, Kept
 from ramgru.ragged import padding_mask
 
-POSITIONS = ("none", "rope")
 MASKED = 2**22  # entries of a mask at a time: so many queries are answered together
 
 
-@dataclass(frozen=True)
-class AttentionState:
-    """What a sequence has seen since it began; it grows with every step.
-
-    keys, values (B, heads, L, head_size), zeros behind a sequence's own length (B,) int64;
-    context (B, 3, 3 heads head_size), the steps that the convolution still reaches back to
-    """
-
-    keys: Tensor
-    values: Tensor
-    length: Tensor
-    context: Tensor
-
-    def detach(self) -> AttentionState:
-        """The same values, cut from the graph that made them."""
-        return AttentionState(
-            self.keys.detach(), self.values.detach(), self.length, self.context.detach()
-        )
-
-
-class Attention(nn.Module):
+class Attention(CausalAttention):
     """y[t] = sum_s softmax_s(q[t] · k[s] / √D) v[s] over all steps s <= t, every head for itself.
 
     hidden_size: width of all heads together; None: d_model. Each head has hidden_size / heads of
         it, rounded up
     positions: "none" (the convolution alone tells neighbours apart), or "rope" (arXiv 2104.09864)
 
-    forward(x (B, T, C), state, lengths, reset) -> y (B, T, C), `AttentionState`
+    forward(x (B, T, C), state, lengths, reset) -> y (B, T, C), `AttentionState`, which grows with
+    every step: all keys and values of a sequence, zeros behind its length.
     """
 
     def __init__(
@@ -56,67 +32,34 @@ class Attention(nn.Module):
         heads: int = 1,
         positions: str = "none",
     ) -> None:
-        super().__init__()
-        if heads < 1:
-            raise ValueError(f"heads: expected at least 1, got {heads}")
-        if positions not in POSITIONS:
-            raise ValueError(f"positions: expected one of {POSITIONS}, got {positions!r}")
-        self.heads, self.positions = heads, positions
-        self.head_size = math.ceil((hidden_size or d_model) / heads)
-        self.hidden_size = heads * self.head_size
-        self.query_key_value = Projection(d_model, 3 * self.hidden_size, bias=False)
-        self.convolution = ShortConvolution(3 * self.hidden_size)
-        self.project = Projection(self.hidden_size, d_model, bias=False)
-
-    @property
-    def state_size(self) -> int:
-        """Floats that one sequence carries before its first step; see `state_growth`."""
-        return self.convolution.state_size
+        super().__init__(d_model, hidden_size, heads, positions)
 
     @property
     def state_growth(self) -> int:
         """Floats that each step adds to what a sequence carries."""
         return 2 * self.hidden_size
 
-    def initial_state(self, batch_size: int) -> AttentionState:
-        context = self.convolution.initial_state(batch_size)
-        none = context.new_zeros(batch_size, self.heads, 0, self.head_size)
-        length = torch.zeros(batch_size, dtype=torch.int64, device=context.device)
-        return AttentionState(none, none, length, context)
-
-    def forward(
+    def attend(
         self,
-        x: Tensor,
-        state: AttentionState | None,
-        *,
-        lengths: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, AttentionState]:
-        B, T, _ = x.shape
-        state = self.initial_state(B) if state is None else state
-        if lengths is not None:
-            padding = padding_mask(lengths, T)
-            x = x.masked_fill(padding.unsqueeze(-1), 0)
-            reset = None if reset is None else reset & ~padding
-        mixed, context = self.convolution(self.query_key_value(x), state.context, lengths, reset)
-        heads = mixed.view(B, T, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
-        q, k, v = heads.unbind(0)  # (B, heads, T, head_size)
-        if self.positions == "rope":
-            place = _places(state.length, T, reset)
-            q, k = _rotate(q, place), _rotate(k, place)
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        state: AttentionState,
+        lengths: Tensor | None,
+        reset: Tensor | None,
+    ) -> tuple[Tensor, Kept]:
+        B, _, T, _ = q.shape
         keys, values = torch.cat([state.keys, k], 2), torch.cat([state.values, v], 2)
         if keys.shape[2] == T and reset is None:  # padding lies behind all that may be seen
             y = scaled_dot_product_attention(q, k, v, is_causal=True)
-            segment = torch.zeros(B, T, dtype=torch.int64, device=x.device)
+            segment = torch.zeros(B, T, dtype=torch.int64, device=q.device)
         else:
             segment = _segments(state, T, reset)
             y = _attend(q, keys, values, segment)
-        y = self.project(y.transpose(1, 2).flatten(2).to(x.dtype))
         if lengths is not None:
-            behind = nn.functional.pad(padding, (keys.shape[2] - T, 0))
+            behind = nn.functional.pad(padding_mask(lengths, T), (keys.shape[2] - T, 0))
             segment = segment.masked_fill(behind, -1)
-            y = y.masked_fill(padding.unsqueeze(-1), 0)
-        return y, AttentionState(*_kept(keys, values, segment, reset), context)
+        return y, _kept(keys, values, segment, reset)
 
 
 def _segments(state: AttentionState, steps: int, reset: Tensor | None) -> Tensor:
@@ -152,9 +95,7 @@ def _attend(q: Tensor, keys: Tensor, values: Tensor, segment: Tensor) -> Tensor:
     return torch.cat(outputs, dim=2)
 
 
-def _kept(
-    keys: Tensor, values: Tensor, segment: Tensor, reset: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _kept(keys: Tensor, values: Tensor, segment: Tensor, reset: Tensor | None) -> Kept:
     """The keys and values of each sequence's last segment, moved to the front, and their number."""
     last = 0 if reset is None else reset.sum(1, keepdim=True)
     keep = segment == last
@@ -170,26 +111,3 @@ def _kept(
         return x.gather(2, there).masked_fill(empty[:, None, :, None], 0)
 
     return move(keys), move(values), length
-
-
-def _places(length: Tensor, steps: int, reset: Tensor | None) -> Tensor:
-    """(B, T) how many steps of its sequence lie before each step."""
-    step = torch.arange(steps, device=length.device)
-    place = length.unsqueeze(1) + step
-    if reset is None:
-        return place
-    latest = torch.where(reset, step, -1).cummax(1).values
-    return torch.where(latest < 0, place, step - latest)
-
-
-def _rotate(x: Tensor, place: Tensor) -> Tensor:
-    """x (B, heads, T, D) turned by its place (B, T), pair by pair of channels (RoPE).
-
-    Of an odd D the last channel stays as it is.
-    """
-    half = x.shape[-1] // 2
-    rate = 10_000 ** (-torch.arange(half, device=x.device, dtype=torch.float64) / max(1, half))
-    angle = (place.unsqueeze(-1) * rate).unsqueeze(1)  # (B, 1, T, D / 2)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)

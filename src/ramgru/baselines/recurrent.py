@@ -57,5 +57,7 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         if state is None:
             state = self.initial_state(x.shape[0])
+        if x.shape[1] == 0:  # which torch's kernel refuses
+            return x, state
         y, h = self.control(x, state, [self.weights()], lengths, reset)
         return self.project(y), h
