@@ -6,7 +6,9 @@ from typing import Any
 
 from ramgru.baselines.attention import Attention
 from ramgru.baselines.gated_deltanet import GatedDeltaNet
+from ramgru.baselines.gated_slots import GatedSlots
 from ramgru.baselines.gru import GRU
+from ramgru.baselines.mamba2 import Mamba2
 from ramgru.baselines.mingru import MinGRU
 
 # By the name under which every command knows them. Each is made as peer(d_model, hidden_size,
@@ -16,6 +18,8 @@ PEERS: dict[str, Any] = {
     "mingru": MinGRU,
     "attention": Attention,
     "gated_deltanet": GatedDeltaNet,
+    "gated_slots": GatedSlots,
+    "mamba2": Mamba2,
 }
 
-__all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "MinGRU"]
+__all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "GatedSlots", "Mamba2", "MinGRU"]
