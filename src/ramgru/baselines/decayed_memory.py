@@ -1,4 +1,4 @@
-"""A memory that decays and is added to, taken from chunk to chunk: what gated_slots and mamba2 share.
+"""A memory that decays and is added to, from chunk to chunk: what gated_slots and mamba2 share.
 
 B sequences, T steps in N chunks of C.
 """

@@ -55,15 +55,18 @@ def chunks(
     # Steps that are filled in neither decay the memory (l = 0) nor write to it (v = 0).
     q, k, v, log_decay = (cut(x, C) for x in (q, k, v, log_decay))
 
-    total = log_decay.transpose(2, 3).cumsum(-1)  # (B, N, H, C) the logarithm of A[t]
-    hidden = torch.ones(C, C, dtype=torch.bool, device=q.device).triu(1)  # s > t
-    from_start = total
+    log_decay = log_decay.transpose(2, 3)  # (B, N, H, C)
+    step = torch.arange(C, device=q.device)
+    hidden, after = step > step.unsqueeze(1), step.unsqueeze(1) > step  # (t, s) and (u, s)
+    # log A[t, s], the sum of l[u] over s < u <= t: a difference of two sums from the start would
+    # keep few digits of it where much has decayed before.
+    between = log_decay.unsqueeze(-2).masked_fill(hidden, 0) @ after.to(log_decay.dtype)
+    from_start = log_decay.cumsum(-1)
     if reset is not None:
         segment = cut(reset, C).long().cumsum(-1).unsqueeze(2)
         hidden = hidden | (segment.unsqueeze(-1) != segment.unsqueeze(-2))
-        from_start = total.masked_fill(segment > 0, -torch.inf)
-    between = total.unsqueeze(-1) - total.unsqueeze(-2)
-    between = between.masked_fill(hidden, -torch.inf).exp()  # (B, N, H, C, C) A[t, s]
+        from_start = from_start.masked_fill(segment > 0, -torch.inf)
+    between = between.masked_fill(hidden, -torch.inf).exp()  # (B, N, H, C, C)
     from_start, to_end = from_start.exp(), between[..., -1, :]
 
     def by_step(share: Tensor) -> Tensor:
