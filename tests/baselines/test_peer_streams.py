@@ -20,6 +20,7 @@ from ramgru.baselines import (
     MinGRU,
     WindowAttention,
 )
+from ramgru.baselines import Attention, GatedDeltaNet, GatedSlots, Mamba2
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6
@@ -41,6 +42,10 @@ PEERS = {
     "deltanet_heads": lambda: DeltaNet(C, 7, heads=2, value_size=3),
     "gated_deltanet": lambda: GatedDeltaNet(C),
     "gated_deltanet_heads": lambda: GatedDeltaNet(C, 7, heads=2, value_size=3),
+    "gated_slots": lambda: GatedSlots(C, slots=5),
+    "gated_slots_heads": lambda: GatedSlots(C, 7, heads=2, slots=3),
+    "mamba2": lambda: Mamba2(C, heads=1, d_state=5),
+    "mamba2_heads": lambda: Mamba2(C, 7, heads=2, d_state=3),
 }
 
 
@@ -185,6 +190,11 @@ def test_lower_precision_keeps_its_state_in_full(name) -> None:
         (lambda: DeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
+        (lambda: GatedSlots(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: GatedSlots(C, slots=0), "slots: expected at least 1, got 0"),
+        (lambda: Mamba2(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: Mamba2(C, d_state=0), "d_state: expected at least 1, got 0"),
+        (lambda: Mamba2(C, expand=0), "expand: expected at least 1, got 0"),
     ],
 )
 def test_bad_options_are_named(make, message) -> None:

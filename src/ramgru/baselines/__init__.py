@@ -7,8 +7,10 @@ from typing import Any
 from ramgru.baselines.attention import Attention
 from ramgru.baselines.deltanet import DeltaNet
 from ramgru.baselines.gated_deltanet import GatedDeltaNet
+from ramgru.baselines.gated_slots import GatedSlots
 from ramgru.baselines.gru import GRU
 from ramgru.baselines.lstm import LSTM
+from ramgru.baselines.mamba2 import Mamba2
 from ramgru.baselines.mingru import MinGRU
 from ramgru.baselines.window_attention import WindowAttention
 
@@ -22,6 +24,8 @@ PEERS: dict[str, Any] = {
     "window_attention": WindowAttention,
     "deltanet": DeltaNet,
     "gated_deltanet": GatedDeltaNet,
+    "gated_slots": GatedSlots,
+    "mamba2": Mamba2,
 }
 
 __all__ = [
@@ -34,3 +38,4 @@ __all__ = [
     "MinGRU",
     "WindowAttention",
 ]
+__all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "GatedSlots", "Mamba2", "MinGRU"]
