@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ramgru.baselines import Attention, GatedDeltaNet
+from ramgru.baselines import DNC, NTM, Attention, GatedDeltaNet, SparseDelta
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6
@@ -21,6 +21,12 @@ PEERS = {
     "attention_rope": lambda: Attention(C, 10, heads=2, positions="rope"),
     "gated_deltanet": lambda: GatedDeltaNet(C),
     "gated_deltanet_heads": lambda: GatedDeltaNet(C, 7, heads=2, value_size=3),
+    "ntm": lambda: NTM(C, cells=5, width=3),
+    "ntm_heads": lambda: NTM(C, 7, cells=4, width=3, heads=2, controller="feedforward"),
+    "dnc": lambda: DNC(C, cells=5, width=3),
+    "dnc_heads": lambda: DNC(C, 7, cells=4, width=3, heads=2),
+    "sparse_delta": lambda: SparseDelta(C, cells=16, key_size=8),
+    "sparse_delta_heads": lambda: SparseDelta(C, 7, cells=9, top_k=2, heads=2, key_size=8),
 }
 
 
@@ -159,6 +165,13 @@ def test_lower_precision_keeps_its_state_in_full(name) -> None:
         (lambda: Attention(C, positions="alibi"), "positions: expected one of .* got 'alibi'"),
         (lambda: GatedDeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: GatedDeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
+        (lambda: NTM(C, cells=0), "cells: expected at least 1, got 0"),
+        (lambda: NTM(C, controller="gru"), "controller: expected one of .* got 'gru'"),
+        (lambda: DNC(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: SparseDelta(C, cells=15), "cells: expected a square number, got 15"),
+        (lambda: SparseDelta(C, cells=4, top_k=5), "top_k: expected 1 to cells = 4, got 5"),
+        (lambda: SparseDelta(C, key_size=5), "key_size: expected an even number .* got 5"),
+        (lambda: SparseDelta(C, heads=0), "heads: expected at least 1, got 0"),
     ],
 )
 def test_bad_options_are_named(make, message) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from ramgru.baselines.attention import Attention
+from ramgru.baselines.dnc import DNC
 from ramgru.baselines.gated_deltanet import GatedDeltaNet
 from ramgru.baselines.gru import GRU
 from ramgru.baselines.mingru import MinGRU
+from ramgru.baselines.ntm import NTM
+from ramgru.baselines.sparse_delta import SparseDelta
 
 # By the name under which every command knows them. Each is made as peer(d_model, hidden_size,
 # **options), where its keyword-only arguments are its options, of a type that text can give.
@@ -16,6 +19,18 @@ PEERS: dict[str, Any] = {
     "mingru": MinGRU,
     "attention": Attention,
     "gated_deltanet": GatedDeltaNet,
+    "sparse_delta": SparseDelta,
+    "ntm": NTM,
+    "dnc": DNC,
 }
 
-__all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "MinGRU"]
+__all__ = [
+    "DNC",
+    "GRU",
+    "NTM",
+    "PEERS",
+    "Attention",
+    "GatedDeltaNet",
+    "MinGRU",
+    "SparseDelta",
+]
