@@ -37,6 +37,11 @@ def erase_and_add(memory: Tensor, weight: Tensor, erase: Tensor, add: Tensor) ->
 
     weight (B, H, N); erase, add (B, H, W)
     """
-    for w, e in zip(weight.unbind(1), erase.unbind(1)):
-        memory = memory * (1 - w.unsqueeze(2) * e.unsqueeze(1))
-    return torch.baddbmm(memory, weight.mT, add)
+    weights, erased, added = weight.unsqueeze(3).unbind(1), erase.split(1, 1), add.split(1, 1)
+    for w, e in zip(weights[1:], erased[1:]):
+        memory = memory * (1 - w * e)
+    # M (1 - w e) + w a = M + w (a - e M), with two tables made instead of four
+    memory = memory.addcmul(weights[0], torch.addcmul(added[0], erased[0], memory, value=-1))
+    for w, a in zip(weights[1:], added[1:]):
+        memory = memory.addcmul(w, a)
+    return memory

@@ -82,6 +82,12 @@ class NTM(nn.Module):
         # Of all heads: keys and what is added; g and what is erased; β and γ; s.
         self.sizes = [3 * heads * width, (2 + width) * heads, 4 * heads, 2 * heads * SHIFTS]
         self.interface = nn.Linear(C, sum(self.sizes))
+        with torch.no_grad():
+            if controller == "lstm":
+                self.input.bias[C : 2 * C] += 1  # what a cell holds stays, at first
+            # A head that looks half by content at every step forgets where it was, and no gradient
+            # comes back from there: at first it moves on from its place.
+            self.interface.bias.split(self.sizes)[1][: 2 * heads] -= 3
         self.project = Projection(heads * width + C, d_model, bias=False)
 
     @property
