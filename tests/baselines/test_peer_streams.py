@@ -21,6 +21,7 @@ from ramgru.baselines import (
     WindowAttention,
 )
 from ramgru.baselines import Attention, GatedDeltaNet, GatedSlots, Mamba2
+from ramgru.baselines import DNC, NTM, Attention, GatedDeltaNet, SparseDelta
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6
@@ -46,6 +47,12 @@ PEERS = {
     "gated_slots_heads": lambda: GatedSlots(C, 7, heads=2, slots=3),
     "mamba2": lambda: Mamba2(C, heads=1, d_state=5),
     "mamba2_heads": lambda: Mamba2(C, 7, heads=2, d_state=3),
+    "ntm": lambda: NTM(C, cells=5, width=3),
+    "ntm_heads": lambda: NTM(C, 7, cells=4, width=3, heads=2, controller="feedforward"),
+    "dnc": lambda: DNC(C, cells=5, width=3),
+    "dnc_heads": lambda: DNC(C, 7, cells=4, width=3, heads=2),
+    "sparse_delta": lambda: SparseDelta(C, cells=16, key_size=8),
+    "sparse_delta_heads": lambda: SparseDelta(C, 7, cells=9, top_k=2, heads=2, key_size=8),
 }
 
 
@@ -195,6 +202,13 @@ def test_lower_precision_keeps_its_state_in_full(name) -> None:
         (lambda: Mamba2(C, heads=0), "heads: expected at least 1, got 0"),
         (lambda: Mamba2(C, d_state=0), "d_state: expected at least 1, got 0"),
         (lambda: Mamba2(C, expand=0), "expand: expected at least 1, got 0"),
+        (lambda: NTM(C, cells=0), "cells: expected at least 1, got 0"),
+        (lambda: NTM(C, controller="gru"), "controller: expected one of .* got 'gru'"),
+        (lambda: DNC(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: SparseDelta(C, cells=15), "cells: expected a square number, got 15"),
+        (lambda: SparseDelta(C, cells=4, top_k=5), "top_k: expected 1 to cells = 4, got 5"),
+        (lambda: SparseDelta(C, key_size=5), "key_size: expected an even number .* got 5"),
+        (lambda: SparseDelta(C, heads=0), "heads: expected at least 1, got 0"),
     ],
 )
 def test_bad_options_are_named(make, message) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ramgru.baselines.attention import Attention
 from ramgru.baselines.deltanet import DeltaNet
+from ramgru.baselines.dnc import DNC
 from ramgru.baselines.gated_deltanet import GatedDeltaNet
 from ramgru.baselines.gated_slots import GatedSlots
 from ramgru.baselines.gru import GRU
@@ -13,6 +14,8 @@ from ramgru.baselines.lstm import LSTM
 from ramgru.baselines.mamba2 import Mamba2
 from ramgru.baselines.mingru import MinGRU
 from ramgru.baselines.window_attention import WindowAttention
+from ramgru.baselines.ntm import NTM
+from ramgru.baselines.sparse_delta import SparseDelta
 
 # By the name under which every command knows them. Each is made as peer(d_model, hidden_size,
 # **options), where its keyword-only arguments are its options, of a type that text can give.
@@ -39,3 +42,18 @@ __all__ = [
     "WindowAttention",
 ]
 __all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "GatedSlots", "Mamba2", "MinGRU"]
+    "sparse_delta": SparseDelta,
+    "ntm": NTM,
+    "dnc": DNC,
+}
+
+__all__ = [
+    "DNC",
+    "GRU",
+    "NTM",
+    "PEERS",
+    "Attention",
+    "GatedDeltaNet",
+    "MinGRU",
+    "SparseDelta",
+]
