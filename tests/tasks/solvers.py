@@ -9,6 +9,8 @@ import numpy as np
 
 from ramgru.tasks import Batch, Task
 
+from .string_solvers import STRING_SOLVERS
+
 NONE = -1  # predicted where a solver has no answer: never a right one
 
 
@@ -208,4 +210,5 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "string_copy": string_copy,
     "ngram_lookup": ngram_lookup,
     "programs": programs,
+    **STRING_SOLVERS,
 }

@@ -206,6 +206,8 @@ def tasks(draw: st.DrawFn) -> Task:
             keeps=draw(st.sampled_from([0.0, 0.5, 1.0])),
         )
     options: dict[str, object] = {"min_length": count, "length": count + extra}
+    if name == "missing_duplicate":
+        options = {"min_length": count + 1, "length": count + 1 + extra}
     if name == "copy":
         options["bits"] = draw(st.integers(1, 9))
     if name == "ngram_lookup":
@@ -232,6 +234,10 @@ def test_distance_leads_to_the_answer() -> None:
         get("string_copy"),
         get("ngram_lookup"),
         get("ngram_lookup", form="prefix"),
+        get("reverse"),
+        get("duplicate"),
+        get("odds_first"),
+        get("missing_duplicate"),
     ):
         batch = task.draw(20, 0)
         row, step = np.nonzero(batch.distance >= 0)
@@ -266,8 +272,12 @@ def test_examples_in_docstrings_run(module: str) -> None:
         ("hold", {"vocab_size": 20, "noise": 6, "pairs": 2}),
         ("parity", {}),
         ("cycle_navigation", {}),
+        ("reverse", {}),
+        ("duplicate", {}),
+        ("odds_first", {}),
+        ("missing_duplicate", {}),
     ],
-    ids=["mqar", "mqar_update", "mqar_compositional", "hold", "parity", "cycle_navigation"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_docstring_shows_a_true_example(name: str, options: dict[str, int]) -> None:
     shown = {}

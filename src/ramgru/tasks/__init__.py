@@ -5,15 +5,19 @@ from ramgru.tasks.associative_recall import AssociativeRecall
 from ramgru.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.tasks.copy import Copy
 from ramgru.tasks.cycle_navigation import CycleNavigation
+from ramgru.tasks.duplicate import Duplicate
 from ramgru.tasks.files import FileTask, read_examples, write_examples
 from ramgru.tasks.hold import Hold
+from ramgru.tasks.missing_duplicate import MissingDuplicate
 from ramgru.tasks.mqar import MQAR
 from ramgru.tasks.mqar_compositional import MQARCompositional
 from ramgru.tasks.mqar_update import MQARUpdate
 from ramgru.tasks.ngram_lookup import NgramLookup
+from ramgru.tasks.odds_first import OddsFirst
 from ramgru.tasks.parity import Parity
 from ramgru.tasks.programs import Programs
 from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
+from ramgru.tasks.reverse import Reverse
 from ramgru.tasks.stream import Chunk, Stream
 from ramgru.tasks.string_copy import StringCopy
 from ramgru.tasks.text import Text
@@ -29,14 +33,18 @@ __all__ = [
     "Chunk",
     "Copy",
     "CycleNavigation",
+    "Duplicate",
     "ExactAnswers",
     "FileTask",
     "Hold",
     "MQARCompositional",
     "MQARUpdate",
+    "MissingDuplicate",
     "NgramLookup",
+    "OddsFirst",
     "Parity",
     "Programs",
+    "Reverse",
     "Slice",
     "Stream",
     "StringCopy",
