@@ -1,7 +1,8 @@
-"""Solvers of the transformations of binary strings, by Python's own strings and slices."""
+"""Solvers of tasks over strings and expressions, by Python's own strings, slices and lists."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 
 import numpy as np
@@ -37,9 +38,34 @@ def missing_duplicate(task: Task, batch: Batch) -> np.ndarray:
     return predicted
 
 
+def listops(task: Task, batch: Batch) -> np.ndarray:
+    """A stack of lists: a closing bracket (14) turns the topmost into a number."""
+    functions: dict[int, Callable[[list[int]], int]] = {
+        10: max,
+        11: min,
+        12: lambda digits: int(statistics.median(digits)),
+        13: lambda digits: sum(digits) % 10,
+    }
+    predicted = np.full(batch.inputs.shape, -1)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        stack: list[list[int]] = [[]]
+        for step, token in enumerate(tokens):
+            if token == 15:
+                (predicted[row, step],) = stack.pop()
+                break
+            if token == 14:
+                operator, *digits = stack.pop()
+                token = functions[operator](digits)
+            elif token >= 10:
+                stack.append([])
+            stack[-1].append(token)
+    return predicted
+
+
 STRING_SOLVERS: dict[str, Solver] = {
     "reverse": transformation(lambda string: string[::-1]),
     "duplicate": transformation(lambda string: string * 2),
     "odds_first": transformation(lambda string: string[::2] + string[1::2]),
     "missing_duplicate": missing_duplicate,
+    "listops": listops,
 }

@@ -205,6 +205,9 @@ def tasks(draw: st.DrawFn) -> Task:
             reads=draw(st.sampled_from([0.0, 0.4])),
             keeps=draw(st.sampled_from([0.0, 0.5, 1.0])),
         )
+    if name == "listops":
+        arguments, depth = draw(st.integers(2, 9)), draw(st.integers(2, 6))
+        return get(name, min_length=4, length=4 + extra, arguments=arguments, depth=depth)
     options: dict[str, object] = {"min_length": count, "length": count + extra}
     if name == "missing_duplicate":
         options = {"min_length": count + 1, "length": count + 1 + extra}
@@ -276,6 +279,7 @@ def test_examples_in_docstrings_run(module: str) -> None:
         ("duplicate", {}),
         ("odds_first", {}),
         ("missing_duplicate", {}),
+        ("listops", {}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

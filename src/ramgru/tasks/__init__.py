@@ -8,6 +8,7 @@ from ramgru.tasks.cycle_navigation import CycleNavigation
 from ramgru.tasks.duplicate import Duplicate
 from ramgru.tasks.files import FileTask, read_examples, write_examples
 from ramgru.tasks.hold import Hold
+from ramgru.tasks.listops import ListOps
 from ramgru.tasks.missing_duplicate import MissingDuplicate
 from ramgru.tasks.mqar import MQAR
 from ramgru.tasks.mqar_compositional import MQARCompositional
@@ -37,6 +38,7 @@ __all__ = [
     "ExactAnswers",
     "FileTask",
     "Hold",
+    "ListOps",
     "MQARCompositional",
     "MQARUpdate",
     "MissingDuplicate",
