@@ -9,6 +9,7 @@ import numpy as np
 
 from ramgru.tasks import Batch, Task
 
+from .lookup_solvers import LOOKUP_SOLVERS
 from .string_solvers import STRING_SOLVERS
 
 NONE = -1  # predicted where a solver has no answer: never a right one
@@ -211,4 +212,5 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "ngram_lookup": ngram_lookup,
     "programs": programs,
     **STRING_SOLVERS,
+    **LOOKUP_SOLVERS,
 }

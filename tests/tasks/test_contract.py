@@ -208,6 +208,14 @@ def tasks(draw: st.DrawFn) -> Task:
     if name == "listops":
         arguments, depth = draw(st.integers(2, 9)), draw(st.integers(2, 6))
         return get(name, min_length=4, length=4 + extra, arguments=arguments, depth=depth)
+    if name == "text_lookup":
+        sizes = {"questions": draw(st.integers(1, 3)), "answer": count, "phrase": 5 + extra}
+        length = sizes["questions"] * (count + 5 + extra) + draw(st.integers(0, 99))
+        return get(name, **sizes, length=length, split=draw(st.sampled_from(["train", "test"])))
+    if name == "phone_book":
+        form, asked = draw(st.sampled_from(["phone", "log"])), draw(st.integers(1, count))
+        sizes = {"min_entries": count, "entries": count + extra, "questions": asked}
+        return get(name, form=form, **sizes)
     options: dict[str, object] = {"min_length": count, "length": count + extra}
     if name == "missing_duplicate":
         options = {"min_length": count + 1, "length": count + 1 + extra}
@@ -241,6 +249,9 @@ def test_distance_leads_to_the_answer() -> None:
         get("duplicate"),
         get("odds_first"),
         get("missing_duplicate"),
+        get("text_lookup"),
+        get("phone_book"),
+        get("phone_book", form="log"),
     ):
         batch = task.draw(20, 0)
         row, step = np.nonzero(batch.distance >= 0)

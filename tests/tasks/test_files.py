@@ -53,7 +53,7 @@ def test_the_same_bits_come_back(tmp_path: Path, name: str, ending: str) -> None
     assert from_file.kinds == task.kinds
     assert from_file.padding == task.padding
     assert from_file.grid() == task.grid()
-    assert from_file.held_out() == task
+    assert from_file.held_out() == task.held_out()
     assert from_config(json.loads(json.dumps(to_config(from_file)))) == from_file
 
 

@@ -16,12 +16,14 @@ from ramgru.tasks.mqar_update import MQARUpdate
 from ramgru.tasks.ngram_lookup import NgramLookup
 from ramgru.tasks.odds_first import OddsFirst
 from ramgru.tasks.parity import Parity
+from ramgru.tasks.phone_book import PhoneBook
 from ramgru.tasks.programs import Programs
 from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
 from ramgru.tasks.reverse import Reverse
 from ramgru.tasks.stream import Chunk, Stream
 from ramgru.tasks.string_copy import StringCopy
 from ramgru.tasks.text import Text
+from ramgru.tasks.text_lookup import TextLookup
 from ramgru.tasks.tokenfile import TokenFile
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "NgramLookup",
     "OddsFirst",
     "Parity",
+    "PhoneBook",
     "Programs",
     "Reverse",
     "Slice",
@@ -52,6 +55,7 @@ __all__ = [
     "StringCopy",
     "Task",
     "Text",
+    "TextLookup",
     "TokenFile",
     "exact_answers",
     "from_config",
