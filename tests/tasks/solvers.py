@@ -9,6 +9,7 @@ import numpy as np
 
 from ramgru.tasks import Batch, Task
 
+from .data_solvers import DATA_SOLVERS
 from .lookup_solvers import LOOKUP_SOLVERS
 from .string_solvers import STRING_SOLVERS
 
@@ -212,5 +213,6 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "ngram_lookup": ngram_lookup,
     "programs": programs,
     **STRING_SOLVERS,
+    **DATA_SOLVERS,
     **LOOKUP_SOLVERS,
 }

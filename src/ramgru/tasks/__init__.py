@@ -8,6 +8,7 @@ from ramgru.tasks.cycle_navigation import CycleNavigation
 from ramgru.tasks.duplicate import Duplicate
 from ramgru.tasks.files import FileTask, read_examples, write_examples
 from ramgru.tasks.hold import Hold
+from ramgru.tasks.japanese_vowels import JapaneseVowels
 from ramgru.tasks.listops import ListOps
 from ramgru.tasks.missing_duplicate import MissingDuplicate
 from ramgru.tasks.mqar import MQAR
@@ -20,6 +21,7 @@ from ramgru.tasks.phone_book import PhoneBook
 from ramgru.tasks.programs import Programs
 from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
 from ramgru.tasks.reverse import Reverse
+from ramgru.tasks.spelling import Spelling
 from ramgru.tasks.stream import Chunk, Stream
 from ramgru.tasks.string_copy import StringCopy
 from ramgru.tasks.text import Text
@@ -40,6 +42,7 @@ __all__ = [
     "ExactAnswers",
     "FileTask",
     "Hold",
+    "JapaneseVowels",
     "ListOps",
     "MQARCompositional",
     "MQARUpdate",
@@ -51,6 +54,7 @@ __all__ = [
     "Programs",
     "Reverse",
     "Slice",
+    "Spelling",
     "Stream",
     "StringCopy",
     "Task",
