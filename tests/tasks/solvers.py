@@ -9,6 +9,10 @@ import numpy as np
 
 from ramgru.tasks import Batch, Task
 
+from .data_solvers import DATA_SOLVERS
+from .lookup_solvers import LOOKUP_SOLVERS
+from .string_solvers import STRING_SOLVERS
+
 NONE = -1  # predicted where a solver has no answer: never a right one
 
 
@@ -294,4 +298,7 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "repeat_copy": repeat_copy,
     "priority_sort": priority_sort,
     "variable_tracking": variable_tracking,
+    **STRING_SOLVERS,
+    **DATA_SOLVERS,
+    **LOOKUP_SOLVERS,
 }

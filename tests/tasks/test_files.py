@@ -24,7 +24,9 @@ from ramgru.tasks import (
     write_examples,
 )
 
-NAMES = sorted(TASKS)
+from .available import params
+
+NAMES = params(TASKS)
 ENDINGS = (".npz", ".parquet")
 
 
@@ -51,9 +53,10 @@ def test_the_same_bits_come_back(tmp_path: Path, name: str, ending: str) -> None
     for attribute in ("vocab_size", "features", "outputs", "chance", "plateau", "metric"):
         assert getattr(from_file, attribute) == getattr(task, attribute)
     assert from_file.kinds == task.kinds
+    assert from_file.classes == task.classes
     assert from_file.padding == task.padding
     assert from_file.grid() == task.grid()
-    assert from_file.held_out() == task
+    assert from_file.held_out() == task.held_out()
     assert from_config(json.loads(json.dumps(to_config(from_file)))) == from_file
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramgru.tasks.sampling import distinct, weighted
+from ramgru.tasks.sampling import distinct, each_once, weighted
 
 
 def counts(sample: np.ndarray, population: int) -> np.ndarray:
@@ -72,3 +72,12 @@ def test_every_row_is_a_sample(rows: int, count: int, spare: int, seed: int) -> 
         assert sample.shape == (rows, count)
         assert all(len(set(row)) == count for row in sample.tolist())
         assert count == 0 or 0 <= sample.min() <= sample.max() < population
+
+
+def test_each_once_before_any_comes_again() -> None:
+    numbers = each_once(np.random.default_rng(0), 25, 10)
+    assert sorted(numbers[:10]) == sorted(numbers[10:20]) == [*range(10)]
+    assert len({*numbers[20:].tolist()}) == 5
+    assert numbers[:10].tolist() != numbers[10:20].tolist()
+    few = each_once(np.random.default_rng(0), 3, 10)
+    assert len({*few.tolist()}) == 3

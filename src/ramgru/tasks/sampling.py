@@ -24,6 +24,12 @@ def distinct(rng: np.random.Generator, rows: int, count: int, population: int) -
         sample[row, order[row, rank + 1]] = rng.integers(population, size=row.size)
 
 
+def each_once(rng: np.random.Generator, rows: int, population: int) -> np.ndarray:
+    """(rows,) int64 in random order: each number below `population` once before any comes again."""
+    rounds = [rng.permutation(population) for _ in range(-(-rows // population))]
+    return np.concatenate(rounds)[:rows]
+
+
 def weighted(rng: np.random.Generator, rows: int, count: int, weights: np.ndarray) -> np.ndarray:
     """(rows, count) int64: successive draws without replacement, p proportional to `weights`.
 
