@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ramgru.baselines import (
+    DNC,
     GRU,
     LSTM,
+    NTM,
     Attention,
     DeltaNet,
     GatedDeltaNet,
+    GatedSlots,
+    Mamba2,
     MinGRU,
+    SparseDelta,
     WindowAttention,
 )
-from ramgru.baselines import Attention, GatedDeltaNet, GatedSlots, Mamba2
-from ramgru.baselines import DNC, NTM, Attention, GatedDeltaNet, SparseDelta
 from ramgru.baselines.short_convolution import WIDTH, ShortConvolution
 
 C = 6

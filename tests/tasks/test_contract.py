@@ -233,10 +233,6 @@ def tasks(draw: st.DrawFn) -> Task:
             length=3 * names + 1 + extra,
             noise=1 + extra % 2,
         )
-    options: dict[str, object] = {"min_length": count, "length": count + extra}
-    if name == "repeat_copy":
-        options |= {"min_repeats": count, "repeats": count + extra}
-    if name in ("copy", "repeat_copy"):
     if name == "listops":
         arguments, depth = draw(st.integers(2, 9)), draw(st.integers(2, 6))
         return get(name, min_length=4, length=4 + extra, arguments=arguments, depth=depth)
@@ -253,7 +249,9 @@ def tasks(draw: st.DrawFn) -> Task:
     options: dict[str, object] = {"min_length": count, "length": count + extra}
     if name == "missing_duplicate":
         options = {"min_length": count + 1, "length": count + 1 + extra}
-    if name == "copy":
+    if name == "repeat_copy":
+        options |= {"min_repeats": count, "repeats": count + extra}
+    if name in ("copy", "repeat_copy"):
         options["bits"] = draw(st.integers(1, 9))
     if name == "ngram_lookup":
         options["n"] = draw(st.integers(1, count))

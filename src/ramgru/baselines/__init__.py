@@ -13,9 +13,9 @@ from ramgru.baselines.gru import GRU
 from ramgru.baselines.lstm import LSTM
 from ramgru.baselines.mamba2 import Mamba2
 from ramgru.baselines.mingru import MinGRU
-from ramgru.baselines.window_attention import WindowAttention
 from ramgru.baselines.ntm import NTM
 from ramgru.baselines.sparse_delta import SparseDelta
+from ramgru.baselines.window_attention import WindowAttention
 
 # By the name under which every command knows them. Each is made as peer(d_model, hidden_size,
 # **options), where its keyword-only arguments are its options, of a type that text can give.
@@ -29,19 +29,6 @@ PEERS: dict[str, Any] = {
     "gated_deltanet": GatedDeltaNet,
     "gated_slots": GatedSlots,
     "mamba2": Mamba2,
-}
-
-__all__ = [
-    "GRU",
-    "LSTM",
-    "PEERS",
-    "Attention",
-    "DeltaNet",
-    "GatedDeltaNet",
-    "MinGRU",
-    "WindowAttention",
-]
-__all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "GatedSlots", "Mamba2", "MinGRU"]
     "sparse_delta": SparseDelta,
     "ntm": NTM,
     "dnc": DNC,
@@ -50,10 +37,15 @@ __all__ = ["GRU", "PEERS", "Attention", "GatedDeltaNet", "GatedSlots", "Mamba2",
 __all__ = [
     "DNC",
     "GRU",
+    "LSTM",
     "NTM",
     "PEERS",
     "Attention",
+    "DeltaNet",
     "GatedDeltaNet",
+    "GatedSlots",
+    "Mamba2",
     "MinGRU",
     "SparseDelta",
+    "WindowAttention",
 ]

@@ -18,18 +18,15 @@ from ramgru.tasks.mqar_compositional import MQARCompositional
 from ramgru.tasks.mqar_update import MQARUpdate
 from ramgru.tasks.ngram_lookup import NgramLookup
 from ramgru.tasks.noisy_recall import NoisyRecall
+from ramgru.tasks.odds_first import OddsFirst
 from ramgru.tasks.parity import Parity
+from ramgru.tasks.phone_book import PhoneBook
 from ramgru.tasks.priority_sort import PrioritySort
 from ramgru.tasks.programs import Programs
 from ramgru.tasks.registry import SOURCES, TASKS, from_config, from_text, get, to_config
 from ramgru.tasks.repeat_copy import RepeatCopy
-from ramgru.tasks.selective_copy import SelectiveCopy
-from ramgru.tasks.odds_first import OddsFirst
-from ramgru.tasks.parity import Parity
-from ramgru.tasks.phone_book import PhoneBook
-from ramgru.tasks.programs import Programs
-from ramgru.tasks.registry import SOURCES, TASKS, from_config, get, to_config
 from ramgru.tasks.reverse import Reverse
+from ramgru.tasks.selective_copy import SelectiveCopy
 from ramgru.tasks.spelling import Spelling
 from ramgru.tasks.stream import Chunk, Stream
 from ramgru.tasks.string_copy import StringCopy
@@ -61,16 +58,14 @@ __all__ = [
     "MissingDuplicate",
     "NgramLookup",
     "NoisyRecall",
-    "Parity",
-    "PrioritySort",
-    "Programs",
-    "RepeatCopy",
-    "SelectiveCopy",
     "OddsFirst",
     "Parity",
     "PhoneBook",
+    "PrioritySort",
     "Programs",
+    "RepeatCopy",
     "Reverse",
+    "SelectiveCopy",
     "Slice",
     "Spelling",
     "Stream",
