@@ -1,7 +1,9 @@
-"""What the pages written from measurements share: where they lie, and pictures that stand alone."""
+"""What the pages written from measurements share: their place, their tables, and pictures that
+stand alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ramgru.report.theme import css_variables
@@ -14,3 +16,9 @@ def standalone(picture: str, name: str) -> str:
     head, body = picture.split(">", 1)
     head = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
     return f"{head}><style>{css_variables()}</style>{body}\n"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown lines, with an empty one behind them."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return [lines[0], "|---|" + "---:|" * (len(header) - 1), *lines[1:], ""]

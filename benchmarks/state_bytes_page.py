@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
-from pages import standalone
+from pages import standalone, table
 from state_bytes_results import NEAR, OURS, THEIRS, Point, Results, lead
 
 from ramgru import files
@@ -207,12 +207,6 @@ def score_text(score: Score) -> str:
     if score.low is None or score.high is None:
         return percent(score.mean)
     return f"{percent(score.mean)} ({percent(score.low)} – {percent(score.high)})"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown lines, with an empty one behind them."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
-    return [lines[0], "|---|" + "---:|" * (len(header) - 1), *lines[1:], ""]
 
 
 def _point_row(point: Point) -> list[str]:
