@@ -128,3 +128,18 @@ def test_the_loop_makes_nothing_of_the_size_of_the_memory() -> None:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda z: z):
         layer(x, state)
     assert 16 * 16 * 4 < max(kept) < 2**16
+
+
+def test_a_step_writes_at_first_where_the_step_before_it_read() -> None:
+    """So a value that follows its key is found again when the key comes back."""
+    layer, x = SparseDelta(C, key_size=16, top_k=8), torch.randn(1, 200, C)
+    query = layer.query(x)
+    context = layer.convolution.initial_state(1)
+    mixed, _ = layer.convolution(torch.cat([query, query, layer.value(x)], 2), context, None, None)
+    write, read, _ = mixed.split(layer.widths, dim=2)
+    wrote, before, now = layer._touch(write[:, 1:]), layer._touch(read[:, :-1]), layer._touch(read)
+    shared = [
+        (wrote.cell.unsqueeze(-1) == there.unsqueeze(-2)).any(-1).float().mean()
+        for there in (before.cell, now.cell[:, :, 1:])
+    ]
+    assert shared[0] > 4 * shared[1]
