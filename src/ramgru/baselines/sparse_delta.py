@@ -79,8 +79,8 @@ class SparseDelta(nn.Module):
         self.query = Projection(d_model, heads * key_size)
         self.value = Projection(d_model, self.hidden_size, bias=False)
         self.convolution = ShortConvolution(sum(self.widths))
-        # What is written belongs, at first, to the step before it. Started alike, both queries would
-        # have to find each other through cells that they share only by chance.
+        # What is written belongs, at first, to the step before it. Started alike, both queries
+        # would have to find each other through cells that they share only by chance.
         with torch.no_grad():
             write = self.convolution.taps[:2, : self.widths[0]]
             write.copy_(write.flip(0))

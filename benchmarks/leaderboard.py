@@ -1,0 +1,71 @@
+"""All layers on the default suite, three seeds each, and docs/leaderboard.md drawn from it.
+
+python benchmarks/leaderboard.py            # below three hours on two cores; goes on where it stopped
+python benchmarks/leaderboard.py --draw     # only write the page again, from docs/leaderboard.json
+
+Every layer has as many parameters as the RAM-GRU, the same examples, the same steps, and the best of
+three learning rates. The suite is small enough for a CPU: short sequences to learn from, and up to
+thirty times longer ones to be asked on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from leaderboard_page import write
+from pages import DOCS
+
+from ramgru import files
+from ramgru.evaluate import Effort
+from ramgru.study import CompareConfig, compare
+from ramgru.study.compare import DATA, TABLE
+from ramgru.study.config import sized
+from ramgru.study.results import from_json
+from ramgru.train.layers import LAYERS
+
+TASKS = (
+    "mqar,vocab_size=1024,pairs=8,length=32",
+    "mqar_update,vocab_size=1024,pairs=6,updates=6,length=48",
+    "noisy_recall,length=32",
+    "selective_copy,tokens=8,length=32",
+    "copy,length=10",
+    "reverse,length=20",
+    "parity,length=20",
+)
+SUITE = CompareConfig(
+    task=sized(TASKS[0]),
+    also=TASKS[1:],
+    layers=("ramgru", "ramgru,controller=gru", *LAYERS[1:]),
+    steps=400,
+    batch_size=32,
+    lr=(3e-3, 1e-2, 1e-3),
+    seeds=(0, 1, 2),
+    effort=Effort(questions=512, examples=16, max_length=1024),
+    jobs=2,
+    threads=1,
+    device="cpu",
+    out=Path("runs/leaderboard"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draw", action="store_true", help="write the page without training")
+    parser.add_argument("--seeds", type=int, default=3, help="how many; more can follow later")
+    arguments = parser.parse_args()
+    data = DOCS / "leaderboard.json"
+    if not arguments.draw:
+        suite = replace(SUITE, seeds=tuple(range(arguments.seeds)))
+        compare(suite)
+        whole = from_json((suite.folder / DATA).read_text(encoding="utf-8"))
+        plain = replace(whole, command="python benchmarks/leaderboard.py")
+        files.write(data, json.dumps(json.loads(plain.to_json()), separators=(",", ":")) + "\n")
+        files.write(DOCS / "leaderboard.csv", (suite.folder / TABLE).read_text(encoding="utf-8"))
+    print(f"wrote {write(data, DOCS)}")
+
+
+if __name__ == "__main__":
+    main()
