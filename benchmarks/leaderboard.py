@@ -1,10 +1,10 @@
 """All layers on the default suite, three seeds each, and docs/leaderboard.md drawn from it.
 
-python benchmarks/leaderboard.py            # below three hours on two cores; goes on where it stopped
+python benchmarks/leaderboard.py            # on two cores some two hours; goes on where it stopped
 python benchmarks/leaderboard.py --draw     # only write the page again, from docs/leaderboard.json
 
-Every layer has as many parameters as the RAM-GRU, the same examples, the same steps, and the best of
-three learning rates. The suite is small enough for a CPU: short sequences to learn from, and up to
+Every layer has as many parameters as the RAM-GRU, the same examples, the same steps, and the best
+of three learning rates. The suite is small enough for a CPU: short sequences to learn from, and up to
 thirty times longer ones to be asked on.
 """
 
