@@ -4,8 +4,8 @@ python benchmarks/leaderboard.py            # on two cores some two hours; goes 
 python benchmarks/leaderboard.py --draw     # only write the page again, from docs/leaderboard.json
 
 Every layer has as many parameters as the RAM-GRU, the same examples, the same steps, and the best
-of three learning rates. The suite is small enough for a CPU: short sequences to learn from, and up to
-thirty times longer ones to be asked on.
+of three learning rates. The suite is small enough for a CPU: short sequences to learn from, and
+up to thirty times longer ones to be asked on.
 """
 
 from __future__ import annotations

@@ -86,12 +86,9 @@ def _overall(comparison: Comparison) -> list[str]:
     rows = []
     for place in standings(comparison):
         scores = [_cell(place.tasks.get(task)) for task in tasks]
-        costs = [_time(place.train_us), _time(place.step_us)]
         name = f"**{look(place.layer).label}**" if place.layer.startswith("ramgru") else None
-        rows.append(
-            [name or look(place.layer).label, _cell(place.mean), *scores]
-            + [bytes_text(place.state_bytes), *costs]
-        )
+        costs = [bytes_text(place.state_bytes), _time(place.train_us), _time(place.step_us)]
+        rows.append([name or look(place.layer).label, _cell(place.mean), *scores, *costs])
     chances = [percent(task.runs[0].rows[0].chance) for task in comparison.tasks]
     rows.append(["chance", "0 %", *chances, "", "", ""])
     return [

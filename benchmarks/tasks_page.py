@@ -88,7 +88,11 @@ def overview() -> list[str]:
         task = tasks.get(name)
         anchor = f"[`{name}`](#{name})"
         plateau = share(task.plateau) or "–"
-        rows.append([anchor, summary(type(task)), task.metric, share(task.chance), plateau])
+        # What is counted in a package's data would make this page depend on what is installed.
+        chance = "of its data" if "packaged" in vars(inspect.getmodule(task)) else None
+        rows.append(
+            [anchor, summary(type(task)), task.metric, chance or share(task.chance), plateau]
+        )
     return table(["task", "what is asked", "metric", "chance", "plateau"], rows)
 
 
@@ -128,6 +132,8 @@ def grid(task: Task) -> str:
     """The sizes of an evaluation: `pairs / length = 4 / 64 · 8 / 64`."""
     sizes = [point.axes for point in task.grid()]
     names = list(sizes[0])
+    if not names:
+        return "its test split"
     shown = " · ".join(" / ".join(f"{axes[name]:,}" for name in names) for axes in sizes)
     return f"{' / '.join(names)} = {shown}"
 

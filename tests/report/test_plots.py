@@ -63,7 +63,7 @@ def test_one_point_a_layer_against_state_bytes():
         StatePoint("ramgru", 2**20, Score(0.95, 0.9, 0.97)),
         StatePoint("gru", 512, Score(0.01)),
     ]
-    figure = plots.score_against_state(points, "recall", "1,024 pairs")
+    figure = plots.score_against_state(points, "recall", "at 1,024 pairs")
     (axes,) = figure.axes
     assert [c.lines[0].get_xydata().tolist() for c in axes.containers] == [
         [[2**20, 0.95]],
@@ -92,10 +92,19 @@ def test_shares_as_text(share, text):
     assert plots.percent(share) == text
 
 
-def test_layers_differ_in_color_marker_and_dash():
-    looks = [*LOOKS.values(), look("other", 0), look("another", 1)]
-    for part in ("color", "marker", "dash"):
-        assert len({getattr(one, part) for one in looks}) == len(looks)
+def test_layers_differ_in_marker_and_dash_and_those_of_one_color_in_kind():
+    for part in ("marker", "dash", "label"):
+        assert len({getattr(one, part) for one in LOOKS.values()}) == len(LOOKS)
+    first = list(LOOKS.values())[:5]
+    assert len({one.color for one in first}) == len(first)
+    spare = [look(f"other{i}", i) for i in range(8)]
+    assert len({(one.color, one.marker) for one in spare}) == len(spare)
+
+
+def test_a_layer_with_options_is_named_with_them():
+    assert look("attention,positions=rope", 3).label == "Attention, positions=rope"
+    assert look("my_module:MyLayer").label == "my_module:MyLayer"
+    assert look("attention,positions=rope", 3) != look("attention")
 
 
 def test_occupancy_maps_each_cell_and_ranks_them(memory):
@@ -194,7 +203,7 @@ def test_one_size_only_can_be_drawn():
 def test_legend_of_all_layers_lies_within_the_figure():
     points = [StatePoint(layer, 2**20 + 2**10, Score(0.123, 0.12, 0.13)) for layer in LOOKS]
     for figure in (
-        plots.score_against_state(points, "recall", "1,024 pairs"),
+        plots.score_against_state(points, "recall", "at 1,024 pairs"),
         plots.learning_curves([Curve(x, 0, (1, 2), (1, 2), (2,), (0.5,)) for x in LOOKS], "recall"),
     ):
         FigureCanvasAgg(figure).draw()

@@ -15,12 +15,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFor
 from ramgru.report.data import Curve, Line, Score, StatePoint, TimePoint
 from ramgru.report.theme import Look, color, look, style
 
+MOST_ABREAST = 4  # names in one row of a legend
+
 
 def learning_curves(curves: Sequence[Curve], metric: str = "recall") -> Figure:
     """The metric and the loss by step: a line a run; runs of one layer share their look."""
     _need(curves, "curves")
     with style():
-        figure = Figure(figsize=(7.2, 3.4))
+        rows = -(-len({curve.layer for curve in curves}) // MOST_ABREAST)
+        figure = Figure(figsize=(7.2, 3.2 + 0.2 * rows))
         upper, lower = figure.subplots(1, 2)
         shown: list[str] = []
         for curve in curves:
@@ -47,7 +50,7 @@ def learning_curves(curves: Sequence[Curve], metric: str = "recall") -> Figure:
             axes.margins(x=0.03)
         lower.yaxis.set_major_formatter(FuncFormatter(_plain))
         lower.yaxis.set_minor_locator(NullLocator())
-        figure.legend(loc="outside lower center", ncols=len(shown))
+        figure.legend(loc="outside lower center", ncols=min(len(shown), MOST_ABREAST))
     return figure
 
 
@@ -123,13 +126,19 @@ def recall_against_distance(
 
 
 def score_against_state(points: Sequence[StatePoint], metric: str, where: str) -> Figure:
-    """One point a layer: its score at `where` against the bytes of its recurrent state (log)."""
+    """One point a layer: its score against the bytes of its recurrent state (log).
+
+    where: of which questions, as in "at 1,024 pairs"
+    """
     measured = [(point.layer, float(point.state_bytes), point.score) for point in points]
     return _against(measured, metric, where, "recurrent state of a sequence", bytes_text)
 
 
 def score_against_time(points: Sequence[TimePoint], metric: str, where: str) -> Figure:
-    """One point a layer: its score at `where` against the time of a train step, a token (log)."""
+    """One point a layer: its score against the time of a train step, a token (log).
+
+    where: of which questions, as in "at 1,024 pairs"
+    """
     measured = [(point.layer, point.microseconds, point.score) for point in points]
     return _against(measured, metric, where, "time of a train step, a token", time_text)
 
@@ -156,7 +165,7 @@ def _against(
                 markersize=9,
                 linestyle="none",
                 capsize=3,
-                label=f"{seen.label}: {percent(score.mean)}, {text(x)}",
+                label=f"{seen.label}: {percent(score.mean)} in {text(x)}",
             )
         _share(axes)
         axes.set(title=f"{metric.capitalize()} {where}", xlabel=label)

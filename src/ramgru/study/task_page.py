@@ -142,7 +142,7 @@ def _state(results: Results) -> Picture:
         for layer in results.layers
     ]
     where = sentences.slice_text(hardest)
-    figure = plots.score_against_state(points, results.metric, where)
+    figure = plots.score_against_state(points, results.metric, f"at {where}")
     alt = f"{results.metric} of {_names(results)} at {where} against bytes of recurrent state."
     return Picture(figure, alt, findings.by_state(results))
 
@@ -157,7 +157,7 @@ def _time(results: Results) -> Picture | None:
         score = results.score(layer, hardest)
         points.append(TimePoint(layer, sum(times) / len(times), score))
     where = sentences.slice_text(hardest)
-    figure = plots.score_against_time(points, results.metric, where)
+    figure = plots.score_against_time(points, results.metric, f"at {where}")
     alt = f"{results.metric} of {_names(results)} at {where} against the time of a train step."
     return Picture(figure, alt, findings.by_time(points))
 
