@@ -89,7 +89,11 @@ def overview() -> list[str]:
         anchor = f"[`{name}`](#{name})"
         plateau = share(task.plateau) or "–"
         # What is counted in a package's data would make this page depend on what is installed.
-        chance = "of its data" if "packaged" in vars(inspect.getmodule(task)) else None
+        chance = (
+            "of its data"
+            if {"packaged", "documentation"} & set(vars(inspect.getmodule(task)))
+            else None
+        )
         rows.append(
             [anchor, summary(type(task)), task.metric, chance or share(task.chance), plateau]
         )

@@ -49,6 +49,21 @@ def test_options_of_commands_exist(words, capsys):
         assert option in shown
 
 
+def test_a_layer_of_ones_own_is_five_lines_and_runs(tmp_path, monkeypatch):
+    """The snippet of docs/comparing.md, through the command beside it."""
+    text = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "my_module.py").write_text(snippet)
+    monkeypatch.chdir(tmp_path)
+    command = "compare mqar --layer my_module:MyLayer"
+    assert f"\nramgru {command}\n" in text
+    small = "--layers gru --task.vocab-size 32 --task.pairs 2 --task.length 16 --model.d-model 8"
+    budget = "--steps 2 --batch-size 4 --equal nothing --effort.questions 8 --effort.examples 2"
+    assert main(f"{command} {small} {budget}".split()) == 0
+    report = tmp_path / "runs" / "compare-mqar" / "report.html"
+    assert "nn.GRU beside my_module:MyLayer" in report.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", TEXT))))
 def test_links_lead_somewhere(target):
     assert (ROOT / target).exists()

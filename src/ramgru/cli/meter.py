@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ramgru.cli.ownlayer import as_model, imported
 from ramgru.cli.parse import UsageError, nearest, parse
 from ramgru.cli.taskoptions import split_task
 from ramgru.evaluate.meters.config import (
@@ -31,7 +32,8 @@ capacity and parameters measure a fresh model as --model.* say, or that of a run
 weights of `parameters` are always trained afresh. Prints a table and writes meter-KIND.json.
 
     ramgru meter
-    ramgru meter capacity --model.layer gru --model.num-layers 1
+    ramgru meter capacity --layer gru --model.num-layers 1
+    ramgru meter capacity --layer my_module:MyLayer
     ramgru meter parameters --items 512 1024 2048 --effort.steps 5000
     ramgru meter state --run runs/mqar-ramgru
 
@@ -52,6 +54,7 @@ def run(args: Sequence[str]) -> int:
 def configure(args: Sequence[str]) -> MeterConfig:
     """The configuration that a command line means. Raises UsageError."""
     kind, rest = split_task(args)
+    rest = imported(rest) if kind == "state" else as_model(rest)
     kind = kind or "capacity"
     if kind not in KINDS:
         expected = f"expected one of {', '.join(KINDS)}"

@@ -29,6 +29,15 @@ def take(args: Sequence[str]) -> tuple[list[str], list[str]]:
     return found, rest
 
 
+def as_model(args: Sequence[str]) -> list[str]:
+    """The same arguments with --layer as --model.layer, its module imported."""
+    found, rest = take(args)
+    for layer in found:
+        imported(["--layer", layer])
+        rest += ["--model.layer", layer]
+    return rest
+
+
 def imported(args: Sequence[str]) -> list[str]:
     """The other arguments, once what --layer names is imported, so that a run of it may be read."""
     found, rest = take(args)

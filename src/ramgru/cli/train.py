@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ramgru import tasks
-from ramgru.cli.ownlayer import imported, take
+from ramgru.cli.ownlayer import as_model
 from ramgru.cli.parse import UsageError, parse
 from ramgru.cli.taskoptions import listing, named, split_task, with_help, without_help
 from ramgru.train import TrainConfig, newest_run, train
@@ -54,11 +54,7 @@ def run(args: Sequence[str]) -> int:
 
 def configure(args: Sequence[str]) -> TrainConfig:
     """The configuration that a command line means. Raises UsageError."""
-    own, args = take(args)
-    for layer in own:
-        imported(["--layer", layer])
-        args = [*args, "--model.layer", layer]
-    name, rest = split_task(args)
+    name, rest = split_task(as_model(args))
     resume, rest = take_resume(rest)
     if resume is not None:
         default = replace(read_config(resume / CONFIG), resume=resume, out=resume)
