@@ -35,7 +35,7 @@ ROOT = Path("runs/home-tasks")
 PAGE = "home_tasks"
 COMMAND = "python benchmarks/home_tasks.py"
 MQAR = {"vocab_size": 8192, "pairs": 16, "length": 64}
-ZOOLOGY = "arXiv 2312.04927, figure 2"
+ZOOLOGY = "arXiv 2312.04927"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ HOMES = (
         {**MQAR, "pairs": 8},
         0.99,
         "is full attention as long as all pairs lie within its window",
-        f"{ZOOLOGY}; arXiv 2402.18668, section 3",
+        f"{ZOOLOGY}; arXiv 2402.18668",
         how={"steps": 300},
     ),
     Home(
@@ -118,7 +118,7 @@ HOMES = (
         MQAR,
         0.99,
         "recalls all pairs that its keys have dimensions for",
-        "arXiv 2406.06484, section 4.1",
+        "arXiv 2406.06484",
         how={"steps": 500},
     ),
     Home(
@@ -127,7 +127,7 @@ HOMES = (
         MQAR,
         0.99,
         "recalls what a DeltaNet does: where its decay stays at 1 it is one",
-        "arXiv 2412.06464, section 3.1",
+        "arXiv 2412.06464",
         how={"steps": 500},
     ),
     Home(
@@ -136,7 +136,7 @@ HOMES = (
         {"length": 40},
         0.99,
         "trained on strings of up to 40, right on strings of 41 to 500",
-        "arXiv 2207.02098, table 1",
+        "arXiv 2207.02098, appendix B.1",
         asked={"min_length": 41, "length": 500},
         model={"num_layers": 1},
         how={"steps": 400},
@@ -157,7 +157,7 @@ HOMES = (
         {"vocab_size": 16, "tokens": 4, "length": 64},
         0.95,
         "two layers copy nearly all tokens, one does not",
-        "arXiv 2410.01201, table 1",
+        "arXiv 2410.01201",
         how={"steps": 1000},
     ),
 )
