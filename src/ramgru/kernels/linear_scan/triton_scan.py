@@ -1,6 +1,6 @@
 """The linear recurrence on a GPU, in chunks of time that run side by side.
 
-    1. `summarise`: each chunk alone, from zero -> the product of its decays and the state at its end
+    1. `summarise`: each chunk alone, from zero -> the product of its decays, the state at its end
     2. those are a linear recurrence of T / CHUNK steps: the same again, until it is short
     3. `walk`: each chunk once more, from the state that came out of the chunk before it
 
