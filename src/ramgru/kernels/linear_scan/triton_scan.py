@@ -12,6 +12,9 @@ Products of the decays of many steps are formed, in float32: decays are meant to
 Source: the scan of partial sums and carries, Blelloch 1990, of the pairs (decay, update).
 """
 
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import torch
