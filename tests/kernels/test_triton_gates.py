@@ -138,11 +138,11 @@ def test_what_is_not_finite_stays_in_its_sequence_and_ends_at_a_reset(kernel, gp
 
 
 def test_padding_keeps_the_bits_of_the_state(kernel, gpu_device):
-    x, h, reset, _ = draw(gpu_device, B=1)
-    whole = mingru((x[:, :8], h, reset[:, :8], None))
-    padded = mingru((x, h, reset, torch.tensor([8], device=gpu_device)))
-    assert torch.equal(padded[1], whole[1])
-    assert not padded[0][:, 8:].any()
+    x, h, _, _ = draw(gpu_device, B=2, resets=False)
+    states, last = mingru((x, h, None, torch.tensor([7, 0], device=gpu_device)))
+    assert torch.equal(last, torch.stack([states[0, 6], h[1]]))
+    assert not states[0, 7:].any()
+    assert not states[1].any()
 
 
 def test_the_same_bits_twice_and_inputs_are_never_changed(kernel, gpu_device):
