@@ -161,7 +161,7 @@ def summarise_forward(
     for i in tl.range(CHUNK, loop_unroll_factor=4):
         t = c * CHUNK + i
         z, n, anew = load(projected, reset, b * T + t, T, H, channel, there, t < T, HAS_RESET)
-        z, n, keep, update = gates(z, n, anew, t >= stop)
+        gate, candidate, keep, update = gates(z, n, anew, t >= stop)
         h = advance(h, keep, update)
         every *= keep
         cut |= keep == 0
@@ -196,13 +196,13 @@ def walk_forward(
             projected, reset, b * T + t + 1, T, H, channel, there,
             (i + 1 < CHUNK) & (t + 1 < T), HAS_RESET,
         )  # fmt: skip
-        z, n, keep, update = gates(z, n, anew, t >= stop)
+        gate, candidate, keep, update = gates(z, n, anew, t >= stop)
         h = tl.where(t < T, advance(h, keep, update), h)
         shown = tl.where(t < stop, h, 0.0).to(states.dtype.element_ty)
         tl.store(states + (b * T + t) * H + channel, shown, mask=there & (t < T))
         z, n, anew = following
         t += 1
-    if c == chunks - 1:
+    if c == tl.maximum(stop - 1, 0) // CHUNK:  # padding behind it keeps these bits
         tl.store(last + b * H + channel, h.to(last.dtype.element_ty), mask=there)
 
 
@@ -234,7 +234,7 @@ def summarise_backward(
     for i in tl.range(CHUNK, loop_unroll_factor=4):
         t = T - 1 - c * CHUNK - i
         z, n, anew = load(projected, reset, b * T + t, T, H, channel, there, t >= 0, HAS_RESET)
-        z, n, keep, update = gates(z, n, anew, t >= stop)
+        gate, candidate, keep, update = gates(z, n, anew, t >= stop)
         counts = there & (t >= 0) & (t < stop)
         g += tl.load(arriving + t * arriving_t, mask=counts, other=0.0).to(tl.float32)
         g = tl.where(keep == 0, 0.0, keep * g)
@@ -276,15 +276,15 @@ def walk_backward(
         t = T - 1 - c * CHUNK - i
         at, real = b * T + t, there & (t >= 0)
         z, n, anew = load(projected, reset, at, T, H, channel, there, t >= 0, HAS_RESET)
-        z, n, keep, update = gates(z, n, anew, t >= stop)
+        gate, candidate, keep, update = gates(z, n, anew, t >= stop)
         earlier = tl.load(states + (at - 1) * H + channel, mask=there & (t > 0), other=0.0)
         before = tl.where(t == 0, first, earlier.to(tl.float32))
         before = tl.where(keep == 0, 0.0, before)  # cut off, also if it is not finite
         got = tl.load(arriving + t * arriving_t, mask=real & (t < stop), other=0.0)
         g += tl.where(t >= 0, got.to(tl.float32), 0.0)
         counts = t < stop
-        grad_z = tl.where(counts, g * (n - before) * z * (1 - z), 0.0)
-        grad_n = tl.where(counts, g * z, 0.0)
+        grad_z = tl.where(counts, g * (candidate - before) * gate * (1 - gate), 0.0)
+        grad_n = tl.where(counts, g * gate, 0.0)
         out = grad_projected + at * 2 * H + channel
         tl.store(out, grad_z.to(element), mask=real)
         tl.store(out + H, grad_n.to(element), mask=real)
