@@ -12,13 +12,20 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from ramgru.kernels import native
+from ramgru.kernels import gpu, native
 from ramgru.kernels.memory_scan import native as native_scan
 from ramgru.kernels.memory_scan import portable
 from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, empty_results, widen
 from ramgru.kernels.memory_scan.second import SecondBackward
 from ramgru.kernels.transforms import call, fold, one_by_one
+
+def triton_path() -> Any:
+    """The module that runs Triton kernels; it imports triton, which may not be installed."""
+    from ramgru.kernels.memory_scan import triton_path
+
+    return triton_path
+
 
 TENSORS = ", ".join(
     f"Tensor{'?' if hint == Tensor | None else ''} {name}"
@@ -36,6 +43,8 @@ def memory_scan_op(*args: Any) -> list[Tensor]:
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
     if native.takes(*x):
         return native_scan.forward(x, memory_size, rule, want_final)
+    if gpu.takes(*x):
+        return triton_path().forward(x, memory_size, rule, want_final)
     path = portable.order(x, memory_size, rule, want_final)
     outputs, cells, rows, versions = portable.forward(widen(x), path, memory_size, want_final)
     return [outputs.to(x.candidate.dtype), cells, rows, versions, *path]
@@ -45,8 +54,11 @@ def memory_scan_op(*args: Any) -> list[Tensor]:
 def _(*args: Any) -> list[Tensor]:
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
     results = empty_results(x, memory_size, want_final)
-    saved = [] if native.takes(*x) else portable.empty_saved(x, rule, want_final)
-    return [*results, *saved]
+    if native.takes(*x):
+        return results
+    if gpu.takes(*x):
+        return [*results, *triton_path().empty_saved(x, want_final)]
+    return [*results, *portable.empty_saved(x, rule, want_final)]
 
 
 @torch.library.custom_op(
@@ -63,9 +75,12 @@ def memory_scan_backward_op(*args: Any) -> list[Tensor]:
     x, (memory_size, rule, saved) = Inputs(*args[2:14]), args[14:]
     if native.takes(*x):
         grads = native_scan.backward(x, grad_output, grad_rows, memory_size, rule)
+    elif gpu.takes(*x):
+        given = saved if len(saved) == triton_path().SAVED else []
+        grads = triton_path().backward(x, grad_output, grad_rows, memory_size, rule, given)
     else:
         wide = widen(x)
-        if saved:
+        if len(saved) == portable.SAVED:
             versions, path = saved[0], portable.make_order(rule, saved[1:])
         else:  # forward ran elsewhere
             path = portable.order(x, memory_size, rule, grad_rows is not None)
