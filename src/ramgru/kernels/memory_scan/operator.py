@@ -41,10 +41,10 @@ TENSORS = ", ".join(
 def memory_scan_op(*args: Any) -> list[Tensor]:
     """-> outputs, final cells, final rows, and what the path that ran saves for backward."""
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
-    if native.takes(*x):
-        return native_scan.forward(x, memory_size, rule, want_final)
     if gpu.takes(*x):
         return triton_path().forward(x, memory_size, rule, want_final)
+    if native.takes(*x):
+        return native_scan.forward(x, memory_size, rule, want_final)
     path = portable.order(x, memory_size, rule, want_final)
     outputs, cells, rows, versions = portable.forward(widen(x), path, memory_size, want_final)
     return [outputs.to(x.candidate.dtype), cells, rows, versions, *path]
@@ -54,10 +54,10 @@ def memory_scan_op(*args: Any) -> list[Tensor]:
 def _(*args: Any) -> list[Tensor]:
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
     results = empty_results(x, memory_size, want_final)
-    if native.takes(*x):
-        return results
     if gpu.takes(*x):
         return [*results, *triton_path().empty_saved(x, want_final)]
+    if native.takes(*x):
+        return results
     return [*results, *portable.empty_saved(x, rule, want_final)]
 
 
@@ -73,11 +73,11 @@ def memory_scan_backward_op(*args: Any) -> list[Tensor]:
     """-> gradients in the order of DIFFERENTIABLE; an empty tensor where there is no such input."""
     grad_output, grad_rows = args[:2]
     x, (memory_size, rule, saved) = Inputs(*args[2:14]), args[14:]
-    if native.takes(*x):
-        grads = native_scan.backward(x, grad_output, grad_rows, memory_size, rule)
-    elif gpu.takes(*x):
+    if gpu.takes(*x):
         given = saved if len(saved) == triton_path().SAVED else []
         grads = triton_path().backward(x, grad_output, grad_rows, memory_size, rule, given)
+    elif native.takes(*x):
+        grads = native_scan.backward(x, grad_output, grad_rows, memory_size, rule)
     else:
         wide = widen(x)
         if len(saved) == portable.SAVED:
