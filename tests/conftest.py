@@ -16,6 +16,11 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+# Without a GPU, Triton's kernels run in its interpreter, which has to be chosen before anything
+# imports triton. What runs in a test does not depend on it, but for the fixture `gpu_device`.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture
 def generator() -> torch.Generator:

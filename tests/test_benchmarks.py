@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -42,3 +43,34 @@ def test_performance_refuses_an_unknown_section():
     )
     assert found.returncode == 2
     assert "--only: expected some of floors, bars, layers, scaling, memory" in found.stderr
+
+
+def test_gpu_says_in_a_sentence_that_there_is_none():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    command = [sys.executable, BENCHMARKS / "gpu.py"]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert found.stderr == "gpu.py: torch sees no GPU here, so there is nothing to measure.\n"
+    assert found.stdout == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="shares code that reads /proc")
+def test_gpu_rehearses_every_section_on_the_cpu(tmp_path):
+    command = [sys.executable, BENCHMARKS / "gpu.py", "--rehearse"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    for title in (
+        "A rehearsal on the CPU: the numbers below mean nothing.",
+        "## The GPU's limits",
+        "## Bars",
+        "## Layers",
+        "## Operators",
+        "## How a train step scales",
+    ):
+        assert f"\n{title}" in f"\n{found.stdout}"
+    assert found.stdout.count("| –") >= 11  # no bar is called met
+    assert "bars: " in found.stdout
+    assert "_bar" not in found.stdout.replace("bars: ", "").split("## Bars")[1]  # none failed
+    assert not list(tmp_path.iterdir())

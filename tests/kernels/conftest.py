@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from ramgru.kernels import native
+from ramgru.kernels import gpu, native
 
 PATHS = (*native.supported()[:1], native.PORTABLE)
 
@@ -16,6 +17,19 @@ def path(request: pytest.FixtureRequest) -> Iterator[str]:
     """What the test's kernels run on."""
     with native.use(getattr(request, "param", native.isa())):
         yield native.isa()
+
+
+@pytest.fixture(scope="module")
+def gpu_device() -> Iterator[str]:
+    """Where Triton's kernels run in these tests: a GPU, or the CPU through Triton's interpreter."""
+    pytest.importorskip("triton", reason=f"triton is missing: {gpu.FIX}")
+    if torch.cuda.is_available():
+        yield "cuda"
+        return
+    with pytest.MonkeyPatch.context() as patch, gpu.use(gpu.ON):
+        patch.setenv("RAMGRU_TRITON", "1")
+        assert gpu.interprets()
+        yield "cpu"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -10,11 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ramgru.kernels import gpu
 from ramgru.kernels.transforms import call, fold
 
 
 @torch.library.custom_op("ramgru::linear_scan", mutates_args=())
 def linear_scan_op(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool) -> Tensor:
+    if gpu.takes(decay, update, initial):
+        from ramgru.kernels.linear_scan import triton_scan
+
+        return triton_scan.scan(decay, update, initial, reverse)
     wide = torch.float64 if update.dtype == torch.float64 else torch.float32
     a = decay.to(wide).transpose(0, 1).contiguous()  # (T, B, H): each step in one piece
     states = update.to(wide).transpose(0, 1).contiguous()

@@ -1,0 +1,378 @@
+"""How fast the layer and its operators are on a GPU, beside its limits and the peers.
+
+    python benchmarks/gpu.py                    all sections -> docs/gpu_performance.md
+    python benchmarks/gpu.py --only bars        sections by name, comma-separated
+    python benchmarks/gpu.py --rehearse         tiny sizes on the CPU: does it run? Its numbers mean
+                                                nothing, and it writes no page
+
+The page is written anew after every table, so an interrupted run leaves what it had found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gpu_contenders as who
+import torch
+from gpu_contenders import DELTANET, GRU, OURS, Call, Shape
+from gpu_timing import GB, HEAD, Found, Gpu, Rehearsal, measure
+from performance import Bar, name_of, table
+from timing import digits
+
+from ramgru import files
+from ramgru.kernels import gpu
+from ramgru.kernels.memory_scan import WRITE_RULES
+from ramgru.report import machine
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    shapes: tuple[Shape, ...] = ((16, 512, 256), (16, 4096, 512), (2, 8192, 768))
+    peer: Shape = (2, 8192, 768)  # beside the sparse and the dense delta rule
+    paper_cells: int = 36864
+    many: int = 64  # cells a step
+    cudnn: Shape = (16, 4096, 512)
+    long: Shape = (1, 2**20, 256)
+    operator: tuple[int, int, int, int] = (16, 2048, 4, 64)  # B, T, H, D
+    cells: tuple[int, ...] = tuple(2**n for n in range(10, 25, 2))
+    steps: tuple[int, ...] = tuple(2**n for n in range(10, 21, 2))
+    top_ks: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
+    batches: tuple[int, ...] = (1, 4, 16, 64, 256)
+    scaling: Shape = (16, 1024, 256)
+    rounds: int = 15
+    shortest: float = 0.02  # seconds of a turn
+    copy: int = 2**30  # bytes
+    matrix: int = 8192
+
+
+TINY = Plan(
+    shapes=((2, 6, 16),),
+    peer=(2, 6, 16),
+    paper_cells=64,
+    many=8,
+    cudnn=(2, 6, 16),
+    long=(1, 40, 16),
+    operator=(2, 6, 2, 4),
+    cells=(2**6, 2**8),
+    steps=(4, 8),
+    top_ks=(2, 4),
+    batches=(1, 2),
+    scaling=(2, 6, 16),
+    rounds=2,
+    shortest=0.0,
+    copy=2**12,
+    matrix=16,
+)
+
+
+@dataclass(eq=False)
+class Run:
+    """What is measured, on what, and the page that it becomes."""
+
+    plan: Plan
+    device: Gpu
+    output: Path | None
+    page: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)  # contenders left out, and why
+
+    def add(self, *lines: str) -> None:
+        """Print, and write what there is so far."""
+        print("\n".join(lines), flush=True)
+        self.page += lines
+        if self.output is not None:
+            files.write(self.output, "\n".join(self.page) + "\n")
+
+    def measure(self, makers: Mapping[str, Callable[[], Call]]) -> dict[str, Found | str]:
+        """In one run, taking turns; contenders that cannot be imported are left out."""
+        calls = who.made(makers, self.missing)
+        return measure(calls, self.device, self.plan.rounds, self.plan.shortest)
+
+    def alone(self, make: Callable[[], Call]) -> Found:
+        found = self.measure({"": make})[""]
+        if isinstance(found, str):
+            raise RuntimeError(found)
+        return found
+
+    def rows(self, found: Mapping[str, Found | str]) -> list[list[str]]:
+        return [[n, *(f.row() if isinstance(f, Found) else [f, *"–––"])] for n, f in found.items()]
+
+    def step(self, make: Callable[[], Any], shape: Shape, half: bool = True) -> Callable[[], Call]:
+        return lambda: who.train_step(make(), shape, self.device.name, half)
+
+
+# The GPU's limits
+
+
+@cache
+def bandwidth(run: Run) -> float:
+    """Bytes read and written a second by a copy on the device."""
+    source = torch.ones(run.plan.copy // 4, device=run.device.name)
+    target = torch.empty_like(source)
+    return 2 * run.plan.copy / run.alone(lambda: lambda: target.copy_(source)).median
+
+
+def floors(run: Run) -> None:
+    n = run.plan.matrix
+    a, b = (torch.randn(n, n, device=run.device.name, dtype=torch.bfloat16) for _ in range(2))
+    rate = 2 * n**3 / run.alone(lambda: lambda: torch.mm(a, b)).median
+    rows = [
+        [
+            f"a copy of {run.plan.copy / GB:.3g} GB, read and written",
+            f"{digits(bandwidth(run) / GB)} GB/s",
+        ],
+        [f"a product of {n} × {n} matrices in bfloat16", f"{digits(rate / 1e12)} TFLOP/s"],
+    ]
+    run.add("## The GPU's limits", "", *table(["", "measured"], rows))
+
+
+# Beside the peers
+
+
+def layers(run: Run) -> None:
+    run.add(
+        "## Layers",
+        "",
+        "A train step: forward, and backward to weights and input, under autocast to bfloat16. "
+        "RAMGRU has 65,536 cells in each of 4 heads, top_k = 4. The peak is what a step needs "
+        "above what was held before it; the first call compiles what is not compiled yet.",
+        "",
+    )
+    for shape in run.plan.shapes:
+        makers = {n: run.step(make, shape) for n, make in who.layers(shape[2]).items()}
+        found = run.measure(makers)
+        run.add(f"### {name_of(shape)}", "", *table(["layer", *HEAD], run.rows(found)))
+
+
+def operators(run: Run) -> None:
+    (B, T, H, D), at = run.plan.operator, run.device.name
+    pairs: dict[str, Callable[[], tuple[Call, Call]]] = {
+        f"memory_scan, {rule}": (lambda rule=rule: who.memory(B, T, H, D, 4, 2**16, rule, at))
+        for rule in WRITE_RULES
+    }
+    pairs |= {
+        "linear_scan": lambda: who.recurrence(B, T, H * D, at),
+        "product_keys": lambda: who.addresses(B, T, H, 4, 2**16, at),
+        "gated delta rule (fla)": lambda: who.delta_rule(B, T, H, D, at),
+        "gated slot attention (fla)": lambda: who.slots(B, T, H, D, at),
+    }
+    run.add(
+        "## Operators",
+        "",
+        f"B = {B}, T = {T}, {H} heads of width {D}, K = 4, N = 65,536; ours in float32, "
+        "flash-linear-attention's in bfloat16.",
+        "",
+    )
+    for title, way in (("Forward", 0), ("Forward and backward", 1)):
+        found = run.measure({n: (lambda p=p, way=way: p()[way]) for n, p in pairs.items()})
+        run.add(f"### {title}", "", *table(["operator", *HEAD], run.rows(found)))
+
+
+# Bars
+
+
+def bars(run: Run) -> None:
+    found: list[Bar | list[str]] = []
+    for part in (peer_bars, cudnn_bar, cells_bar, bandwidth_bars, long_bar, compile_bar):
+        print(f"bars: {part.__name__}", flush=True)
+        try:
+            found += part(run)
+        except (RuntimeError, ImportError, torch.OutOfMemoryError) as error:
+            found.append([part.__name__, "", str(error).splitlines()[0][:80], "not measured"])
+    rows = [bar.row() if isinstance(bar, Bar) else bar for bar in found]
+    if isinstance(run.device, Rehearsal):
+        rows = [[*row[:-1], "–"] for row in rows]
+    run.add("## Bars", "", *table(["bar", "limit", "measured", ""], rows))
+
+
+def peer_bars(run: Run) -> list[Bar | list[str]]:
+    """A sparse delta memory's published shape, with as many cells a step and with few."""
+    shape, cells, many = run.plan.peer, run.plan.paper_cells, run.plan.many
+    width = shape[2]
+    makers = {
+        "many": run.step(who.ram(width, memory_size=cells, num_heads=1, top_k=many), shape),
+        "few": run.step(who.ram(width, memory_size=cells), shape),
+        DELTANET: run.step(lambda: who.gated_deltanet(width), shape),
+    }
+    found = run.measure(makers)
+    bars: list[Bar | list[str]] = []
+    for name, text, most, room in (
+        ("many", f"{many} cells a step", 39.5, 3.5),
+        ("few", "4 cells a step in each of 4 heads", 8, 1),
+    ):
+        got, where = found[name], f"layer {name_of(shape)}, N = {cells:,}, {text}"
+        if isinstance(got, str):
+            bars.append([where, "", got, "not measured"])
+            continue
+        bars.append(Bar(f"{where}: train step", 1e3 * got.median, most, False, " ms"))
+        bars.append(Bar(f"{where}: its peak", got.peak / GB, room, False, " GB"))
+    ours, theirs = found["few"], found.get(DELTANET, run.missing.get(DELTANET, ""))
+    text = f"the same beside {DELTANET}: time"
+    if isinstance(ours, Found) and isinstance(theirs, Found):
+        bars.append(Bar(text, ours.median / theirs.median, 1.3, False))
+    else:
+        bars.append([text, "≤ 1.3 ×", str(theirs)[:80], "not measured"])
+    return bars
+
+
+def cudnn_bar(run: Run) -> list[Bar]:
+    shape = run.plan.cudnn
+    makers = {n: run.step(who.layers(shape[2])[n], shape) for n in (OURS, GRU)}
+    ours, gru = run.measure(makers).values()
+    if isinstance(ours, str) or isinstance(gru, str):
+        raise RuntimeError(f"{OURS}: {ours}; {GRU}: {gru}")
+    text = f"{OURS} {name_of(shape)}, train step: as fast as {GRU}"
+    return [Bar(text, gru.median / ours.median, 10, True)]
+
+
+def cells_bar(run: Run) -> list[Bar]:
+    found = by_cells(run)
+    times = [f.median for f in found.values() if isinstance(f, Found)]
+    if len(times) < len(found):
+        raise RuntimeError("; ".join(f for f in found.values() if isinstance(f, str)))
+    cells = run.plan.cells
+    text = f"train step from N = {cells[0]:,} to {cells[-1]:,}: slowest over fastest"
+    return [Bar(text, max(times) / min(times), 1.15, False)]
+
+
+def bandwidth_bars(run: Run) -> list[Bar]:
+    """What memory_scan has to move, in the time that it takes, against a copy's rate."""
+    (B, T, H, D), N = run.plan.operator, 2**16
+    bars = []
+    for way, what in ((0, "forward"), (1, "forward and backward")):
+        took = run.alone(lambda: who.memory(B, T, H, D, 4, N, "gru", run.device.name)[way])  # noqa: B023
+        share = who.memory_bytes(B, T, H, D, 4, bool(way)) / took.median / bandwidth(run)
+        text = f"memory_scan, {what}: share of a copy's bandwidth"
+        bars.append(Bar(text, 100 * share, 40, True, " %"))
+    return bars
+
+
+def long_bar(run: Run) -> list[Bar]:
+    shape = run.plan.long
+    got = run.alone(run.step(who.ram(shape[2]), shape))
+    return [Bar(f"{OURS} {name_of(shape)}, train step: its peak", got.peak / GB, 40, False, " GB")]
+
+
+def compile_bar(run: Run) -> list[Bar]:
+    """In a fresh process, with nothing compiled on disk."""
+    command = [sys.executable, __file__, "--first"]
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "TRITON_CACHE_DIR": folder}
+        rehearse = ["--rehearse"] if isinstance(run.device, Rehearsal) else []
+        got = subprocess.run([*command, *rehearse], capture_output=True, text=True, env=environment)
+    if got.returncode:
+        raise RuntimeError((got.stderr.strip().splitlines() or ["killed"])[-1])
+    text = "first call of a train step, its kernels compiled"
+    return [Bar(text, float(got.stdout.splitlines()[-1]), 10, False, " s")]
+
+
+def first_call(run: Run) -> float:
+    shape = run.plan.scaling
+    gru = who.layers(shape[2])[GRU]
+    run.device.first(run.step(gru, shape)())  # the GPU itself and cuBLAS are started
+    return run.device.first(run.step(who.ram(shape[2]), shape)())
+
+
+# How it scales
+
+
+@cache
+def by_cells(run: Run) -> dict[str, Found | str]:
+    B, T, width = run.plan.scaling
+    return run.measure(
+        {
+            f"{N:,}": run.step(who.ram(width, memory_size=N), run.plan.scaling)
+            for N in run.plan.cells
+        }
+    )
+
+
+def scaling(run: Run) -> None:
+    B, T, width = run.plan.scaling
+    plan = run.plan
+    sweeps = {
+        "cells a head": by_cells(run),
+        "steps, one sequence": run.measure(
+            {f"{t:,}": run.step(who.ram(width), (1, t, width)) for t in plan.steps}
+        ),
+        "top_k": run.measure(
+            {str(K): run.step(who.ram(width, top_k=K), plan.scaling) for K in plan.top_ks}
+        ),
+        "sequences": run.measure(
+            {str(b): run.step(who.ram(width), (b, T, width)) for b in plan.batches}
+        ),
+    }
+    run.add("## How a train step scales", "", f"From {name_of(plan.scaling)}.", "")
+    for name, found in sweeps.items():
+        run.add(*table([name, *HEAD], run.rows(found)))
+
+
+SECTIONS = {
+    "floors": floors,
+    "bars": bars,
+    "layers": layers,
+    "operators": operators,
+    "scaling": scaling,
+}
+
+
+def header(arguments: Sequence[str]) -> str:
+    facts = ", ".join(f"{name} {value}" for name, value in machine.describe().items())
+    kernels = ", ".join(f"{name}: {value}" for name, value in gpu.info().items())
+    given = "".join(f" {a}" for a in arguments)
+    return (
+        f"# Performance on a GPU\n\nWritten by `python benchmarks/gpu.py{given}`; do not edit. "
+        f"{facts}; {kernels}.\n\nAll numbers are of one run: medians of CUDA events, contenders "
+        "taking turns in an order that is reversed every other round. Shapes are (sequences, "
+        "steps, inputs and hidden units).\n"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU, no page")
+    parser.add_argument("--output", type=Path, default=Path("docs/gpu_performance.md"))
+    parser.add_argument("--first", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := [name for name in names if name not in SECTIONS]:
+        parser.error(f"--only: expected some of {', '.join(SECTIONS)}, got {unknown[0]!r}")
+    if not options.rehearse and not torch.cuda.is_available():
+        print("gpu.py: torch sees no GPU here, so there is nothing to measure.", file=sys.stderr)
+        return 1
+    warnings.filterwarnings("ignore", message=".*is rounded up")
+    if options.first:
+        print(
+            first_call(
+                Run(TINY, Rehearsal(), None) if options.rehearse else Run(Plan(), Gpu(), None)
+            )
+        )
+        return 0
+    if options.rehearse:
+        run = Run(TINY, Rehearsal(), None)
+        run.add("A rehearsal on the CPU: the numbers below mean nothing.", "")
+    else:
+        run = Run(Plan(), Gpu(), options.output)
+        run.add(header(sys.argv[1:]))
+    for name in SECTIONS:
+        if name in names:
+            SECTIONS[name](run)
+    if run.missing:
+        run.add(*(f"Left out: {name} ({why})." for name, why in run.missing.items()), "")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
