@@ -20,6 +20,7 @@ from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, empty_resu
 from ramgru.kernels.memory_scan.second import SecondBackward
 from ramgru.kernels.transforms import call, fold, one_by_one
 
+
 def triton_path() -> Any:
     """The module that runs Triton kernels; it imports triton, which may not be installed."""
     from ramgru.kernels.memory_scan import triton_path

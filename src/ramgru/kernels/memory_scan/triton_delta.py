@@ -8,6 +8,9 @@ a barrier stands between what one step writes and the next one reads.
 R = B·H sequences and heads; K writes a step; width D.
 """
 
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from typing import Any
@@ -43,7 +46,7 @@ def over(same, value):
 
 
 @triton.jit(do_not_specialize=["T", "H", "K", "made", "given"])
-def _forward(
+def walk(
     cells,  # (S, K)
     codes,  # (S, K)
     weight,  # (S, K)
@@ -75,8 +78,10 @@ def _forward(
         step = (row // H * T + t) * H + row % H
         code, a, same = step_of(step, cells, codes, weight, K, WRITES)
         total = over(same, a)
-        z = tl.load(gate + step).to(tl.float32)
-        c = tl.load(candidate + step * D + column, mask=column < D, other=0.0).to(tl.float32)
+        some = tl.max(tl.where(code == NONE, 0, 1), axis=0) > 0  # else the step does not count
+        z = tl.load(gate + step, mask=some, other=0.0).to(tl.float32)
+        c = tl.load(candidate + step * D + column, mask=some & (column < D), other=0.0)
+        c = c.to(tl.float32)
         held = rows_at(
             code, column, versions, initial, left, right, fresh,
             made, given, columns, sets, D, INITIAL, FRESH,
@@ -91,7 +96,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["S", "T", "H", "K", "made", "given"])
-def _backward(
+def walk_back(
     cells,  # (S, K)
     codes,  # (S, K)
     weight,  # (S, K)
@@ -132,8 +137,10 @@ def _backward(
         total = over(same, a)
         # Of several writes of one cell, only the last one's version was ever looked at.
         newest = (code != NONE) & (tl.max(tl.where(same, k[None, :], -1), axis=1) == k)
-        z = tl.load(gate + step).to(tl.float32)
-        c = tl.load(candidate + step * D + column, mask=column < D, other=0.0).to(tl.float32)
+        some = tl.max(tl.where(code == NONE, 0, 1), axis=0) > 0  # else the step does not count
+        z = tl.load(gate + step, mask=some, other=0.0).to(tl.float32)
+        c = tl.load(candidate + step * D + column, mask=some & (column < D), other=0.0)
+        c = c.to(tl.float32)
         held = rows_at(
             code, column, versions, initial, left, right, fresh,
             made, given, columns, sets, D, INITIAL, FRESH,
@@ -171,7 +178,7 @@ def forward(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> None:
     """Fills the table's versions (B·T·H·K, D)."""
     _, T, H, K = x.write_index.shape
     given = (x.write_index, layout.write, x.write_weight, x.gate, x.candidate)
-    _launch(_forward, x, *given, T, H, K, *table)
+    _launch(walk, x, *given, T, H, K, *table)
 
 
 def backward(
@@ -186,5 +193,5 @@ def backward(
     grad_candidate = torch.empty_like(x.candidate, dtype=torch.float32)
     given = (x.write_index, layout.write, x.write_weight, x.gate, x.candidate, adjoint)
     grads = (grad_weight, grad_gate, grad_candidate)
-    _launch(_backward, x, *given, *grads, S, T, H, K, *table)
+    _launch(walk_back, x, *given, *grads, S, T, H, K, *table)
     return grad_weight.sum(0), grad_gate.sum(0), grad_candidate

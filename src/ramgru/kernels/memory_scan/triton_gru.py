@@ -3,6 +3,9 @@
 Version m = (1 - g) m' + g c with g = weight · gate; letters as in `triton_rows`.
 """
 
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from typing import Any
@@ -18,13 +21,14 @@ from ramgru.kernels.memory_scan.triton_rows import NONE, launch, rows_at, width
 
 
 @triton.jit(do_not_specialize=["S", "made", "given"])
-def _write_gradients(
+def dot_writes(
     codes,  # (S, K) what each write finds
     weight,  # (S, K)
     gate,  # (S,)
     candidate,  # (S, D)
     adjoint,  # (S·K and more, D)
-    grad_share,  # (parts of the width, S, K)
+    grad_weight,  # (parts of the width, S, K)
+    grad_gate,  # (parts of the width, S)
     grad_candidate,  # (S, D)
     S,
     versions,
@@ -50,6 +54,7 @@ def _write_gradients(
     at = step[:, None] * D + column[None, :]
     live = step < S
     total = tl.zeros([STEPS, WIDTH], tl.float32)
+    dz = tl.zeros([STEPS], tl.float32)
     for k in range(K):
         code = tl.load(codes + step * K + k, mask=live, other=NONE).to(tl.int64)
         writes = code != NONE
@@ -65,7 +70,9 @@ def _write_gradients(
         )  # fmt: skip
         total += (w * z)[:, None] * dm
         share = tl.sum(dm * (c - held), axis=1)
-        tl.store(grad_share + (part * S + step) * K + k, share, mask=live)
+        dz += share * w
+        tl.store(grad_weight + (part * S + step) * K + k, share * z, mask=live)
+    tl.store(grad_gate + part * S + step, dz, mask=live)
     tl.store(grad_candidate + at, total, mask=live[:, None] & inside)
 
 
@@ -75,10 +82,10 @@ def write_gradients(
     """-> gradients of weight, gate and candidate, float32"""
     codes, D = layout.write, x.candidate.shape[-1]
     S, K = x.gate.numel(), codes.shape[-1]
-    parts = adjoint.new_empty(triton.cdiv(D, width(D)), *codes.shape)
+    parts = triton.cdiv(D, width(D))
+    grad_weight = adjoint.new_empty(parts, *codes.shape)
+    grad_gate = adjoint.new_empty(parts, *x.gate.shape)
     grad_candidate = torch.empty_like(x.candidate, dtype=torch.float32)
-    given = (codes, x.write_weight, x.gate, x.candidate, adjoint, parts, grad_candidate)
-    launch(_write_gradients, S, D, *given, S, *table, K=K)
-    share = parts.sum(0)
-    gate = (share * x.write_weight).sum(-1)
-    return share * x.gate.unsqueeze(-1), gate, grad_candidate
+    given = (codes, x.write_weight, x.gate, x.candidate, adjoint)
+    launch(dot_writes, S, D, *given, grad_weight, grad_gate, grad_candidate, S, *table, K=K)
+    return grad_weight.sum(0), grad_gate.sum(0), grad_candidate

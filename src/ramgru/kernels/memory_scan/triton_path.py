@@ -56,9 +56,9 @@ def backward(
 ) -> list[Tensor | None]:
     """-> gradients in the order of DIFFERENTIABLE; None where there is no such input."""
     x = _stored(x)
-    grad_output = grad_output.contiguous()
+    grad_output = grad_output.resolve_neg().contiguous()
     if grad_rows is not None:
-        grad_rows = grad_rows.float().contiguous()
+        grad_rows = grad_rows.float().resolve_neg().contiguous()
     with gpu.on_device_of(grad_output):
         if saved:
             versions, layout = saved[0], Layout(*saved[1:])
@@ -69,7 +69,9 @@ def backward(
         made, given = x.write_index.numel(), triton_order.given_rows(x)
         D = x.candidate.shape[-1]
         adjoint = versions.new_empty(made + given + layout.fresh.numel(), D)
-        untouched = portable.untouched_gradients(x, _where_untouched(x, layout, grad_rows, memory_size))
+        untouched = portable.untouched_gradients(
+            x, _where_untouched(x, layout, grad_rows, memory_size)
+        )
         initial = adjoint[made : made + given]
         if untouched[0] is None:
             initial.zero_()
@@ -94,7 +96,8 @@ def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
 
 
 def _stored(x: Inputs) -> Inputs:
-    return Inputs(*(None if v is None else v.resolve_neg().contiguous() for v in x))
+    given = {name: v for name, v in x._asdict().items() if v is not None}
+    return x._replace(**{name: v.resolve_neg().contiguous() for name, v in given.items()})
 
 
 def _wide_bases(x: Inputs) -> Inputs:

@@ -3,6 +3,9 @@
 S = B·T·H steps of all sequences and heads; K writes and J reads a step; width D.
 """
 
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from typing import Any
@@ -88,7 +91,7 @@ def rows_at(
 
 
 @triton.jit(do_not_specialize=["S", "made", "given"])
-def _read(
+def sum_reads(
     codes,  # (S, J)
     weight,  # (S, J)
     outputs,  # (S, D)
@@ -126,7 +129,7 @@ def _read(
 
 
 @triton.jit(do_not_specialize=["S", "made", "given"])
-def _read_gradients(
+def dot_reads(
     codes,  # (S, J)
     grad_output,  # (S, D)
     grad_weight,  # (parts of the width, S, J)
@@ -165,7 +168,7 @@ def _read_gradients(
 
 
 @triton.jit(do_not_specialize=["rows", "made", "given"])
-def _take(
+def copy_rows(
     codes,  # (rows,)
     places,  # (rows,) or -1
     table,  # (any, D)
@@ -202,7 +205,7 @@ def read(codes: Tensor, weight: Tensor, outputs: Tensor, table: tuple[Any, ...])
     """outputs (B, T, H, D) = sum_j weight[j] row of codes[j]; codes and weight (B, T, H, J)"""
     *steps, D = outputs.shape
     S = outputs[..., 0].numel()
-    launch(_read, S, D, codes, weight, outputs, S, *table, J=codes.shape[-1])
+    launch(sum_reads, S, D, codes, weight, outputs, S, *table, J=codes.shape[-1])
 
 
 def read_gradients(codes: Tensor, grad_output: Tensor, table: tuple[Any, ...]) -> Tensor:
@@ -210,14 +213,14 @@ def read_gradients(codes: Tensor, grad_output: Tensor, table: tuple[Any, ...]) -
     D = grad_output.shape[-1]
     S = codes[..., 0].numel()
     found = grad_output.new_empty(triton.cdiv(D, width(D)), *codes.shape, dtype=torch.float32)
-    launch(_read_gradients, S, D, codes, grad_output, found, S, *table, J=codes.shape[-1])
+    launch(dot_reads, S, D, codes, grad_output, found, S, *table, J=codes.shape[-1])
     return found.sum(0)
 
 
 def take(codes: Tensor, places: Tensor, rows: Tensor, table: tuple[Any, ...]) -> None:
     """rows (…, D) at `places`, which count them in order, become the rows of these codes."""
     items, D = codes.numel(), rows.shape[-1]
-    launch(_take, items, D, codes, places.contiguous(), rows, items, *table)
+    launch(copy_rows, items, D, codes, places.contiguous(), rows, items, *table)
 
 
 def launch(kernel: Any, items: int, D: int, *args: Any, **constants: Any) -> None:

@@ -1,17 +1,20 @@
 """Chains as affine maps of rows, m -> a m + b, scanned in blocks of sorted events.
 
     1. every block by itself: the row behind each event, as if the block began with nothing
-    2. a scan over the blocks' ends, which gives each block the row it begins with
-    3. what each block begins with, scaled, is added to the rows up to its first start of a chain
+    2. a scan over the blocks' ends, 32 blocks a round, which gives each block what it begins with
+    3. that, scaled, is added to a block's rows up to its first start of a chain
 
-So a chain of a million events takes as many rounds as a tree has levels, not a million, and sums
-never run from one chain into the next. Forward scans writes, in the order of time; backward scans
-the adjoints of rows, from the last event to the first, with every read adding its part.
-A gate of 0 is the map (1, -0.0), which changes no bit: x + -0.0 is x, also for x = -0.0.
+A chain of a million events is a thousand rounds of step 2, and sums never run from one chain into
+the next. Forward scans writes in the order of time; backward scans the adjoints of rows, from the
+last event to the first, with every read adding its part. A gate of 0 is the map (1, -0.0), which
+changes no bit: x + -0.0 is x, also for x = -0.0.
 
-Source: segmented scan by an operator of pairs, Blelloch, "Prefix Sums and Their Applications", 1990.
+Source: the segmented scan of Blelloch, "Prefix Sums and Their Applications", 1990, of pairs (a, b).
 R = B·H sequences and heads of M events each; other letters as in `plan`.
 """
+
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
@@ -31,13 +34,25 @@ EVENTS = 32  # sorted events of a block
 
 NONE = tl.constexpr(triton_order.NONE)
 CONTINUES = tl.constexpr(triton_order.CONTINUES)
+START = tl.constexpr(2.0)  # stands for the factor of a map that looks at nothing before it
 SIZES = ["M", "T", "H", "K", "J", "P", "made", "given"]  # no kernel is compiled anew for these
 
 
 @triton.jit
 def compose(a1, b1, a2, b2):
-    """First m -> a1 m + b1, then m -> a2 m + b2; a factor of 0 cuts off all that was before."""
-    return a1 * a2, tl.where(a2 == 0, b2, a2 * b1 + b2)
+    """First m -> a1 m + b1, then m -> a2 m + b2. Only a START cuts off what was before.
+
+    A factor of 0 does not: 0 times what is not finite is not finite. Factors are 1.5 at most.
+    """
+    starts = a2 > 1.5
+    return tl.where(starts | (a1 > 1.5), START, a1 * a2), tl.where(starts, b2, a2 * b1 + b2)
+
+
+@triton.jit
+def from_before(a):
+    """(E,) factors -> how much of what a block begins with is left at each event, and if any is."""
+    starts = a > 1.5
+    return tl.cumprod(tl.where(starts, 0.0, a), 0), tl.cumsum(starts.to(tl.int32), 0) == 0
 
 
 @triton.jit
@@ -77,7 +92,7 @@ def store_block(a, b, column, blocks_a, blocks_b, item, D, EVENTS: tl.constexpr)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _forward(
+def scan_writes(
     order,
     base,
     weight,
@@ -124,7 +139,7 @@ def _forward(
         made, given, columns, sets, D, INITIAL, FRESH,
     )  # fmt: skip
     b = tl.where(first, (1 - g) * held + b, b)
-    a = tl.where(first, 0.0, 1 - g) + tl.zeros([EVENTS, WIDTH], tl.float32)
+    a = tl.where(first, START, 1 - g) + tl.zeros([EVENTS, WIDTH], tl.float32)
     a, b = tl.associative_scan((a, b), 0, compose)
 
     # Writes that do not count make rows too, of zeros: the table has nothing undefined in it.
@@ -136,7 +151,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _forward_rest(
+def finish_writes(
     order,
     base,
     weight,
@@ -162,16 +177,16 @@ def _forward_rest(
 
     write, _, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
     g = gate_of(write, step, number, weight, gate, K)
-    a = tl.cumprod(tl.where(start == CONTINUES, 1 - g, 0.0), 0)
+    a, any_left = from_before(tl.where(start == CONTINUES, 1 - g, START))
     before = tl.load(blocks_b + (item - 1) * D + column, mask=inside & (item % blocks > 0), other=0)
-    continues = (write & (a != 0) & (item % blocks > 0))[:, None] & inside[None, :]
+    continues = (write & any_left & (item % blocks > 0))[:, None] & inside[None, :]
     at = versions + (step * K + number)[:, None] * D + column[None, :]
     rows = tl.load(at, mask=continues, other=0.0)
     tl.store(at, a[:, None] * before[None, :] + rows, mask=continues)
 
 
 @triton.jit(do_not_specialize=["blocks"])
-def _carry(
+def scan_blocks(
     blocks_a,  # (R, blocks)
     blocks_b,  # (R, blocks, D): the map of each block; becomes what each block ends with
     blocks,
@@ -202,7 +217,7 @@ def _carry(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _backward(
+def scan_adjoints(
     order,
     base,
     final,  # (R, M); None of it is looked at unless FINAL
@@ -238,9 +253,9 @@ def _backward(
     write, read, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
     goes_on = start == CONTINUES
     g = gate_of(write, step, number, weight, gate, K)
-    keep = tl.where(goes_on, 1 - g, 0.0)
+    keep = tl.where(goes_on, 1 - g, START)
     if CUT:
-        keep = tl.where(write, 0.0, keep)
+        keep = tl.where(write, START, keep)
     read = read & goes_on
     r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
     mask = read[:, None] & inside
@@ -263,20 +278,20 @@ def _backward(
     # A chain's first event passes it on to the row that the chain began with.
     write, read, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
     begins = start >= made
-    keep = 1 - gate_of(write & begins, step, number, weight, gate, K)
+    b *= 1 - gate_of(write & begins, step, number, weight, gate, K)[:, None]
     if CUT:
-        keep = tl.where(write, 0.0, keep)
+        b = tl.where(write[:, None], 0.0, b)
     read = read & begins
     r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
     mask = read[:, None] & inside
     gy = tl.load(grad_output + step[:, None] * D + column[None, :], mask=mask, other=0.0)
-    b = keep[:, None] * b + r[:, None] * gy.to(tl.float32)
+    b += r[:, None] * gy.to(tl.float32)
     at = adjoint + start[:, None] * D + column[None, :]
     tl.store(at, b, mask=begins[:, None] & inside)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _backward_rest(
+def finish_adjoints(
     order,
     base,
     weight,
@@ -303,25 +318,25 @@ def _backward_rest(
     inside = column < D
 
     write, _, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
-    keep = 1 - gate_of(write, step, number, weight, gate, K)
+    keep = tl.where(start == CONTINUES, 1 - gate_of(write, step, number, weight, gate, K), START)
     if CUT:
-        keep = tl.where(write, 0.0, keep)
-    a = tl.cumprod(tl.where(start == CONTINUES, keep, 0.0), 0)
+        keep = tl.where(write, START, keep)
+    a, any_left = from_before(keep)
     behind = tl.load(blocks_b + (item - 1) * D + column, mask=inside & (item % blocks > 0), other=0)
 
     write, _, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
-    goes_on = (a != 0) & (item % blocks > 0)
+    any_left = any_left & (item % blocks > 0)
     at = adjoint + (step * K + number)[:, None] * D + column[None, :]
-    mask = (write & goes_on)[:, None] & inside[None, :]
+    mask = (write & any_left)[:, None] & inside[None, :]
     rows = tl.load(at, mask=mask, other=0.0)
     tl.store(at, a[:, None] * behind[None, :] + rows, mask=mask)
 
-    begins = start >= made
-    keep = 1 - gate_of(write & begins, step, number, weight, gate, K)
+    begins = (start >= made) & any_left
     if CUT:
-        keep = tl.where(write, 0.0, keep)
+        begins = begins & (write == 0)
+    keep = 1 - gate_of(write & begins, step, number, weight, gate, K)
     at = adjoint + start[:, None] * D + column[None, :]
-    mask = (begins & goes_on & (keep != 0))[:, None] & inside[None, :]
+    mask = begins[:, None] & inside[None, :]
     rows = tl.load(at, mask=mask, other=0.0)
     tl.store(at, (keep * a)[:, None] * behind[None, :] + rows, mask=mask)
 
@@ -329,8 +344,9 @@ def _backward_rest(
 class Blocks:
     """The blocks of R rows of M sorted events, and the launches of a scan over them."""
 
-    def __init__(self, R: int, M: int, like: Tensor) -> None:
-        D = like.shape[-1]
+    def __init__(self, events: Tensor, like: Tensor) -> None:
+        """events (R, M), like (…, D)"""
+        (R, M), D = events.shape, like.shape[-1]
         self.number = triton.cdiv(M, EVENTS)
         self.R, self.D = R, D
         self.a = like.new_empty(R, self.number, dtype=torch.float32)
@@ -342,7 +358,7 @@ class Blocks:
     def carry(self) -> bool:
         """Scan the ends of the blocks; False where each row has one block."""
         if self.number > 1:
-            self._launch(_carry, self.R, self.a, self.b, self.number, self.D)
+            self._launch(scan_blocks, self.R, self.a, self.b, self.number, self.D)
         return self.number > 1
 
     def _launch(self, kernel: Any, items: int, *args: Any, **constants: Any) -> None:
@@ -361,11 +377,11 @@ def _sizes(x: Inputs) -> tuple[int, ...]:
 def forward(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> None:
     """The GRU rule: fills the table's versions (B·T·H·K, D)."""
     sizes = _sizes(x)
-    blocks = Blocks(*layout.order.shape, x.candidate)
+    blocks = Blocks(layout.order, x.candidate)
     known = (layout.order, layout.base, x.write_weight, x.gate)
-    blocks.run(_forward, *known, x.candidate, blocks.a, blocks.b, *sizes, *table)
+    blocks.run(scan_writes, *known, x.candidate, blocks.a, blocks.b, *sizes, *table)
     if blocks.carry():
-        blocks.run(_forward_rest, *known, blocks.b, table[0], *sizes, blocks.D)
+        blocks.run(finish_writes, *known, blocks.b, table[0], *sizes, blocks.D)
 
 
 def backward(
@@ -378,10 +394,10 @@ def backward(
 ) -> None:
     """Adjoints of versions and bases: of reads and the final rows alone if `cut`, else whole."""
     sizes = (*_sizes(x), x.write_index.numel(), x.candidate.shape[-1])
-    blocks = Blocks(*layout.order.shape, x.candidate)
+    blocks = Blocks(layout.order, x.candidate)
     events, gates = (layout.order, layout.base), (x.write_weight, x.gate)
     blocks.run(
-        _backward,
+        scan_adjoints,
         *events,
         layout.final,
         *gates,
@@ -396,4 +412,4 @@ def backward(
         CUT=cut,
     )
     if blocks.carry():
-        blocks.run(_backward_rest, *events, *gates, blocks.b, adjoint, *sizes, CUT=cut)
+        blocks.run(finish_adjoints, *events, *gates, blocks.b, adjoint, *sizes, CUT=cut)

@@ -3,6 +3,9 @@
 Letters as in `step`.
 """
 
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import torch
@@ -17,7 +20,7 @@ WIDTH = 32
 
 
 @triton.jit(do_not_specialize=["N"])
-def _step(
+def write_and_read(
     rows,  # (R, N, D); overwritten
     cells,  # (R, K)
     weight,  # (R, K)
@@ -89,7 +92,7 @@ def step_(
     grid = (B * H, triton.cdiv(D, WIDTH))
     if all(grid):
         with gpu.on_device_of(rows):
-            _step[grid](
+            write_and_read[grid](
                 rows,
                 *(v.contiguous() for v in others),
                 outputs,

@@ -1,8 +1,11 @@
 """Sums of rows by key, always in the same order: the gradients of the fresh memory's factors.
 
-Rows are sorted by key; a sum within a key is a chain of m -> m + row, scanned as `triton_scan` does.
+Rows are sorted by key; the sum of a key is a chain of m -> m + row, scanned as in `triton_scan`.
 Q rows of width D.
 """
+
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ramgru.kernels.memory_scan.triton_scan import Blocks, compose, store_block
+from ramgru.kernels.memory_scan.triton_scan import START, Blocks, compose, from_before, store_block
 
 
 @triton.jit
-def _follows(keys, q, Q):
+def neighbours(keys, q, Q):
     """Whether sorted row q has the key of the one before, and whether it is the last of its key."""
     key = tl.load(keys + q, mask=q < Q, other=-1)
     before = tl.load(keys + q - 1, mask=(q > 0) & (q < Q), other=-1)
@@ -23,7 +26,7 @@ def _follows(keys, q, Q):
 
 
 @triton.jit(do_not_specialize=["Q", "number"])
-def _sum(
+def sum_blocks(
     keys,  # (Q,) ascending; `number` and above: not to be summed
     order,  # (Q,) where each sorted row lies
     rows,  # (Q, D)
@@ -40,12 +43,12 @@ def _sum(
     q = item * EVENTS + tl.arange(0, EVENTS)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     inside = (column < D)[None, :]
-    key, follows, last = _follows(keys, q, Q)
+    key, follows, last = neighbours(keys, q, Q)
     counts = (q < Q) & (key < number)
     row = tl.load(order + q, mask=counts, other=0)
     mask = counts[:, None] & inside
     b = tl.load(rows + row[:, None] * D + column[None, :], mask=mask, other=0.0)
-    a = tl.where(follows, 1.0, 0.0)[:, None] + tl.zeros([EVENTS, WIDTH], tl.float32)
+    a = tl.where(follows, 1.0, START)[:, None] + tl.zeros([EVENTS, WIDTH], tl.float32)
     a, b = tl.associative_scan((a, b), 0, compose)
     at = sums + key[:, None] * D + column[None, :]
     tl.store(at, b, mask=(last & counts)[:, None] & inside)
@@ -53,7 +56,7 @@ def _sum(
 
 
 @triton.jit(do_not_specialize=["Q", "number"])
-def _sum_rest(
+def finish_sums(
     keys,
     blocks_b,  # what each block ends with
     sums,
@@ -67,10 +70,10 @@ def _sum_rest(
     q = item * EVENTS + tl.arange(0, EVENTS)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     inside = column < D
-    key, follows, last = _follows(keys, q, Q)
-    a = tl.cumprod(tl.where(follows, 1.0, 0.0), 0)
+    key, follows, last = neighbours(keys, q, Q)
+    _, any_left = from_before(tl.where(follows, 1.0, START))
     before = tl.load(blocks_b + (item - 1) * D + column, mask=inside & (item > 0), other=0.0)
-    mask = (last & (key < number) & (a != 0) & (item > 0))[:, None] & inside[None, :]
+    mask = (last & (key < number) & any_left & (item > 0))[:, None] & inside[None, :]
     at = sums + key[:, None] * D + column[None, :]
     tl.store(at, tl.load(at, mask=mask, other=0.0) + before[None, :], mask=mask)
 
@@ -80,8 +83,8 @@ def sum_by_key(rows: Tensor, key: Tensor, number: int) -> Tensor:
     Q, D = rows.shape
     keys, order = key.sort(stable=True)
     sums = rows.new_zeros(number, D)
-    blocks = Blocks(1, Q, rows)
-    blocks.run(_sum, keys, order, rows, sums, blocks.a, blocks.b, Q, number, D)
+    blocks = Blocks(keys.unsqueeze(0), rows)
+    blocks.run(sum_blocks, keys, order, rows, sums, blocks.a, blocks.b, Q, number, D)
     if blocks.carry():
-        blocks.run(_sum_rest, keys, blocks.b, sums, Q, number, D)
+        blocks.run(finish_sums, keys, blocks.b, sums, Q, number, D)
     return sums
