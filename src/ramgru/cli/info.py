@@ -24,7 +24,8 @@ def run(args: Sequence[str]) -> int:
         raise SystemExit(0)
     if args:
         raise ValueError(f"unexpected argument {args[0]!r}: expected none")
-    parts = [versions(), ["native CPU kernels", *native_lines()], ["kernels", *kernel_lines()]]
+    parts = [versions(), ["native CPU kernels", *lines_of(kernels.native.info())]]
+    parts += [["GPU kernels", *lines_of(kernels.gpu.info())], ["kernels", *kernel_lines()]]
     parts += [["extras", *extras()], ["tasks", *task_lines()]]
     print("\n\n".join("\n".join(part) for part in parts))
     return 0
@@ -43,9 +44,9 @@ def versions() -> list[str]:
     ]
 
 
-def native_lines() -> list[str]:
-    """Where the library lies or how to build it, what runs and why, on which threads."""
-    return [f"  {name:<12} {what}" for name, what in kernels.native.info().items()]
+def lines_of(info: dict[str, str]) -> list[str]:
+    """Of one kind of kernels: where they come from or how to get them, what runs and why."""
+    return [f"  {name:<12} {what}" for name, what in info.items()]
 
 
 def kernel_lines() -> list[str]:

@@ -20,5 +20,5 @@ def _line(folder: Path) -> str:
     else:
         line = "torch on any device: it has no native kernel"
     if any(folder.glob("triton_*.py")):
-        line += f"; on a GPU: {gpu.summary()}"
+        line += f"; {gpu.summary()}"
     return line

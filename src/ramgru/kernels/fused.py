@@ -1,4 +1,4 @@
-"""An operation that native code runs whole, forward and backward, and torch code runs in parts.
+"""An operation that a kernel runs whole, forward and backward, and torch code runs in parts.
 
 The parts are the definition: they run on other devices, under torch.compile, torch.export and
 torch.func, and give the derivatives of second and higher order.
@@ -6,6 +6,7 @@ torch.func, and give the derivatives of second and higher order.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ramgru.kernels import native
+from ramgru.kernels import gpu, native
 
 MaybeTensor = Tensor | None
 
@@ -28,16 +29,26 @@ class Fused:
     backward(grads, kept, needed, *tensors, *options) -> a gradient or None for each tensor;
         grads are those of the tuple, None where nothing depends on one; needed says of each
         tensor whether its gradient is wanted
+    triton: the module of a Triton kernel with its own forward and backward, for a GPU
     """
 
     parts: Callable[..., tuple[Tensor, ...]]
     forward: Callable[..., tuple[tuple[Tensor, ...], list[Tensor]]]
     backward: Callable[..., Sequence[MaybeTensor]]
+    triton: str | None = None
 
     def __call__(self, tensors: Sequence[MaybeTensor], *options: Any) -> tuple[Tensor, ...]:
-        if not is_plain() or not native.runs(*tensors):
-            return self.parts(*tensors, *options)
-        return _Function.apply(self, options, *tensors)
+        if is_plain():
+            if native.runs(*tensors):
+                return _Function.apply(self, options, *tensors)
+            if self.triton is not None and gpu.takes(*tensors):
+                return _Function.apply(self._on_gpu(), options, *tensors)
+        return self.parts(*tensors, *options)
+
+    def _on_gpu(self) -> Fused:
+        assert self.triton is not None
+        kernel = importlib.import_module(self.triton)
+        return Fused(self.parts, kernel.forward, kernel.backward)
 
 
 def is_plain() -> bool:

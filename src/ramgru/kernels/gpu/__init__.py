@@ -123,11 +123,11 @@ def _version() -> str:
 def summary() -> str:
     """What an operation with a Triton kernel runs on where its tensors are on a GPU, in a line."""
     if mode() == OFF:
-        return "torch, Triton is turned off"
+        return "torch on a GPU: Triton is turned off"
     if interprets() and not _missing():
-        return "Triton's interpreter, for the CPU's tensors as well"
+        return "Triton's interpreter for the CPU's tensors as well"
     if not torch.cuda.is_available():
-        return "torch sees none here"
+        return "Triton on a GPU, of which torch sees none here"
     if _missing():
-        return f"torch, triton is missing; to install it: {FIX}"
-    return "Triton in float32, bfloat16 and float16, torch in float64"
+        return f"torch on the GPU: triton is missing; to install it: {FIX}"
+    return "Triton on the GPU in float32, bfloat16 and float16, torch in float64"

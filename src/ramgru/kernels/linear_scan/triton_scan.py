@@ -44,8 +44,7 @@ def scan(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool) -> Tenso
 
 def _scan(decay: Tensor, update: Tensor, initial: Tensor, states: Tensor, reverse: bool) -> None:
     B, T, H = update.shape
-    chunk = triton.next_power_of_2(T) if T <= 2 * CHUNK else CHUNK
-    chunks, tile = triton.cdiv(T, chunk), min(TILE, triton.next_power_of_2(H))
+    chunk, chunks, tile = cut(T, H)
     grid = (B * chunks * triton.cdiv(H, tile),)
     sizes = (T, H, chunks)
     carry = initial
@@ -71,6 +70,12 @@ def _scan(decay: Tensor, update: Tensor, initial: Tensor, states: Tensor, revers
         TILE=tile,
         num_warps=1,
     )
+
+
+def cut(T: int, H: int) -> tuple[int, int, int]:
+    """-> steps of a chunk, how many chunks, and channels of a program."""
+    chunk = triton.next_power_of_2(T) if T <= 2 * CHUNK else CHUNK
+    return chunk, triton.cdiv(T, chunk), min(TILE, triton.next_power_of_2(H))
 
 
 @triton.jit

@@ -8,4 +8,4 @@ from ramgru.kernels.mingru.parts import mingru as reference
 
 __all__ = ["mingru", "reference"]
 
-mingru = Fused(parts.mingru, native.forward, native.backward)
+mingru = Fused(parts.mingru, native.forward, native.backward, "ramgru.kernels.mingru.triton_gates")

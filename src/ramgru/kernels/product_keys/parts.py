@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ramgru.kernels import fused, gpu
 from ramgru.kernels.short_convolution.parts import behind_reset, shift
 
 
@@ -66,6 +67,11 @@ def best(logits: list[Tensor], top_k: int) -> tuple[Tensor, Tensor]:
 
     logits: a list of (..., n_u); the cell of (i_1, …, i_U) is its number in mixed radix.
     """
+    if fused.is_plain() and gpu.takes(*logits):
+        from ramgru.kernels.product_keys import triton_best
+
+        if triton_best.takes(logits):
+            return triton_best.best(logits, top_k)
     value, cell = logits[0].topk(min(top_k, logits[0].shape[-1]), dim=-1)
     for part in logits[1:]:
         n = part.shape[-1]

@@ -1,0 +1,294 @@
+"""minGRU on a GPU: gates, resets and lengths inside the recurrence of `linear_scan.triton_scan`.
+
+Nothing is kept for backward but what is projected and the hidden states. Backward is the same
+recurrence from the end, of what arrives at a step from later ones: before a step it is keep times
+(what arrives after the step + the gradient of the step's state).
+"""
+
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ramgru.kernels import gpu
+from ramgru.kernels.linear_scan import triton_scan
+from ramgru.kernels.linear_scan.triton_scan import SMALLEST, advance, place
+
+MaybeTensor = Tensor | None
+
+
+def forward(
+    projected: Tensor, initial: Tensor, reset: MaybeTensor, lengths: MaybeTensor
+) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+    """As `parts.mingru`; kept are the states."""
+    (B, T, _), H = projected.shape, initial.shape[1]
+    x, h = projected.contiguous(), initial.contiguous()
+    states, last = initial.new_empty(B, T, H), torch.empty_like(h)
+    grid, shared, sizes, options = _launch(x, reset, lengths, H)
+    chunks = sizes[2]
+    with gpu.on_device_of(x):
+        carry = h
+        if chunks > 1:
+            product, end = (_chunks(x, chunks, H) for _ in range(2))
+            summarise_forward[grid](*shared, product, end, *sizes, **options)
+            carry = triton_scan.scan(product, end, h, False)
+        walk_forward[grid](*shared, h, carry, states, last, *sizes, **options)
+    return (states, last), [states]
+
+
+def backward(
+    grads: Sequence[MaybeTensor],
+    kept: Sequence[Tensor],
+    needed: Sequence[bool],
+    projected: Tensor,
+    initial: Tensor,
+    reset: MaybeTensor,
+    lengths: MaybeTensor,
+) -> list[MaybeTensor]:
+    (B, T, _), H = projected.shape, initial.shape[1]
+    x, h, (states,) = projected.contiguous(), initial.contiguous(), kept
+    arriving, last = grads
+    if arriving is None:
+        arriving = h.new_zeros(()).expand(B, T, H)
+    last = torch.zeros_like(h) if last is None else last.contiguous()
+    grad_x, grad_h = torch.empty_like(x), torch.empty_like(h)
+    grid, shared, sizes, options = _launch(x, reset, lengths, H)
+    given = (*shared, arriving, *arriving.stride())
+    chunks = sizes[2]
+    with gpu.on_device_of(x):
+        carry = last
+        if chunks > 1:
+            product, end = (_chunks(x, chunks, H) for _ in range(2))
+            summarise_backward[grid](*given, product, end, *sizes, **options)
+            carry = triton_scan.scan(product, end, last, False)
+        results = (grad_x, grad_h)
+        walk_backward[grid](*given, h, states, last, carry, *results, *sizes, **options)
+    return [grad_x, grad_h, None, None]
+
+
+def _chunks(x: Tensor, chunks: int, H: int) -> Tensor:
+    return torch.empty(x.shape[0], chunks, H, dtype=torch.float32, device=x.device)
+
+
+def _launch(
+    x: Tensor, reset: MaybeTensor, lengths: MaybeTensor, H: int
+) -> tuple[tuple[int], tuple[Tensor, Tensor, Tensor], tuple[int, int, int], dict[str, int]]:
+    """-> the grid, the tensors that all kernels read, sizes, and how they are cut."""
+    B, T, _ = x.shape
+    chunk, chunks, tile = triton_scan.cut(T, H)
+    options = {"CHUNK": chunk, "TILE": tile, "num_warps": 1}
+    options |= {"HAS_RESET": reset is not None, "HAS_LENGTHS": lengths is not None}
+    shared = (
+        x,
+        x if reset is None else reset.contiguous(),  # not read where there is none
+        x if lengths is None else lengths.contiguous(),
+    )
+    return (B * chunks * triton.cdiv(H, tile),), shared, (T, H, chunks), options
+
+
+@triton.jit
+def load(projected, reset, at, T, H, channel, there, more, HAS_RESET: tl.constexpr):
+    """What is projected at row `at` of (B · T), and whether it begins anew; nothing if not more."""
+    x = projected + at * 2 * H + channel
+    z = tl.load(x, mask=there & more, other=0.0)
+    n = tl.load(x + H, mask=there & more, other=0.0)
+    anew = tl.load(reset + at, mask=more, other=0) != 0 if HAS_RESET else at < 0
+    return z, n, anew
+
+
+@triton.jit
+def gates(z, n, anew, pad):
+    """-> update gate, candidate, what is kept of the state, and what is added."""
+    z = tl.sigmoid(z.to(tl.float32))
+    n = n.to(tl.float32)
+    keep = tl.where(pad, 1.0, tl.where(anew, 0.0, 1 - z))
+    return z, n, keep, tl.where(pad, 0.0, z * n)
+
+
+@triton.jit
+def length(lengths, b, T, HAS_LENGTHS: tl.constexpr):
+    """Steps of sequence b that count."""
+    return tl.load(lengths + b) if HAS_LENGTHS else T
+
+
+@triton.jit
+def store_summary(product, end, b, c, chunks, channel, there, H, every, cut, state):
+    """A product too small for float32 is not 0: that would cut off what is not finite."""
+    every = tl.where(tl.abs(every) < SMALLEST, SMALLEST, every)
+    at = (b * chunks + c) * H + channel
+    tl.store(product + at, tl.where(cut, 0.0, every), mask=there)
+    tl.store(end + at, state, mask=there)
+
+
+@triton.jit
+def begin(initial, after, b, c, chunks, channel, there, H):
+    """What comes into chunk c: `initial` (B, H), or what comes out of the chunk before it."""
+    if c == 0:
+        h = tl.load(initial + b * H + channel, mask=there, other=0.0).to(tl.float32)
+    else:
+        at = (b * chunks + c - 1) * H + channel
+        h = tl.load(after + at, mask=there, other=0.0).to(tl.float32)
+    return h
+
+
+@triton.jit
+def summarise_forward(
+    projected,  # (B, T, 2 H)
+    reset,  # (B, T)
+    lengths,  # (B,)
+    product,  # (B, chunks, H)
+    end,  # (B, chunks, H)
+    T,
+    H,
+    chunks,
+    CHUNK: tl.constexpr,
+    TILE: tl.constexpr,
+    HAS_RESET: tl.constexpr,
+    HAS_LENGTHS: tl.constexpr,
+):
+    b, c, channel, there = place(H, chunks, TILE)
+    stop = length(lengths, b, T, HAS_LENGTHS)
+    h = tl.zeros((TILE,), tl.float32)
+    every = tl.full((TILE,), 1.0, tl.float32)
+    cut = tl.zeros((TILE,), tl.int1)
+    for i in tl.range(CHUNK, loop_unroll_factor=4):
+        t = c * CHUNK + i
+        z, n, anew = load(projected, reset, b * T + t, T, H, channel, there, t < T, HAS_RESET)
+        gate, candidate, keep, update = gates(z, n, anew, t >= stop)
+        h = advance(h, keep, update)
+        every *= keep
+        cut |= keep == 0
+    store_summary(product, end, b, c, chunks, channel, there, H, every, cut, h)
+
+
+@triton.jit
+def walk_forward(
+    projected,  # (B, T, 2 H)
+    reset,  # (B, T)
+    lengths,  # (B,)
+    initial,  # (B, H)
+    after,  # (B, chunks, H) the state after each chunk
+    states,  # (B, T, H)
+    last,  # (B, H)
+    T,
+    H,
+    chunks,
+    CHUNK: tl.constexpr,
+    TILE: tl.constexpr,
+    HAS_RESET: tl.constexpr,
+    HAS_LENGTHS: tl.constexpr,
+):
+    b, c, channel, there = place(H, chunks, TILE)
+    stop = length(lengths, b, T, HAS_LENGTHS)
+    h = begin(initial, after, b, c, chunks, channel, there, H)
+    t = c * CHUNK
+    z, n, anew = load(projected, reset, b * T + t, T, H, channel, there, t < T, HAS_RESET)
+    for i in range(CHUNK):
+        # The next step is on its way while this one is computed.
+        following = load(
+            projected, reset, b * T + t + 1, T, H, channel, there,
+            (i + 1 < CHUNK) & (t + 1 < T), HAS_RESET,
+        )  # fmt: skip
+        gate, candidate, keep, update = gates(z, n, anew, t >= stop)
+        h = tl.where(t < T, advance(h, keep, update), h)
+        shown = tl.where(t < stop, h, 0.0).to(states.dtype.element_ty)
+        tl.store(states + (b * T + t) * H + channel, shown, mask=there & (t < T))
+        z, n, anew = following
+        t += 1
+    if c == tl.maximum(stop - 1, 0) // CHUNK:  # padding behind it keeps these bits
+        tl.store(last + b * H + channel, h.to(last.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def summarise_backward(
+    projected,  # (B, T, 2 H)
+    reset,  # (B, T)
+    lengths,  # (B,)
+    arriving,  # (B, T, H) the gradient of the states
+    arriving_b,
+    arriving_t,
+    arriving_h,
+    product,  # (B, chunks, H) chunks from the last to the first
+    end,  # (B, chunks, H)
+    T,
+    H,
+    chunks,
+    CHUNK: tl.constexpr,
+    TILE: tl.constexpr,
+    HAS_RESET: tl.constexpr,
+    HAS_LENGTHS: tl.constexpr,
+):
+    b, c, channel, there = place(H, chunks, TILE)
+    stop = length(lengths, b, T, HAS_LENGTHS)
+    arriving += b * arriving_b + channel * arriving_h
+    g = tl.zeros((TILE,), tl.float32)
+    every = tl.full((TILE,), 1.0, tl.float32)
+    cut = tl.zeros((TILE,), tl.int1)
+    for i in tl.range(CHUNK, loop_unroll_factor=4):
+        t = T - 1 - c * CHUNK - i
+        z, n, anew = load(projected, reset, b * T + t, T, H, channel, there, t >= 0, HAS_RESET)
+        gate, candidate, keep, update = gates(z, n, anew, t >= stop)
+        counts = there & (t >= 0) & (t < stop)
+        g += tl.load(arriving + t * arriving_t, mask=counts, other=0.0).to(tl.float32)
+        g = tl.where(keep == 0, 0.0, keep * g)
+        every *= keep
+        cut |= keep == 0
+    store_summary(product, end, b, c, chunks, channel, there, H, every, cut, g)
+
+
+@triton.jit
+def walk_backward(
+    projected,  # (B, T, 2 H)
+    reset,  # (B, T)
+    lengths,  # (B,)
+    arriving,  # (B, T, H) the gradient of the states
+    arriving_b,
+    arriving_t,
+    arriving_h,
+    initial,  # (B, H)
+    states,  # (B, T, H)
+    grad_last,  # (B, H)
+    after,  # (B, chunks, H) what arrives before each chunk, from the last to the first
+    grad_projected,  # (B, T, 2 H)
+    grad_initial,  # (B, H)
+    T,
+    H,
+    chunks,
+    CHUNK: tl.constexpr,
+    TILE: tl.constexpr,
+    HAS_RESET: tl.constexpr,
+    HAS_LENGTHS: tl.constexpr,
+):
+    b, c, channel, there = place(H, chunks, TILE)
+    stop = length(lengths, b, T, HAS_LENGTHS)
+    arriving += b * arriving_b + channel * arriving_h
+    g = begin(grad_last, after, b, c, chunks, channel, there, H)
+    first = tl.load(initial + b * H + channel, mask=there, other=0.0).to(tl.float32)
+    element = grad_projected.dtype.element_ty
+    for i in tl.range(CHUNK):
+        t = T - 1 - c * CHUNK - i
+        at, real = b * T + t, there & (t >= 0)
+        z, n, anew = load(projected, reset, at, T, H, channel, there, t >= 0, HAS_RESET)
+        gate, candidate, keep, update = gates(z, n, anew, t >= stop)
+        earlier = tl.load(states + (at - 1) * H + channel, mask=there & (t > 0), other=0.0)
+        before = tl.where(t == 0, first, earlier.to(tl.float32))
+        before = tl.where(keep == 0, 0.0, before)  # cut off, also if it is not finite
+        got = tl.load(arriving + t * arriving_t, mask=real & (t < stop), other=0.0)
+        g += tl.where(t >= 0, got.to(tl.float32), 0.0)
+        counts = t < stop
+        grad_z = tl.where(counts, g * (candidate - before) * gate * (1 - gate), 0.0)
+        grad_n = tl.where(counts, g * gate, 0.0)
+        out = grad_projected + at * 2 * H + channel
+        tl.store(out, grad_z.to(element), mask=real)
+        tl.store(out + H, grad_n.to(element), mask=real)
+        g = tl.where(t >= 0, tl.where(keep == 0, 0.0, keep * g), g)
+    if c == chunks - 1:
+        out = grad_initial + b * H + channel
+        tl.store(out, g.to(grad_initial.dtype.element_ty), mask=there)
