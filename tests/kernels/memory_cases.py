@@ -151,7 +151,7 @@ def everything(scan: Scan, x: Tensors, case: Case) -> Tensors:
     outputs, memory = scan({**x, **leaves}, case)
     g = torch.Generator().manual_seed(case.seed + 1)
     upstream = [
-        torch.randn(value.shape, generator=g, dtype=torch.float64).to(value.dtype)
+        torch.randn(value.shape, generator=g, dtype=torch.float64).to(value.device, value.dtype)
         for value in (outputs, memory)
     ]
     if case.strided:

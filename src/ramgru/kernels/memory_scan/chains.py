@@ -55,7 +55,8 @@ def build(x: Inputs, memory_size: int, want_final: bool) -> Chains:
     size = P + T * K if want_final else 0
     if want_final:
         last = plan.last_segment(x.reset, x.lengths, B)
-        final_cell, final_slot = plan.final_cells(events, slot, last, memory_size, P, size)
+        column = plan.final_columns(events, last, memory_size, P, size)
+        final_cell, final_slot = plan.final_cells(events, slot, column, size)
     else:
         final_cell, final_slot = slot.new_zeros(B * H, 0), slot.new_zeros(B * H, 0)
 

@@ -66,7 +66,8 @@ def build(x: Inputs, memory_size: int, want_final: bool) -> Steps:
     size = P + T * K if want_final else 0
     if want_final:
         last = plan.last_segment(x.reset, x.lengths, B)
-        final_cell, final_slot = plan.final_cells(events, current, last, memory_size, P, size)
+        column = plan.final_columns(events, last, memory_size, P, size)
+        final_cell, final_slot = plan.final_cells(events, current, column, size)
     else:
         final_cell, final_slot = order.new_zeros(R, 0), order.new_zeros(R, 0)
     base = order.new_zeros(3, order.numel() if x.has_base else 0)

@@ -12,13 +12,21 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from ramgru.kernels import native
+from ramgru.kernels import gpu, native
 from ramgru.kernels.memory_scan import native as native_scan
 from ramgru.kernels.memory_scan import portable
 from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, empty_results, widen
 from ramgru.kernels.memory_scan.second import SecondBackward
 from ramgru.kernels.transforms import call, fold, one_by_one
+
+
+def triton_path() -> Any:
+    """The module that runs Triton kernels; it imports triton, which may not be installed."""
+    from ramgru.kernels.memory_scan import triton_path
+
+    return triton_path
+
 
 TENSORS = ", ".join(
     f"Tensor{'?' if hint == Tensor | None else ''} {name}"
@@ -34,6 +42,8 @@ TENSORS = ", ".join(
 def memory_scan_op(*args: Any) -> list[Tensor]:
     """-> outputs, final cells, final rows, and what the path that ran saves for backward."""
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
+    if gpu.takes(*x):
+        return triton_path().forward(x, memory_size, rule, want_final)
     if native.takes(*x):
         return native_scan.forward(x, memory_size, rule, want_final)
     path = portable.order(x, memory_size, rule, want_final)
@@ -45,8 +55,11 @@ def memory_scan_op(*args: Any) -> list[Tensor]:
 def _(*args: Any) -> list[Tensor]:
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
     results = empty_results(x, memory_size, want_final)
-    saved = [] if native.takes(*x) else portable.empty_saved(x, rule, want_final)
-    return [*results, *saved]
+    if gpu.takes(*x):
+        return [*results, *triton_path().empty_saved(x, want_final)]
+    if native.takes(*x):
+        return results
+    return [*results, *portable.empty_saved(x, rule, want_final)]
 
 
 @torch.library.custom_op(
@@ -61,11 +74,14 @@ def memory_scan_backward_op(*args: Any) -> list[Tensor]:
     """-> gradients in the order of DIFFERENTIABLE; an empty tensor where there is no such input."""
     grad_output, grad_rows = args[:2]
     x, (memory_size, rule, saved) = Inputs(*args[2:14]), args[14:]
-    if native.takes(*x):
+    if gpu.takes(*x):
+        given = saved if len(saved) == triton_path().SAVED else []
+        grads = triton_path().backward(x, grad_output, grad_rows, memory_size, rule, given)
+    elif native.takes(*x):
         grads = native_scan.backward(x, grad_output, grad_rows, memory_size, rule)
     else:
         wide = widen(x)
-        if saved:
+        if len(saved) == portable.SAVED:
             versions, path = saved[0], portable.make_order(rule, saved[1:])
         else:  # forward ran elsewhere
             path = portable.order(x, memory_size, rule, grad_rows is not None)

@@ -93,27 +93,39 @@ def chain_ends(start: Tensor) -> Tensor:
     return end
 
 
-def final_cells(
+def final_columns(
     events: Events,
-    slot: Tensor,  # (B·H, M) where the newest version of each event's chain lies
     last: Tensor | None,  # (B,) from `last_segment`
     memory_size: int,
     P: int,
     size: int,
-) -> tuple[Tensor, Tensor]:
-    """The cells that the final memory holds, ascending, and where their rows lie: (B·H, size).
+) -> Tensor:
+    """(B·H, M) which place of the final memory each chain's end takes; `size` where none.
 
-    -1 behind the last one. A cell is held if it was written, or given at the start, since the
-    last reset; a cell that was only read is not.
+    A cell is held if it was written, or given at the start, since the last reset; a cell that was
+    only read is not.
     """
-    rows, M = slot.shape
-    place = torch.arange(M, device=slot.device).expand_as(slot)
+    rows, M = events.order.shape
+    place = torch.arange(M, device=events.order.device).expand(rows, M)
     first = torch.where(events.start, place, 0).cummax(dim=1).values if M else place
     given = events.order.gather(1, first) < P
     keep = chain_ends(events.start) & (events.cell < memory_size) & ((events.version > 0) | given)
     if last is not None:
         keep = keep & (events.segment == last.repeat_interleave(rows // max(1, len(last)))[:, None])
-    column = torch.where(keep, keep.cumsum(dim=1) - 1, size)
+    return torch.where(keep, keep.cumsum(dim=1) - 1, size)
+
+
+def final_cells(
+    events: Events,
+    slot: Tensor,  # (B·H, M) where the newest version of each event's chain lies
+    column: Tensor,  # (B·H, M) from `final_columns`
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    """The cells that the final memory holds, ascending, and where their rows lie: (B·H, size).
+
+    -1 behind the last one.
+    """
+    rows = slot.shape[0]
     cells = slot.new_full((rows, size + 1), -1).scatter_(1, column, events.cell)
     slots = slot.new_full((rows, size + 1), -1).scatter_(1, column, slot)
     cells[:, size], slots[:, size] = -1, -1

@@ -17,6 +17,8 @@ from ramgru.kernels.rows import add_rows_, weighted_sum
 
 Order = chains.Chains | delta.Steps
 
+SAVED = 1 + len(chains.Chains._fields)  # tensors that forward keeps for backward
+
 
 def make_order(rule: str, tensors: Sequence[Tensor]) -> Order:
     return chains.Chains(*tensors) if rule == "gru" else delta.Steps(*tensors)
@@ -223,18 +225,11 @@ def _base_gradients(
     number = int(path.block[0])
     grad_base = grad[:number]
     grad_initial = grad_left = grad_right = None
+    initial, left_sum, right_sum = untouched_gradients(x, grad_untouched)
     if x.initial_rows is not None:
         where, source = initial_places(x, path)
-        flat = torch.zeros_like(x.initial_rows).flatten(0, 2)
-        if grad_untouched is not None and x.initial_cells is None:
-            same = never_reset(x)
-            survives = grad_untouched
-            if same is not None:
-                survives = grad_untouched * same.view(-1, 1, 1, 1)
-                grad_untouched = grad_untouched * ~same.view(-1, 1, 1, 1)
-            else:
-                grad_untouched = None
-            flat = survives.reshape(flat.shape).clone()
+        flat = torch.zeros_like(x.initial_rows) if initial is None else initial.clone()
+        flat = flat.flatten(0, 2)
         flat.index_add_(0, source, grad_base[where])  # every source once: no order to keep
         grad_initial = flat.view_as(x.initial_rows)
         grad_base = grad_base.index_fill(0, where, 0)
@@ -246,12 +241,27 @@ def _base_gradients(
         grad_right = torch.zeros_like(x.fresh_right)
         add_rows_(grad_left.flatten(0, 1), left, grad_base)
         add_rows_(grad_right.flatten(0, 1), right, grad_base)
-        if grad_untouched is not None:
-            G, R, D = x.fresh_left.shape
-            C = x.fresh_right.shape[1]
-            full = grad_untouched.flatten(0, 1).unflatten(0, (-1, G)).sum(0)  # (G, N, D)
-            full = torch.nn.functional.pad(full, (0, 0, 0, R * C - full.shape[1]))
-            full = full.view(G, R, C, D)
-            grad_left += full.sum(2)
-            grad_right += full.sum(1)
+        if left_sum is not None and right_sum is not None:
+            grad_left += left_sum
+            grad_right += right_sum
     return [grad_initial, grad_left, grad_right]
+
+
+def untouched_gradients(
+    x: Inputs,
+    grad: Tensor | None,  # (B, H, N, D) of the final rows that no chain ends in; or None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """What these rows add to the gradients of initial_rows, if all are given, and the factors."""
+    initial = left = right = None
+    if grad is not None and x.initial_rows is not None and x.initial_cells is None:
+        same = never_reset(x)
+        initial = grad if same is None else grad * same.view(-1, 1, 1, 1)
+        grad = None if same is None else grad * ~same.view(-1, 1, 1, 1)
+    if grad is not None and x.fresh_left is not None and x.fresh_right is not None:
+        G, R, D = x.fresh_left.shape
+        C = x.fresh_right.shape[1]
+        full = grad.flatten(0, 1).unflatten(0, (-1, G)).sum(0)  # (G, N, D)
+        full = torch.nn.functional.pad(full, (0, 0, 0, R * C - full.shape[1]))
+        full = full.view(G, R, C, D)
+        left, right = full.sum(2), full.sum(1)
+    return initial, left, right

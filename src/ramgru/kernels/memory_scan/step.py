@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ramgru.kernels import native
+from ramgru.kernels import gpu, native
 from ramgru.kernels.fused import is_plain
 from ramgru.kernels.memory_scan import native as native_scan
 
@@ -30,6 +30,10 @@ def step_(
     values = (v.to(rows.dtype) for v in (write_weight, gate, candidate, read_weight))
     weight, gate, candidate, read_weight = values
     given = (rows, write_index, weight, gate, candidate, read_index, read_weight)
+    if is_plain() and gpu.takes(*given) and native.are_plain(*given):
+        from ramgru.kernels.memory_scan import triton_step  # imports triton: where it is used only
+
+        return triton_step.step_(*given, rule)
     if is_plain() and native.runs(*given):
         return native_scan.step_(*given, rule)
     return _portable_(*given, rule, distinct)

@@ -155,6 +155,11 @@ def _warn_of_missing() -> None:
 
 def runs(*tensors: Tensor | None) -> bool:
     """Whether native code runs for these tensors: plain ones, of a device and dtype it takes."""
+    return are_plain(*tensors) and takes(*tensors)
+
+
+def are_plain(*tensors: Tensor | None) -> bool:
+    """Whether these are numbers in memory, as code that is given their address takes them."""
     return all(
         t is None
         or (
@@ -162,7 +167,7 @@ def runs(*tensors: Tensor | None) -> bool:
             and not t.is_neg()  # nor a view whose numbers in memory have the other sign
         )
         for t in tensors
-    ) and takes(*tensors)
+    )
 
 
 def takes(*tensors: Tensor | None) -> bool:

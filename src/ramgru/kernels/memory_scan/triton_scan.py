@@ -1,0 +1,415 @@
+"""Chains as affine maps of rows, m -> a m + b, scanned in blocks of sorted events.
+
+    1. every block by itself: the row behind each event, as if the block began with nothing
+    2. a scan over the blocks' ends, 32 blocks a round, which gives each block what it begins with
+    3. that, scaled, is added to a block's rows up to its first start of a chain
+
+A chain of a million events is a thousand rounds of step 2, and sums never run from one chain into
+the next. Forward scans writes in the order of time; backward scans the adjoints of rows, from the
+last event to the first, with every read adding its part. A gate of 0 is the map (1, -0.0), which
+changes no bit: x + -0.0 is x, also for x = -0.0.
+
+Source: the segmented scan of Blelloch, "Prefix Sums and Their Applications", 1990, of pairs (a, b).
+R = B·H sequences and heads of M events each; other letters as in `plan`.
+"""
+
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ramgru.kernels.memory_scan import triton_order
+from ramgru.kernels.memory_scan.inputs import Inputs
+from ramgru.kernels.memory_scan.triton_order import Layout
+from ramgru.kernels.memory_scan.triton_rows import rows_at, width
+
+EVENTS = 32  # sorted events of a block
+
+NONE = tl.constexpr(triton_order.NONE)
+CONTINUES = tl.constexpr(triton_order.CONTINUES)
+START = tl.constexpr(2.0)  # stands for the factor of a map that looks at nothing before it
+SIZES = ["M", "T", "H", "K", "J", "P", "made", "given"]  # no kernel is compiled anew for these
+
+
+@triton.jit
+def compose(a1, b1, a2, b2):
+    """First m -> a1 m + b1, then m -> a2 m + b2. Only a START cuts off what was before.
+
+    A factor of 0 does not: 0 times what is not finite is not finite. Factors are 1.5 at most.
+    """
+    starts = a2 > 1.5
+    return tl.where(starts | (a1 > 1.5), START, a1 * a2), tl.where(starts, b2, a2 * b1 + b2)
+
+
+@triton.jit
+def from_before(a):
+    """(E,) factors -> how much of what a block begins with is left at each event, and if any is."""
+    starts = a > 1.5
+    return tl.cumprod(tl.where(starts, 0.0, a), 0), tl.cumsum(starts.to(tl.int32), 0) == 0
+
+
+@triton.jit
+def minus_zero():
+    """Built of bits: Triton takes the literal -0.0 for 0.0."""
+    return tl.full([1, 1], -0x80000000, tl.int32).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def event(order, base, row, e, M, T, H, K, J, P):
+    """Sorted events e of a row -> whether each is a write, or a read, of which step and number."""
+    live = (e >= 0) & (e < M)
+    start = tl.load(base + row * M + e, mask=live, other=NONE).to(tl.int64)
+    live = live & (start != NONE)
+    place = tl.load(order + row * M + e, mask=live, other=0).to(tl.int64) - P
+    number = place % (K + J)
+    step = (row // H * T + place // (K + J)) * H + row % H
+    counts = live & (place >= 0)
+    return counts & (number < K), counts & (number >= K), step, number, start
+
+
+@triton.jit
+def gate_of(write, step, number, weight, gate, K):
+    """The share g of the candidate in what each write makes; 0 where there is no write."""
+    w = tl.load(weight + step * K + number, mask=write, other=0.0).to(tl.float32)
+    z = tl.load(gate + step, mask=write, other=0.0).to(tl.float32)
+    return w * z
+
+
+@triton.jit
+def store_block(a, b, column, blocks_a, blocks_b, item, D, EVENTS: tl.constexpr):
+    """The map of a whole block: that behind its last event."""
+    last = (tl.arange(0, EVENTS) == EVENTS - 1)[:, None]
+    at = column[None, :] + tl.zeros([EVENTS, 1], tl.int64)
+    tl.store(blocks_b + item * D + at, b, mask=last & (at < D))
+    tl.store(blocks_a + item + at * 0, a, mask=last & (at == 0))
+
+
+@triton.jit(do_not_specialize=SIZES)
+def scan_writes(
+    order,
+    base,
+    weight,
+    gate,
+    candidate,
+    blocks_a,  # (R, blocks)
+    blocks_b,  # (R, blocks, D)
+    M,
+    T,
+    H,
+    K,
+    J,
+    P,
+    versions,
+    initial,
+    left,
+    right,
+    fresh,
+    made,
+    given,
+    columns,
+    sets,
+    D,
+    INITIAL: tl.constexpr,
+    FRESH: tl.constexpr,
+    EVENTS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    item = tl.program_id(0).to(tl.int64)
+    blocks = tl.cdiv(M, EVENTS)
+    row = item // blocks
+    e = item % blocks * EVENTS + tl.arange(0, EVENTS)
+    column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    inside = (column < D)[None, :]
+
+    write, _, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
+    g = gate_of(write, step, number, weight, gate, K)[:, None]
+    changes = (g != 0) & inside
+    c = tl.load(candidate + step[:, None] * D + column[None, :], mask=changes, other=0.0)
+    b = tl.where(g == 0, minus_zero(), g * c.to(tl.float32))
+    first = (start != CONTINUES)[:, None]
+    held = rows_at(
+        tl.where(start == CONTINUES, NONE, start), column, versions, initial, left, right, fresh,
+        made, given, columns, sets, D, INITIAL, FRESH,
+    )  # fmt: skip
+    b = tl.where(first, (1 - g) * held + b, b)
+    a = tl.where(first, START, 1 - g) + tl.zeros([EVENTS, WIDTH], tl.float32)
+    a, b = tl.associative_scan((a, b), 0, compose)
+
+    # Writes that do not count make rows too, of zeros: the table has nothing undefined in it.
+    place = tl.load(order + row * M + e, mask=e < M, other=0).to(tl.int64) - P
+    slot = ((row // H * T + place // (K + J)) * H + row % H) * K + place % (K + J)
+    makes = (e < M) & (place >= 0) & (place % (K + J) < K)
+    tl.store(versions + slot[:, None] * D + column[None, :], b, mask=makes[:, None] & inside)
+    store_block(a, b, column, blocks_a, blocks_b, item, D, EVENTS)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def finish_writes(
+    order,
+    base,
+    weight,
+    gate,
+    blocks_b,  # (R, blocks, D) what each block ends with
+    versions,
+    M,
+    T,
+    H,
+    K,
+    J,
+    P,
+    D,
+    EVENTS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    item = tl.program_id(0).to(tl.int64)
+    blocks = tl.cdiv(M, EVENTS)
+    row = item // blocks
+    e = item % blocks * EVENTS + tl.arange(0, EVENTS)
+    column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    inside = column < D
+
+    write, _, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
+    g = gate_of(write, step, number, weight, gate, K)
+    a, any_left = from_before(tl.where(start == CONTINUES, 1 - g, START))
+    before = tl.load(blocks_b + (item - 1) * D + column, mask=inside & (item % blocks > 0), other=0)
+    continues = (write & any_left & (item % blocks > 0))[:, None] & inside[None, :]
+    at = versions + (step * K + number)[:, None] * D + column[None, :]
+    rows = tl.load(at, mask=continues, other=0.0)
+    tl.store(at, a[:, None] * before[None, :] + rows, mask=continues)
+
+
+@triton.jit(do_not_specialize=["blocks"])
+def scan_blocks(
+    blocks_a,  # (R, blocks)
+    blocks_b,  # (R, blocks, D): the map of each block; becomes what each block ends with
+    blocks,
+    D,
+    EVENTS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    inside = (column < D)[None, :]
+    number = tl.arange(0, EVENTS)
+    before = tl.zeros([WIDTH], tl.float32)
+    first = 0
+    while first < blocks:
+        at = row * blocks + first + number
+        live = first + number < blocks
+        a = tl.load(blocks_a + at, mask=live, other=1.0)[:, None]
+        a += tl.zeros([EVENTS, WIDTH], tl.float32)
+        where = blocks_b + at[:, None] * D + column[None, :]
+        b = tl.load(where, mask=live[:, None] & inside, other=0.0)
+        a, b = tl.associative_scan((a, b), 0, compose)
+        _, b = compose(1.0, before[None, :], a, b)
+        tl.store(where, b, mask=live[:, None] & inside)
+        # The last row, bit by bit: a sum of floats would lose the sign of a zero.
+        bits = tl.where((number == EVENTS - 1)[:, None], b.to(tl.int32, bitcast=True), 0)
+        before = tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
+        first += EVENTS
+
+
+@triton.jit(do_not_specialize=SIZES)
+def scan_adjoints(
+    order,
+    base,
+    final,  # (R, M); None of it is looked at unless FINAL
+    weight,
+    gate,
+    read_weight,
+    grad_output,
+    grad_rows,
+    adjoint,  # (made + given + R·M if fresh, D)
+    blocks_a,
+    blocks_b,
+    M,
+    T,
+    H,
+    K,
+    J,
+    P,
+    made,
+    D,
+    FINAL: tl.constexpr,
+    CUT: tl.constexpr,  # whether a write passes no adjoint on to the row it found
+    EVENTS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    item = tl.program_id(0).to(tl.int64)
+    blocks = tl.cdiv(M, EVENTS)
+    row = item // blocks
+    e = M - 1 - (item % blocks * EVENTS + tl.arange(0, EVENTS))
+    column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    inside = (column < D)[None, :]
+
+    # The adjoint of the row behind event e is what event e + 1 makes of the adjoint behind it.
+    write, read, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
+    goes_on = start == CONTINUES
+    g = gate_of(write, step, number, weight, gate, K)
+    keep = tl.where(goes_on, 1 - g, START)
+    if CUT:
+        keep = tl.where(write, START, keep)
+    read = read & goes_on
+    r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
+    mask = read[:, None] & inside
+    gy = tl.load(grad_output + step[:, None] * D + column[None, :], mask=mask, other=0.0)
+    b = r[:, None] * gy.to(tl.float32)
+    if FINAL:
+        ends = (e >= 0) & (goes_on == 0)
+        place = tl.load(final + row * M + e, mask=ends, other=NONE).to(tl.int64)
+        mask = (place >= 0)[:, None] & inside
+        b += tl.load(grad_rows + place[:, None] * D + column[None, :], mask=mask, other=0.0)
+    a = keep[:, None] + tl.zeros([EVENTS, WIDTH], tl.float32)
+    a, b = tl.associative_scan((a, b), 0, compose)
+    store_block(a, b, column, blocks_a, blocks_b, item, D, EVENTS)
+
+    place = tl.load(order + row * M + e, mask=e >= 0, other=0).to(tl.int64) - P
+    slot = ((row // H * T + place // (K + J)) * H + row % H) * K + place % (K + J)
+    makes = (e >= 0) & (place >= 0) & (place % (K + J) < K)
+    tl.store(adjoint + slot[:, None] * D + column[None, :], b, mask=makes[:, None] & inside)
+
+    # A chain's first event passes it on to the row that the chain began with.
+    write, read, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
+    begins = start >= made
+    b *= 1 - gate_of(write & begins, step, number, weight, gate, K)[:, None]
+    if CUT:
+        b = tl.where(write[:, None], 0.0, b)
+    read = read & begins
+    r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
+    mask = read[:, None] & inside
+    gy = tl.load(grad_output + step[:, None] * D + column[None, :], mask=mask, other=0.0)
+    b += r[:, None] * gy.to(tl.float32)
+    at = adjoint + start[:, None] * D + column[None, :]
+    tl.store(at, b, mask=begins[:, None] & inside)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def finish_adjoints(
+    order,
+    base,
+    weight,
+    gate,
+    blocks_b,
+    adjoint,
+    M,
+    T,
+    H,
+    K,
+    J,
+    P,
+    made,
+    D,
+    CUT: tl.constexpr,
+    EVENTS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    item = tl.program_id(0).to(tl.int64)
+    blocks = tl.cdiv(M, EVENTS)
+    row = item // blocks
+    e = M - 1 - (item % blocks * EVENTS + tl.arange(0, EVENTS))
+    column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    inside = column < D
+
+    write, _, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
+    keep = tl.where(start == CONTINUES, 1 - gate_of(write, step, number, weight, gate, K), START)
+    if CUT:
+        keep = tl.where(write, START, keep)
+    a, any_left = from_before(keep)
+    behind = tl.load(blocks_b + (item - 1) * D + column, mask=inside & (item % blocks > 0), other=0)
+
+    write, _, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
+    any_left = any_left & (item % blocks > 0)
+    at = adjoint + (step * K + number)[:, None] * D + column[None, :]
+    mask = (write & any_left)[:, None] & inside[None, :]
+    rows = tl.load(at, mask=mask, other=0.0)
+    tl.store(at, a[:, None] * behind[None, :] + rows, mask=mask)
+
+    begins = (start >= made) & any_left
+    if CUT:
+        begins = begins & (write == 0)
+    keep = 1 - gate_of(write & begins, step, number, weight, gate, K)
+    at = adjoint + start[:, None] * D + column[None, :]
+    mask = begins[:, None] & inside[None, :]
+    rows = tl.load(at, mask=mask, other=0.0)
+    tl.store(at, (keep * a)[:, None] * behind[None, :] + rows, mask=mask)
+
+
+class Blocks:
+    """The blocks of R rows of M sorted events, and the launches of a scan over them."""
+
+    def __init__(self, events: Tensor, like: Tensor) -> None:
+        """events (R, M), like (…, D)"""
+        (R, M), D = events.shape, like.shape[-1]
+        self.number = triton.cdiv(M, EVENTS)
+        self.R, self.D = R, D
+        self.a = like.new_empty(R, self.number, dtype=torch.float32)
+        self.b = like.new_empty(R, self.number, D, dtype=torch.float32)
+
+    def run(self, kernel: Any, *args: Any, **constants: Any) -> None:
+        self._launch(kernel, self.R * self.number, *args, **constants)
+
+    def carry(self) -> bool:
+        """Scan the ends of the blocks; False where each row has one block."""
+        if self.number > 1:
+            self._launch(scan_blocks, self.R, self.a, self.b, self.number, self.D)
+        return self.number > 1
+
+    def _launch(self, kernel: Any, items: int, *args: Any, **constants: Any) -> None:
+        W = width(self.D)
+        grid = (items, triton.cdiv(self.D, W))
+        if all(grid):
+            kernel[grid](*args, **constants, EVENTS=EVENTS, WIDTH=W, num_warps=4)
+
+
+def _sizes(x: Inputs) -> tuple[int, ...]:
+    """M, T, H, K, J, P"""
+    _, T, H, K = x.write_index.shape
+    return triton_order.events_each(x), T, H, K, x.read_index.shape[-1], x.given_cells
+
+
+def forward(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> None:
+    """The GRU rule: fills the table's versions (B·T·H·K, D)."""
+    sizes = _sizes(x)
+    blocks = Blocks(layout.order, x.candidate)
+    known = (layout.order, layout.base, x.write_weight, x.gate)
+    blocks.run(scan_writes, *known, x.candidate, blocks.a, blocks.b, *sizes, *table)
+    if blocks.carry():
+        blocks.run(finish_writes, *known, blocks.b, table[0], *sizes, blocks.D)
+
+
+def backward(
+    x: Inputs,
+    layout: Layout,
+    grad_output: Tensor,  # (B, T, H, D)
+    grad_rows: Tensor | None,  # float32
+    adjoint: Tensor,  # (versions and bases, D) float32: overwritten at all versions and bases
+    cut: bool,
+) -> None:
+    """Adjoints of versions and bases: of reads and the final rows alone if `cut`, else whole."""
+    sizes = (*_sizes(x), x.write_index.numel(), x.candidate.shape[-1])
+    blocks = Blocks(layout.order, x.candidate)
+    events, gates = (layout.order, layout.base), (x.write_weight, x.gate)
+    blocks.run(
+        scan_adjoints,
+        *events,
+        layout.final,
+        *gates,
+        x.read_weight,
+        grad_output,
+        adjoint if grad_rows is None else grad_rows,
+        adjoint,
+        blocks.a,
+        blocks.b,
+        *sizes,
+        FINAL=grad_rows is not None,
+        CUT=cut,
+    )
+    if blocks.carry():
+        blocks.run(finish_adjoints, *events, *gates, blocks.b, adjoint, *sizes, CUT=cut)

@@ -1,0 +1,109 @@
+"""One step on a GPU, in place: a program for each (sequence, head) and part of the width.
+
+Letters as in `step`.
+"""
+
+# A kernel's arguments are Triton's to type.
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ramgru.kernels import gpu
+from ramgru.kernels.memory_scan.triton_delta import over, step_of
+
+WIDTH = 32
+
+
+@triton.jit(do_not_specialize=["N"])
+def write_and_read(
+    rows,  # (R, N, D); overwritten
+    cells,  # (R, K)
+    weight,  # (R, K)
+    gate,  # (R,)
+    candidate,  # (R, D)
+    read_cells,  # (R, J)
+    read_weight,  # (R, J)
+    outputs,  # (R, D)
+    N,
+    D,
+    K: tl.constexpr,
+    J: tl.constexpr,
+    DELTA: tl.constexpr,
+    WRITES: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    inside = column < D
+    table = rows + row * N * D + column
+    each = column * 0 + row  # a scalar for every column, so that masks have one shape
+    c = tl.load(candidate + row * D + column, mask=inside, other=0.0)
+    if DELTA:
+        z = tl.load(gate + row)
+        cell, a, same = step_of(row, cells, cells, weight, K, WRITES)
+        k = tl.arange(0, WRITES)
+        at = table[None, :] + cell[:, None] * D
+        writes = (cell >= 0)[:, None] & inside[None, :]
+        held = tl.load(at, mask=writes, other=0.0)
+        u = z * (c - tl.sum(a[:, None] * held, axis=0))
+        total = over(same, a)
+        first = tl.min(tl.where(same, k[None, :], WRITES), axis=1) == k
+        changes = writes & (first & (total * z != 0))[:, None]
+        tl.debug_barrier()
+        tl.store(at, held + total[:, None] * u[None, :], mask=changes)
+        tl.debug_barrier()
+    else:
+        z = tl.load(gate + each)
+        for k in range(K):
+            cell = tl.load(cells + each * K + k)
+            g = tl.load(weight + each * K + k) * z
+            changes = inside & (cell >= 0) & (g != 0)
+            held = tl.load(table + cell * D, mask=changes, other=0.0)
+            tl.store(table + cell * D, (1 - g) * held + g * c, mask=changes)
+            tl.debug_barrier()
+    total = tl.zeros([WIDTH], tl.float32)
+    for j in range(J):
+        cell = tl.load(read_cells + each * J + j)
+        r = tl.load(read_weight + each * J + j, mask=cell >= 0, other=0.0)
+        total += r * tl.load(table + cell * D, mask=inside & (cell >= 0), other=0.0)
+    tl.store(outputs + row * D + column, total, mask=inside)
+
+
+def step_(
+    rows: Tensor,  # (B, H, N, D) float32, contiguous; overwritten
+    write_index: Tensor,  # (B, H, K)
+    write_weight: Tensor,  # (B, H, K), this and what follows in the dtype of rows
+    gate: Tensor,  # (B, H)
+    candidate: Tensor,  # (B, H, D)
+    read_index: Tensor,  # (B, H, J)
+    read_weight: Tensor,  # (B, H, J)
+    rule: str,
+) -> Tensor:
+    """-> what each head reads (B, H, D)"""
+    B, H, N, D = rows.shape
+    K, J = write_index.shape[-1], read_index.shape[-1]
+    others = (write_index, write_weight, gate, candidate, read_index, read_weight)
+    outputs = rows.new_empty(B, H, D)
+    grid = (B * H, triton.cdiv(D, WIDTH))
+    if all(grid):
+        with gpu.on_device_of(rows):
+            write_and_read[grid](
+                rows,
+                *(v.contiguous() for v in others),
+                outputs,
+                N,
+                D,
+                K=K,
+                J=J,
+                DELTA=rule == "delta",
+                WRITES=triton.next_power_of_2(K),
+                WIDTH=WIDTH,
+                num_warps=1,
+            )
+    torch.autograd.graph.increment_version(rows)  # a graph that needs the old rows must notice
+    return outputs
