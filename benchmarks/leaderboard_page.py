@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from pages import standalone, table
 
 from ramgru import files
@@ -124,8 +125,8 @@ def _pictures(comparison: Comparison, folder: Path) -> list[str]:
     return lines
 
 
-def _picture(name: str, figure: object, alt: str, folder: Path) -> list[str]:
-    drawn = svg.inline(figure, f"leaderboard-{name}", alt)  # type: ignore[arg-type]
+def _picture(name: str, figure: Figure, alt: str, folder: Path) -> list[str]:
+    drawn = svg.inline(figure, f"leaderboard-{name}".replace("_", "-"), alt)
     files.write(folder / IMAGES / f"{name}.svg", standalone(drawn, name))
     return [f"![{alt}]({IMAGES}/{name}.svg)", ""]
 

@@ -14,6 +14,7 @@ from ramgru.study.results import Comparison, Results
 from ramgru.study.task_page import COSTS, table_rows
 
 MOST_COLUMNS = 5  # layers side by side; of more, each has a row of its own
+MOST_NUMBERS = 6  # columns beside the names of layers
 
 
 def show(comparison: Comparison, console: Console) -> None:
@@ -53,15 +54,19 @@ def _layers(
     ours: set[str],
     console: Console,
 ) -> None:
-    """A layer a row."""
-    table = _table(title)
-    for place, name in enumerate(header):
-        # Long names are broken where they can be, so that numbers keep their room.
-        name = name.replace(", ", "\n").replace("_", "_\n").replace(" ", "\n")
-        table.add_column(name, justify="right" if place else "left", no_wrap=bool(place))
-    for row in rows:
-        table.add_row(*map(_first_line, row), style="magenta" if row[0] in ours else "")
-    console.print(table)
+    """A layer a row; as many tables below each other as the columns need."""
+    for start in range(1, len(header), MOST_NUMBERS):
+        shown = range(start, min(start + MOST_NUMBERS, len(header)))
+        table = _table(title if start == 1 else "")
+        table.add_column(header[0], no_wrap=True)
+        for place in shown:
+            # Long names are broken where they can be, so that numbers keep their room.
+            name = header[place].replace(", ", "\n").replace("_", "_\n").replace(" ", "\n")
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            cells = [row[0], *(row[place] for place in shown)]
+            table.add_row(*map(_first_line, cells), style="magenta" if row[0] in ours else "")
+        console.print(table)
 
 
 def _table(title: str) -> Table:
