@@ -104,7 +104,10 @@ def test_layers_differ_in_marker_and_dash_and_those_of_one_color_in_kind():
 def test_a_layer_with_options_is_named_with_them():
     assert look("attention,positions=rope", 3).label == "Attention, positions=rope"
     assert look("my_module:MyLayer").label == "my_module:MyLayer"
-    assert look("attention,positions=rope", 3) != look("attention")
+    for order in range(8):
+        near, plain = look("attention,positions=rope", order), look("attention")
+        assert near.color == plain.color
+        assert (near.marker, near.dash) != (plain.marker, plain.dash)
 
 
 def test_occupancy_maps_each_cell_and_ranks_them(memory):

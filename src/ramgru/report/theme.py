@@ -72,14 +72,16 @@ _SPARE = [
 
 
 def look(layer: str, order: int = 0) -> Look:
-    """The look of a layer by its specification; one that is unknown, or has options of its own,
-    takes the order-th spare one."""
+    """The look of a layer by its specification; one that is unknown takes the order-th spare one,
+    and one with options of its own keeps its layer's colour."""
     if layer in LOOKS:
         return LOOKS[layer]
     name, comma, options = layer.partition(",")
-    label = LOOKS[name].label if name in LOOKS else name
     role, marker, dash = _SPARE[order % len(_SPARE)]
-    return Look(f"{label}, {options}" if comma else label, PALETTE[role][0], marker, dash)
+    label, color = name, PALETTE[role][0]
+    if name in LOOKS:
+        label, color = LOOKS[name].label, LOOKS[name].color
+    return Look(f"{label}, {options}" if comma else label, color, marker, dash)
 
 
 def color(role: str) -> str:
