@@ -42,6 +42,38 @@ for dtype, r, n in ((torch.float32, None, None), (torch.bfloat16, reset, lengths
 """
 
 
+MEMORY = """
+import torch
+from ramgru.kernels.memory_scan import memory_scan, step_
+for dtype in (torch.float32, torch.bfloat16):
+    B, T, H, K, D, N = 2, 20, 2, 4, 64, 4096
+    index = torch.randint(N, (B, T, H, K))
+    weight = torch.rand(B, T, H, K).to(dtype).requires_grad_()
+    gate = torch.rand(B, T, H).to(dtype).requires_grad_()
+    rows = torch.rand(B, T, H, D).to(dtype).requires_grad_()
+    given = dict(
+        initial_cells=torch.arange(3).expand(B, H, 3), initial_rows=torch.rand(B, H, 3, D),
+        fresh_left=torch.rand(H, 64, D), fresh_right=torch.rand(H, 64, D),
+    )
+    for name in ("initial_rows", "fresh_left", "fresh_right"):
+        given[name].requires_grad_()
+    for rule in ("gru", "delta"):
+        for more in ({}, given):
+            y, _, last = memory_scan(
+                index, weight, gate, rows, index, weight, memory_size=N, rule=rule, **more
+            )
+            (y.sum() + last.sum()).backward()
+table = torch.zeros(B, H, N, D)
+step = [v[:, 0].detach() for v in (index, weight, gate, rows, index, weight)]
+for rule in ("gru", "delta"):
+    step_(table, *step, rule=rule)
+"""
+
+SCANNED = "scan_writes finish_writes scan_adjoints finish_adjoints scan_blocks"
+READ = "sum_reads dot_reads copy_rows sum_blocks finish_sums"
+REST = "dot_writes walk walk_back write_and_read"
+
+
 @pytest.mark.parametrize("architecture", [80, 90])
 @pytest.mark.parametrize(
     ("code", "kernels"),
@@ -55,8 +87,9 @@ for dtype, r, n in ((torch.float32, None, None), (torch.bfloat16, reset, lengths
                 f"{part}_{way}" for part in ("summarise", "walk") for way in ("forward", "backward")
             },
         ),
+        (MEMORY, {*SCANNED.split(), *READ.split(), *REST.split()}),
     ],
-    ids=["linear_scan", "product_keys", "mingru"],
+    ids=["linear_scan", "product_keys", "mingru", "memory_scan"],
 )
 def test_compiles_without_spilling_registers(architecture, code, kernels):
     pytest.importorskip("triton", reason='triton is missing: pip install "ramgru[triton]"')

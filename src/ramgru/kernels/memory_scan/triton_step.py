@@ -66,12 +66,12 @@ def write_and_read(
             held = tl.load(table + cell * D, mask=changes, other=0.0)
             tl.store(table + cell * D, (1 - g) * held + g * c, mask=changes)
             tl.debug_barrier()
-    total = tl.zeros([WIDTH], tl.float32)
+    y = tl.zeros([WIDTH], tl.float32)
     for j in range(J):
-        cell = tl.load(read_cells + each * J + j)
-        r = tl.load(read_weight + each * J + j, mask=cell >= 0, other=0.0)
-        total += r * tl.load(table + cell * D, mask=inside & (cell >= 0), other=0.0)
-    tl.store(outputs + row * D + column, total, mask=inside)
+        place = tl.load(read_cells + each * J + j)
+        r = tl.load(read_weight + each * J + j, mask=place >= 0, other=0.0)
+        y += r * tl.load(table + place * D, mask=inside & (place >= 0), other=0.0)
+    tl.store(outputs + row * D + column, y, mask=inside)
 
 
 def step_(
