@@ -128,7 +128,7 @@ HOMES = (
         0.99,
         "recalls what a DeltaNet does: where its decay stays at 1 it is one",
         "arXiv 2412.06464",
-        how={"steps": 500},
+        how={"steps": 700},
     ),
     Home(
         "lstm",
@@ -142,14 +142,15 @@ HOMES = (
         how={"steps": 400},
     ),
     Home(
-        "ntm",
+        "ntm,hidden_size=100",
         "copy",
         {"length": 20},
         0.99,
         "copies lists of up to 20 vectors without a wrong bit",
         "arXiv 1410.5401, section 4.1",
-        model={"num_layers": 1},
+        model={"num_layers": 1, "d_model": 32},
         how={"steps": 1500, "batch_size": 32},
+        rates=(3e-3,),
     ),
     Home(
         "mingru",
