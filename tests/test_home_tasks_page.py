@@ -91,7 +91,7 @@ def test_nothing_finished_writes_no_page(module, made, tmp_path):
 
 def test_rows_have_one_name_each_and_a_source(module):
     assert len({home.name for home in module.HOMES}) == len(module.HOMES)
-    assert all(home.known and home.source and len(home.rates) == 3 for home in module.HOMES)
+    assert all(home.known and home.source and home.rates for home in module.HOMES)
 
 
 def test_rows_can_be_trained(module):
