@@ -45,8 +45,8 @@ for dtype, r, n in ((torch.float32, None, None), (torch.bfloat16, reset, lengths
 MEMORY = """
 import torch
 from ramgru.kernels.memory_scan import memory_scan, step_
-for dtype in (torch.float32, torch.bfloat16):
-    B, T, H, K, D, N = 2, 20, 2, 4, 64, 4096
+B, T, H, N = 2, 20, 2, 4096
+for dtype, K, D in ((torch.float32, 4, 64), (torch.bfloat16, 4, 64), (torch.float32, 64, 1)):
     index = torch.randint(N, (B, T, H, K))
     weight = torch.rand(B, T, H, K).to(dtype).requires_grad_()
     gate = torch.rand(B, T, H).to(dtype).requires_grad_()
@@ -63,10 +63,10 @@ for dtype in (torch.float32, torch.bfloat16):
                 index, weight, gate, rows, index, weight, memory_size=N, rule=rule, **more
             )
             (y.sum() + last.sum()).backward()
-table = torch.zeros(B, H, N, D)
-step = [v[:, 0].detach() for v in (index, weight, gate, rows, index, weight)]
-for rule in ("gru", "delta"):
-    step_(table, *step, rule=rule)
+    table = torch.zeros(B, H, N, D)
+    step = [v[:, 0].detach() for v in (index, weight, gate, rows, index, weight)]
+    for rule in ("gru", "delta"):
+        step_(table, *step, rule=rule)
 """
 
 SCANNED = "scan_writes finish_writes scan_adjoints finish_adjoints scan_blocks"

@@ -166,12 +166,17 @@ def walk_back(
         t -= 1
 
 
+def warps(writes: int) -> int:
+    """For a tile of `writes` rows of WIDTH columns, so that registers hold it."""
+    return max(1, min(writes // 8, 16))
+
+
 def _launch(kernel: Any, x: Inputs, *args: Any) -> None:
     B, _, H, D = x.candidate.shape
     grid = (B * H, triton.cdiv(D, WIDTH))
     writes = triton.next_power_of_2(x.write_index.shape[-1])
     if all(grid) and x.candidate.shape[1]:
-        kernel[grid](*args, WRITES=writes, WIDTH=WIDTH, num_warps=1)
+        kernel[grid](*args, WRITES=writes, WIDTH=WIDTH, num_warps=warps(writes))
 
 
 def forward(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> None:

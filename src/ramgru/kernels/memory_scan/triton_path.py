@@ -124,7 +124,8 @@ def _where_untouched(
         return None
     B, H, N, _ = grad_rows.shape
     touched = torch.zeros(B * H * N + 1, dtype=torch.bool, device=grad_rows.device)
-    touched[torch.where(layout.final < 0, B * H * N, layout.final).flatten().long()] = True
+    where = torch.where(layout.final < 0, B * H * N, layout.final)
+    touched.scatter_(0, where.flatten().long(), True)
     return grad_rows.masked_fill(touched[:-1].view(B, H, N, 1), 0)
 
 

@@ -25,7 +25,8 @@ NONE = tl.constexpr(triton_order.NONE)
 
 
 def width(D: int) -> int:
-    return min(WIDTH, triton.next_power_of_2(D))
+    """Columns of a program: 2 or more, for Triton does not compile a scan of a single one."""
+    return min(WIDTH, max(2, triton.next_power_of_2(D)))
 
 
 def tables(x: Inputs, versions: Tensor, fresh: Tensor) -> tuple[Any, ...]:

@@ -14,9 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ramgru.kernels import gpu
-from ramgru.kernels.memory_scan.triton_delta import over, step_of
-
-WIDTH = 32
+from ramgru.kernels.memory_scan.triton_delta import WIDTH, over, step_of, warps
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -90,6 +88,7 @@ def step_(
     others = (write_index, write_weight, gate, candidate, read_index, read_weight)
     outputs = rows.new_empty(B, H, D)
     grid = (B * H, triton.cdiv(D, WIDTH))
+    writes = triton.next_power_of_2(K)
     if all(grid):
         with gpu.on_device_of(rows):
             write_and_read[grid](
@@ -101,9 +100,9 @@ def step_(
                 K=K,
                 J=J,
                 DELTA=rule == "delta",
-                WRITES=triton.next_power_of_2(K),
+                WRITES=writes,
                 WIDTH=WIDTH,
-                num_warps=1,
+                num_warps=warps(writes) if rule == "delta" else 1,
             )
     torch.autograd.graph.increment_version(rows)  # a graph that needs the old rows must notice
     return outputs
