@@ -11,9 +11,10 @@ from pages import standalone, table
 from ramgru import files
 from ramgru.report import plots, sentences, svg
 from ramgru.report.data import Line, Score, StatePoint, TimePoint
-from ramgru.report.plots import bytes_text, percent, time_text
+from ramgru.report.plots import percent
 from ramgru.report.theme import look
 from ramgru.study.leaderboard import standings
+from ramgru.study.page import leaderboard_rows
 from ramgru.study.results import Comparison, Results, from_json
 from ramgru.study.task_page import axis_of
 
@@ -82,14 +83,12 @@ def _hours(comparison: Comparison) -> float:
 
 
 def _overall(comparison: Comparison) -> list[str]:
-    tasks = [task.task for task in comparison.tasks]
-    header = ["layer", "mean above chance", *tasks, "state", "train step", "streaming step"]
-    rows = []
-    for place in standings(comparison):
-        scores = [_cell(place.tasks.get(task)) for task in tasks]
-        name = f"**{look(place.layer).label}**" if place.layer.startswith("ramgru") else None
-        costs = [bytes_text(place.state_bytes), _time(place.train_us), _time(place.step_us)]
-        rows.append([name or look(place.layer).label, _cell(place.mean), *scores, *costs])
+    header, found = leaderboard_rows(comparison)
+    ours = {look(layer).label for layer in comparison.layers if layer.startswith("ramgru")}
+    rows = [
+        [f"**{name}**" if name in ours else name, *(cell.replace("\n", "<br>") for cell in cells)]
+        for name, *cells in found
+    ]
     chances = [percent(task.runs[0].rows[0].chance) for task in comparison.tasks]
     rows.append(["chance", "0 %", *chances, "", "", ""])
     return [
@@ -101,12 +100,8 @@ def _overall(comparison: Comparison) -> list[str]:
     ]
 
 
-def _cell(score: Score | None) -> str:
-    return "–" if score is None else sentences.score_text(score).replace("\n", "<br>")
-
-
-def _time(microseconds: float | None) -> str:
-    return "–" if microseconds is None else time_text(microseconds)
+def _cell(score: Score) -> str:
+    return sentences.score_text(score).replace("\n", "<br>")
 
 
 def _pictures(comparison: Comparison, folder: Path) -> list[str]:

@@ -33,7 +33,7 @@ def as_model(args: Sequence[str]) -> list[str]:
     """The same arguments with --layer as --model.layer, its module imported."""
     found, rest = take(args)
     for layer in found:
-        imported(["--layer", layer])
+        layers.import_own(layer)
         rest += ["--model.layer", layer]
     return rest
 
@@ -42,7 +42,5 @@ def imported(args: Sequence[str]) -> list[str]:
     """The other arguments, once what --layer names is imported, so that a run of it may be read."""
     found, rest = take(args)
     for layer in found:
-        name = layers.check(layer)[0]
-        if layers.is_own(name):
-            layers.own(name)
+        layers.import_own(layer)
     return rest

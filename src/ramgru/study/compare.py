@@ -52,8 +52,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
     """
     console = _console(quiet)
     for layer in config.contenders:
-        if layers.is_own(layers.check(layer)[0]):
-            layers.own(layers.check(layer)[0])  # asked for here, so that its runs may be read
+        layers.import_own(layer)  # asked for here, so that its runs may be read
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -137,7 +136,7 @@ def _tuning(config: CompareConfig, task: Task, layer: str) -> tuple[str, list[di
 
 
 def _tunings(config: CompareConfig) -> dict[str, Job]:
-    if len(config.lr) == 1 and not config.seconds:
+    if not config.tunes:
         return {}
     jobs = {}
     for task, layer in _cells(config):
@@ -157,11 +156,10 @@ def _tunings(config: CompareConfig) -> dict[str, Job]:
 def _runs(config: CompareConfig, tuned: dict[str, dict[str, Any]]) -> dict[str, Job]:
     """{run name: job}; a cell that could not be tuned has none."""
     jobs = {}
-    untuned = len(config.lr) == 1 and not config.seconds
     for seed in config.seeds:
         for task, layer in _cells(config):
-            known = tuned.get(_tuning(config, task, layer)[0])
-            if known is None and not untuned:
+            known = tuned.get(_tuning(config, task, layer)[0]) if config.tunes else None
+            if known is None and config.tunes:
                 continue
             lr, steps = (known["lr"], known["steps"]) if known else (config.lr[0], config.steps)
             training = config.training(task, layer, lr, seed, steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,11 @@ def sized(text: str, **options: Any) -> Task:
 
 def _default_task() -> Task:
     return sized("mqar")
+
+
+@cache  # asked for each layer, rate and seed anew
+def _parameters(model: ModelConfig, task: Task) -> int:
+    return count_parameters(build_model(model, task))
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,11 @@ class CompareConfig:
         return (self.task, *(sized(text) for text in self.also))
 
     @property
+    def tunes(self) -> bool:
+        """Whether something is to be found out of a layer before its runs: its rate, its steps."""
+        return len(self.lr) > 1 or self.seconds > 0
+
+    @property
     def contenders(self) -> tuple[str, ...]:
         """All layers in all widths, as specifications."""
         if not self.widths:
@@ -158,8 +169,7 @@ class CompareConfig:
             key: options[key] for key in ("d_model", "num_layers") if key in options
         }
         ours = dataclasses.replace(self.model, layer=joined("ramgru", shared))
-        size = count_parameters(build_model(ours, task))
-        return dataclasses.replace(model, parameters=size)
+        return dataclasses.replace(model, parameters=_parameters(ours, task))
 
     def training(self, task: Task, layer: str, lr: float, seed: int, steps: int) -> TrainConfig:
         """One run: layers differ in their model and their rate, and in nothing else."""

@@ -24,7 +24,6 @@ from ramgru.study import runs, tuning
 from ramgru.study.levers import cost
 from ramgru.study.results import Run
 from ramgru.train import layers, log
-from ramgru.train.config import TrainConfig
 from ramgru.train.configfile import from_dict
 from ramgru.train.run import LOG, load_run, locked
 
@@ -38,21 +37,15 @@ def do(job: Mapping[str, Any], *, quiet: bool = True) -> dict[str, Any]:
     folder, effort = Path(job["folder"]), Effort(**job["effort"])
     if job["work"] == "tune":
         trainings = [from_dict(values) for values in job["trainings"]]
-        import_own(trainings[0])
+        layers.import_own(trainings[0].model.layer)
         return asdict(tuning.tune(trainings, effort, folder, job["seconds"], quiet=quiet))
     training = from_dict(job["training"])
-    import_own(training)
+    layers.import_own(training.model.layer)
     wait_for(folder)
     runs.trained(training, folder, quiet=quiet)
     measured = runs.measured(folder, training, effort)
     done = {"run": asdict(measured)}
     return {**done, "cost": _cost(folder, measured)} if job["work"] == "point" else done
-
-
-def import_own(training: TrainConfig) -> None:
-    """The job names the layer, not a file: it may be imported."""
-    if layers.is_own(training.model.name):
-        layers.own(training.model.name)
 
 
 def _cost(folder: Path, run: Run) -> dict[str, Any]:

@@ -49,6 +49,14 @@ def imported(name: str) -> bool:
     return name.partition(":")[0] in sys.modules
 
 
+def import_own(text: str) -> None:
+    """Import the module of a specification that names an own layer: only where a person, or a job
+    that a person gave, names it, never a file."""
+    name = check(text)[0]
+    if is_own(name):
+        own(name)
+
+
 def own(name: str) -> type[nn.Module]:
     """The class that module:Class means, which executes the module.
 
