@@ -18,6 +18,7 @@ from ramgru.kernels import gpu
 @pytest.fixture(autouse=True)
 def afresh(monkeypatch):
     """As in a new process, with no variable set."""
+    gpu._missing()  # imports triton while its interpreter is chosen, which other tests rely on
     monkeypatch.setattr(gpu, "_mode", None)
     for name in ("RAMGRU_TRITON", "TRITON_INTERPRET"):
         monkeypatch.delenv(name, raising=False)
