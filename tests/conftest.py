@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
+import zlib
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -14,7 +17,37 @@ settings.register_profile(
 )
 # The same examples in every run, so that a red build can be repeated.
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+CI = bool(os.environ.get("CI"))
+settings.load_profile("ci" if CI else "default")
+
+# Numbers that a test draws without a generator of its own are fresh in every run by hand, and in a
+# build those of the test's name, whatever ran before it. Processes of one run share the seed.
+SEED = int(
+    os.environ.setdefault(
+        "RAMGRU_TEST_SEED", str(0 if CI else random.SystemRandom().getrandbits(31))
+    )
+)
+
+
+def seed_everything(name: str = "") -> None:
+    seed = zlib.crc32(f"{SEED} {name}".encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - hypothesis and torch's own samples draw from it
+    torch.manual_seed(seed)
+
+
+seed_everything()  # what modules draw while they are collected
+
+
+def pytest_report_header() -> str:
+    return f"draws repeat with RAMGRU_TEST_SEED={SEED}"
+
+
+@pytest.fixture(autouse=True)
+def draws(request: pytest.FixtureRequest) -> None:
+    """A test's own draws, the same when it runs alone."""
+    seed_everything(request.node.nodeid)
+
 
 # Without a GPU, Triton's kernels run in its interpreter, which has to be chosen before anything
 # imports triton. What runs in a test does not depend on it, but for the fixture `gpu_device`.

@@ -6,6 +6,7 @@ as `torch.testing._internal.common_modules.modules` draws them: 128 and 56.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import warnings
@@ -64,6 +65,18 @@ def gradients(module: nn.Module, args: tuple[Any, ...], result: Any) -> list[tor
     return list(torch.autograd.grad(loss, [*leaves, *module.parameters()], materialize_grads=True))
 
 
+def in_float64(argument: Any) -> Any:
+    if isinstance(argument, PackedSequence):
+        return argument._replace(data=in_float64(argument.data))
+    return argument.detach().double().requires_grad_()
+
+
+def relative_error(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
+    """Of all gradients as one vector: the one that is small beside the others counts little."""
+    difference = sum((f - e).square().sum() for f, e in zip(found, exact))
+    return float((difference / sum(e.square().sum() for e in exact)).sqrt())
+
+
 @pytest.mark.parametrize("kernel", ["native", "torch"])
 @pytest.mark.parametrize(("sample", "dtype", "training"), SAMPLES)
 def test_silent_memory_gives_the_numbers_of_nn_gru(
@@ -82,10 +95,15 @@ def test_silent_memory_gives_the_numbers_of_nn_gru(
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
     n = len(args) + len(list(gru.parameters()))
     ours, theirs = (gradients(m, args, r) for m, r in ((layer, result), (gru, expected)))
-    for mine, its in zip(ours[:n], theirs):
-        if kernel == "native" and dtype == torch.float32:
-            torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-5)
-        else:
+    if kernel == "native" and dtype == torch.float32:
+        # Inputs up to 9 make terms that cancel: both round, so that each is held to float64.
+        wide = [in_float64(a) for a in args]
+        exact = copy.deepcopy(gru).double()
+        right = gradients(exact, wide, exact(*wide))
+        bar = 2e-5 + 2 * relative_error(theirs, right)
+        assert relative_error(ours[:n], right) < bar
+    else:
+        for mine, its in zip(ours[:n], theirs):
             torch.testing.assert_close(mine, its)
 
 
