@@ -37,6 +37,7 @@ def check_memory_options(
     gate: str,
     gate_range: tuple[float, float],
     gate_bias: float,
+    tape_heads: int,
 ) -> tuple[int, int, int]:
     """-> the number of cells, rounded up to what its codebooks can name, and of codebooks, and the
     window."""
@@ -59,6 +60,18 @@ def check_memory_options(
             raise ValueError(f"{name}: expected at least {least}, got {value}")
     if memory_size > MOST_CELLS:
         raise ValueError(f"memory_size: expected at most {MOST_CELLS}, got {memory_size}")
+    if not isinstance(tape_heads, int) or isinstance(tape_heads, bool):
+        raise TypeError(f"tape_heads: expected an int, got {type(tape_heads).__name__}")
+    if not 0 <= tape_heads < num_heads:
+        raise ValueError(
+            f"tape_heads: expected 0 or more, and fewer than num_heads = {num_heads}, "
+            f"got {tape_heads}"
+        )
+    if tape_heads and min(top_k, memory_size) < 2:
+        raise ValueError(
+            "tape_heads: expected top_k and memory_size of at least 2, the cells that a head "
+            f"stands between, got {top_k} and {memory_size}"
+        )
     flags = {
         "learn_address": learn_address,
         "learn_context": learn_context,
@@ -93,8 +106,9 @@ def check_memory_options(
             raise TypeError(f"{name}: expected a tuple of int, got {type(steps).__name__}")
         if not steps or not all(isinstance(n, int) and n >= least for n in steps):
             raise ValueError(f"{name}: expected numbers of steps, at least {least}, got {steps}")
-    keys = [(skips[h % len(skips)], spans[h % len(spans)]) for h in range(num_heads)]
-    farthest = max(map(sum, keys)) + max(offsets[h % len(offsets)] for h in range(num_heads))
+    heads = range(num_heads - tape_heads)  # that look for a key
+    keys = [(skips[h % len(skips)], spans[h % len(spans)]) for h in heads]
+    farthest = max(map(sum, keys)) + max(offsets[h % len(offsets)] for h in heads)
     if window is not None and window < farthest:
         raise ValueError(
             f"window: expected at least {farthest}, what offsets, skips and spans reach, "
@@ -116,13 +130,16 @@ def check_memory_options(
 def check_state(state: RAMGRUState, expected: list[tuple[int, ...]]) -> None:
     """Whether a state is of this layer: of each memory its cells, heads, width, window, input."""
     found = [
-        (m.memory_size, m.rows.shape[1], m.rows.shape[3], *c.shape[1:])
+        (
+            *(m.memory_size, m.rows.shape[1], m.rows.shape[3]),
+            *(0 if m.position is None else m.position.shape[1], *c.shape[1:]),
+        )
         for m, c in zip(state.memory, state.context, strict=True)
     ]
     if found != expected:
         raise ValueError(
             "state: expected one of this layer, with (memory_size, num_heads, head_size, "
-            f"window - 1, input size) of {expected}, got {found}"
+            f"tape_heads, window - 1, input size) of {expected}, got {found}"
         )
 
 

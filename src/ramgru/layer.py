@@ -63,6 +63,8 @@ class RAMGRU(RecurrentContract):
         gate             "scalar": an update gate a head; "cell": one for each of the K cells
         gate_range       (low, high): gates are low + (high - low) sigmoid(…), cut to [0, 1]; from
                          (-0.1, 1.1) they can reach 0 and 1, and a cell at 0 is not touched
+        tape_heads       as many of num_heads do not look for a key but stand somewhere and move
+                         (`ramgru.tape`): they copy and turn round what was read in order
         gate_bias        start of the update gate's bias: sigmoid(1) = 0.73 of a cell is written
         checkpoint_every  keep for backward only the state at every so many steps and compute the
                          steps between again: a third more time, and memory for so many steps only
@@ -119,6 +121,7 @@ class RAMGRU(RecurrentContract):
         gate: str = "scalar",
         gate_range: tuple[float, float] = (0.0, 1.0),
         gate_bias: float = 1.0,
+        tape_heads: int = 0,
         checkpoint_every: int | None = None,
         **unknown: Any,
     ) -> None:
@@ -157,6 +160,7 @@ class RAMGRU(RecurrentContract):
             gate=gate,
             gate_range=gate_range,
             gate_bias=gate_bias,
+            tape_heads=tape_heads,
         )
         check_checkpoint_every(checkpoint_every, bidirectional)
         self.checkpoint_every = checkpoint_every
@@ -166,7 +170,7 @@ class RAMGRU(RecurrentContract):
             )
         self.gru_kernel = gru_kernel
         self._control = GRU_KERNELS[gru_kernel] if controller == "gru" else CONTROLLERS[controller]
-        self.num_heads, self.top_k = num_heads, top_k
+        self.num_heads, self.top_k, self.tape_heads = num_heads, top_k, tape_heads
         self.head_size = head_size or math.ceil(hidden_size / num_heads)
         self.write_rule = write_rule
         for layer, suffix in self.directions():
@@ -183,6 +187,7 @@ class RAMGRU(RecurrentContract):
                 gate=gate,
                 gate_range=gate_range,
                 gate_bias=gate_bias,
+                tape_heads=tape_heads,
                 parts=self.parts,
                 width=address_size,
                 window=self.window,
@@ -256,7 +261,7 @@ class RAMGRU(RecurrentContract):
             (self.window - 1) * self.layer_input_size(layer) for layer, _ in self.directions()
         )
         cells = L * self.num_heads * self.memory_size * self.head_size
-        return L * self.hidden_size + context + cells
+        return L * (self.hidden_size + self.tape_heads) + context + cells
 
     def initial_state(self, batch_size: int, *, dense: bool = False) -> RAMGRUState:
         """The start of `batch_size` streams; with `dense`, the rows of all cells are laid out."""
@@ -459,7 +464,10 @@ class RAMGRU(RecurrentContract):
                 state = RAMGRUState(hx, state.context, state.memory)
         self.check_hidden(state.hidden, B)
         if carries:
-            sizes = (self.memory_size, self.num_heads, self.head_size, self.window - 1)
+            sizes = (
+                *(self.memory_size, self.num_heads, self.head_size, self.tape_heads),
+                self.window - 1,
+            )
             check_state(state, [(*sizes, self.layer_input_size(n)) for n, _ in self.directions()])
         hidden: list[Tensor] = []
         context: list[Tensor] = []

@@ -17,6 +17,7 @@ from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.projection import Projection
 from ramgru.kernels.transforms import is_readable
 from ramgru.ragged import last_steps
+from ramgru.tape import TapeHeads, beside
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class MemoryState:
     cells (B, H, P) the numbers of the cells that were ever written, -1 where unused, with
     rows  (B, H, P, D) what they hold; or cells (B, H, 0) and the rows of all cells (B, H, N, D).
     A cell that is not among them holds fresh_left[i // C] + fresh_right[i % C], or zeros.
+    position (B, tape heads) float64, where these heads stand, or None without such heads.
     """
 
     cells: Tensor
@@ -33,6 +35,7 @@ class MemoryState:
     memory_size: int
     fresh_left: Tensor | None = None  # (H, R, D)
     fresh_right: Tensor | None = None  # (H, C, D)
+    position: Tensor | None = None
 
     @property
     def is_dense(self) -> bool:
@@ -92,7 +95,10 @@ class MemoryState:
 
     def map(self, function: Any) -> MemoryState:
         """The same with `function` applied to every tensor of the sequences."""
-        return replace(self, cells=function(self.cells), rows=function(self.rows))
+        position = None if self.position is None else function(self.position)
+        return replace(
+            self, cells=function(self.cells), rows=function(self.rows), position=position
+        )
 
 
 class Steps(NamedTuple):
@@ -102,6 +108,7 @@ class Steps(NamedTuple):
     read: Address  # (B, T, H, J)
     gate: Tensor  # (B, T, H); of a gate for each cell the write weights hold what it lets pass
     candidate: Tensor  # (B, T, H, D)
+    position: Tensor | None  # (B, T, tape heads) where these heads stand at each step
 
 
 class RandomAccessMemory(nn.Module):
@@ -125,6 +132,7 @@ class RandomAccessMemory(nn.Module):
         gate: str = "scalar",
         gate_range: tuple[float, float] = (0.0, 1.0),
         gate_bias: float = 1.0,
+        tape_heads: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **address: Any,
@@ -135,7 +143,11 @@ class RandomAccessMemory(nn.Module):
         self.top_k, self.write_rule = top_k, write_rule
         self.candidate_activation = candidate_activation
         self.gate, self.gate_range, self.gate_bias = gate, gate_range, gate_bias
-        self.address = ProductKeys(input_size, num_heads, memory_size, top_k, **address, **made)
+        keys = num_heads - tape_heads
+        self.address = ProductKeys(input_size, keys, memory_size, top_k, **address, **made)
+        self.tape = (
+            TapeHeads(input_size, tape_heads, memory_size, top_k, **made) if tape_heads else None
+        )
         self.candidate = Projection(input_size, num_heads * head_size, **made)
         gates = num_heads * (top_k if gate == "cell" else 1)
         self.update_gate = Projection(input_size, gates, **made)
@@ -154,6 +166,8 @@ class RandomAccessMemory(nn.Module):
 
     def reset_parameters(self) -> None:
         self.address.reset_parameters()
+        if self.tape is not None:
+            self.tape.reset_parameters()
         for linear in (self.candidate, self.update_gate, self.output_gate, self.read_out):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
             if linear.bias is not None:
@@ -174,6 +188,7 @@ class RandomAccessMemory(nn.Module):
             self.memory_size,
             self.fresh_left,
             self.fresh_right,
+            None if self.tape is None else self.tape.start(batch_size),
         )
         return state.dense() if dense else state
 
@@ -181,13 +196,19 @@ class RandomAccessMemory(nn.Module):
         self,
         x: Tensor,  # (B, T, I)
         context: Tensor,  # (B, window - 1, I)
+        position: Tensor | None,  # (B, tape heads)
+        lengths: Tensor | None,
         reset: Tensor | None,
         write_index: Tensor | None,  # (B, T, H, K), -1: no access
         read_index: Tensor | None,
     ) -> Steps:
-        write = read = None
+        write = read = positions = None
         if write_index is None or read_index is None:
             write, read = self.address(x, context, reset)
+        if self.tape is not None:  # which moves on whoever says where to write and read
+            *tape, positions = self.tape(x, position, lengths, reset)
+            if write is not None and read is not None:
+                write, read = (beside(k, t) for k, t in zip((write, read), tape))
         if write_index is not None:
             write = Address(write_index, (write_index >= 0).to(x.dtype))
         if read_index is not None:
@@ -209,7 +230,7 @@ class RandomAccessMemory(nn.Module):
                 )
             each = gate.unflatten(-1, (self.num_heads, self.top_k))[..., :K]
             write, gate = Address(write.index, write.weight * each), torch.ones_like(each[..., 0])
-        return Steps(write, read, gate, candidate)
+        return Steps(write, read, gate, candidate, positions)
 
     def openings(self, logits: Tensor) -> Tensor:
         """What update gates let pass, in [0, 1]; both ends can be reached in a wider gate_range."""
@@ -232,7 +253,8 @@ class RandomAccessMemory(nn.Module):
         want_final: bool = True,
     ) -> tuple[Tensor, MemoryState | None, Steps]:
         """x (B, T, I), h (B, T, C) -> h plus what the memory adds to it, the memory after it."""
-        s = self.steps(x, context, reset, write_index, read_index)
+        position = None if memory is None else memory.position
+        s = self.steps(x, context, position, lengths, reset, write_index, read_index)
         if x.shape[0] == 0:
             after = memory if memory is not None else self.initial_state(0)
             return self.add_to(h, x, s.candidate), after, s
@@ -257,7 +279,7 @@ class RandomAccessMemory(nn.Module):
         memory = replace(memory, rows=memory.rows.detach().to(wide).contiguous())
         if reset is not None and bool(reset.any()):
             memory.rows[reset[:, 0]] = memory.fresh_rows()
-        s = self.steps(x, context, reset, write_index, read_index)
+        s = self.steps(x, context, memory.position, None, reset, write_index, read_index)
         y = step_(
             memory.rows,
             s.write.index[:, 0],
@@ -267,8 +289,10 @@ class RandomAccessMemory(nn.Module):
             s.read.index[:, 0],
             s.read.weight[:, 0],
             rule=self.write_rule,
-            distinct=write_index is None,  # product keys never name a cell twice
+            # Product keys never name a cell twice; the unused places of a tape head may.
+            distinct=write_index is None and self.tape is None,
         )
+        memory = replace(memory, position=_last(s.position))
         return self.add_to(h, x, y.unsqueeze(1)), memory
 
     def scan(
@@ -300,7 +324,8 @@ class RandomAccessMemory(nn.Module):
         )
         if not want_final:
             return y, None
-        after = MemoryState(cells, rows, self.memory_size, self.fresh_left, self.fresh_right)
+        fresh = (self.fresh_left, self.fresh_right)
+        after = MemoryState(cells, rows, self.memory_size, *fresh, _last(s.position))
         # How many cells are in use is data, which is not there to be looked at in these cases.
         return y, after.trimmed() if is_readable(cells) else after
 
@@ -313,3 +338,7 @@ class RandomAccessMemory(nn.Module):
     ) -> Tensor:
         """(B, window - 1, I) the last inputs, zeros in place of those before a reset."""
         return last_steps(x, context, lengths, reset)
+
+
+def _last(position: Tensor | None) -> Tensor | None:
+    return None if position is None else position[:, -1]

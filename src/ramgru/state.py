@@ -95,20 +95,29 @@ class RAMGRUState:
         def move(x: Tensor) -> Tensor:
             return x.to(device=device, dtype=dtype if x.is_floating_point() else None)
 
-        return self._map(move)
+        moved = self._map(move)
+        memory = tuple(  # positions count steps: they stay in float64
+            m if before.position is None else replace(m, position=before.position.to(device))
+            for m, before in zip(moved.memory, self.memory)
+        )
+        return replace(moved, memory=memory)
 
     def dense(self) -> RAMGRUState:
         """The same with the rows of all cells, so that its size does not depend on the past."""
         return replace(self, memory=tuple(m.dense() for m in self.memory))
 
     def to_tensor(self) -> Tensor:
-        """(B, state_size): hidden, contexts and the rows of all cells, one flat row a sequence."""
+        """(B, state_size): hidden, contexts, the rows of all cells, and where tape heads stand.
+
+        One flat row a sequence. Positions are rounded to the dtype of the rest.
+        """
         parts = [self.hidden.transpose(0, 1).flatten(1)]
         parts += [c.flatten(1) for c in self.context]
         parts += [m.dense().rows.flatten(1) for m in self.memory]
         dtype = parts[0].dtype
         for part in parts:
             dtype = torch.promote_types(dtype, part.dtype)
+        parts += [m.position for m in self.memory if m.position is not None]
         return torch.cat([part.to(dtype) for part in parts], dim=1)
 
     def from_tensor(self, flat: Tensor) -> RAMGRUState:
@@ -120,11 +129,15 @@ class RAMGRUState:
         shapes = [(L, C)] + [tuple(c.shape[1:]) for c in self.context]
         for m in self.memory:
             shapes.append((m.rows.shape[1], m.memory_size, m.rows.shape[3]))
+        stands = [m.position for m in self.memory if m.position is not None]
+        shapes += [(p.shape[1],) for p in stands]
         sizes = [math.prod(shape) for shape in shapes]
         if flat.dim() != 2 or flat.shape[1] != sum(sizes):
             raise ValueError(f"flat: expected shape (B, {sum(sizes)}), got {tuple(flat.shape)}")
         parts = [part.unflatten(1, shape) for part, shape in zip(flat.split(sizes, dim=1), shapes)]
         n = 1 + len(self.context)
+        ends = n + len(self.memory)
+        stood = iter(parts[ends:])
         B = flat.shape[0]
         return RAMGRUState(
             parts[0].transpose(0, 1).to(self.hidden.dtype),
@@ -135,8 +148,9 @@ class RAMGRUState:
                     cells=m.cells.new_empty(B, m.rows.shape[1], 0),
                     # A copy: a step that overwrites this state must leave `flat` as it is.
                     rows=p.to(m.rows.dtype, copy=True).contiguous(),
+                    position=None if m.position is None else next(stood).double(),
                 )
-                for p, m in zip(parts[n:], self.memory)
+                for p, m in zip(parts[n:ends], self.memory)
             ),
         )
 

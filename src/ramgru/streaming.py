@@ -125,7 +125,7 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
     linears = {name: getattr(unit, name) for name, _ in _LINEAR}
     if any(type(module) is not Projection for module in linears.values()):
         return None
-    if unit.gate == "cell" or unit.gate_range != (0, 1):
+    if unit.gate == "cell" or unit.gate_range != (0, 1) or unit.tape is not None:
         return None
     modules: list[tuple[dict[str, Any], str, nn.Module]]
     modules = [(unit._modules, "address", address)]

@@ -37,6 +37,7 @@ class Case:
     skips: tuple[int, ...] = (0,)
     spans: tuple[int, ...] = (1,)
     window: int | None = None
+    tape: int = 0  # of the H heads
     gate: str = "scalar"
     gate_range: tuple[float, float] = (0.0, 1.0)
     controller: str = "gru"
@@ -84,6 +85,7 @@ class Case:
                 skips=self.skips,
                 spans=self.spans,
                 window=self.window,
+                tape_heads=self.tape,
                 gate=self.gate,
                 gate_range=self.gate_range,
                 learn_address=self.learn_address,
@@ -176,14 +178,15 @@ def cases(draw: st.DrawFn, **fixed: Any) -> Case:
         "T": draw(st.integers(1, 6)),
         "C": draw(st.integers(1, 4)),
         "L": draw(st.integers(1, 2)),
-        "H": draw(st.integers(1, 3)),
+        "H": (H := draw(st.integers(1, 3))),
         "N": N,
-        "K": draw(st.integers(1, min(N, 3))),
+        "K": (K := draw(st.integers(1, min(N, 3)))),
         "parts": draw(st.integers(1, 3)) if N != 30 else 2,
         "offset": draw(st.integers(0, 2)),
         "skips": draw(st.sampled_from([(0,), (0,), (1, 0)])),
         "spans": draw(st.sampled_from([(1,), (1,), (1, 2), (3, 1, 2)])),
         "window": draw(st.sampled_from([None, 7])),
+        "tape": draw(st.integers(0, H - 1)) if K > 1 else 0,
         "gate": draw(st.sampled_from(["scalar", "scalar", "cell"])),
         "gate_range": draw(st.sampled_from([(0.0, 1.0), (-0.2, 1.2)])),
         "controller": draw(st.sampled_from(CONTROLLERS)),

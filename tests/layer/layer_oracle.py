@@ -30,7 +30,7 @@ def scores(unit: RandomAccessMemory, query: Tensor, head: int) -> Tensor:
 
 def query(unit: RandomAccessMemory, x: Tensor, head: int) -> Tensor:
     every = unit.address.query_weight @ x + unit.address.query_bias
-    return every.view(unit.num_heads, -1)[head]
+    return every.view(unit.address.num_heads, -1)[head]
 
 
 def address(unit: RandomAccessMemory, window: list[Tensor], head: int, write: bool) -> Tensor:
@@ -41,6 +41,21 @@ def address(unit: RandomAccessMemory, window: list[Tensor], head: int, write: bo
     phase = sum(tap * query(unit, x, head) for tap, x in zip(taps, window))
     assert isinstance(phase, Tensor)
     return scores(unit, phase.cos(), head)
+
+
+def move(unit: RandomAccessMemory, x: Tensor, position: Tensor) -> Tensor:
+    """(tape heads,) where they stand after one more step; odd ones move both ways."""
+    assert unit.tape is not None
+    jump, way = (5 * unit.tape.moves(x)).chunk(2)
+    jump = (1.2 * jump.sigmoid() - 0.1).clamp(0, 1)
+    way = [(1.2 * w.tanh()).clamp(-(h % 2), 1) for h, w in enumerate(way)]
+    return (1 - jump) * position + torch.stack(way)
+
+
+def beside(position: Tensor, cells: int) -> list[tuple[int, Tensor]]:
+    """The two cells that a position lies between, and how near each is."""
+    below = int(position.floor())
+    return [(i % cells, 1 - (position - i).abs()) for i in (below, below + 1)]
 
 
 def controller_step(layer: RAMGRU, suffix: str, x: Tensor, h: Tensor) -> Tensor:
@@ -68,6 +83,7 @@ def memory_step(
     unit: RandomAccessMemory,
     window: list[Tensor],
     memory: Memory,
+    position: Tensor | None,  # (tape heads,)
     write_to: Tensor | None,  # (H, K) cells that the caller names
     read_from: Tensor | None,
 ) -> Tensor:
@@ -84,7 +100,10 @@ def memory_step(
         def at(cell: int, head: int = head) -> Tensor:
             return memory.get((head, cell), fresh(unit, head, cell))
 
-        if write_to is None:
+        tape = head - unit.address.num_heads
+        if write_to is None and tape >= 0 and position is not None:
+            write = beside(position[tape], unit.memory_size)
+        elif write_to is None:
             value, cells = address(unit, window, head, write=True).topk(K)
             write = list(zip(cells.tolist(), (value - value[0]).exp()))
         else:
@@ -100,7 +119,9 @@ def memory_step(
             u = z * (c - sum((a * at(i) for i, a in write), torch.zeros_like(c)))
             for i, a in write:
                 memory[head, i] = at(i) + a * u
-        if read_from is None:
+        if read_from is None and tape >= 0 and position is not None:
+            read = beside(position[tape], unit.memory_size)
+        elif read_from is None:
             value, cells = address(unit, window, head, write=False).topk(K)
             read = list(zip(cells.tolist(), value.softmax(0)))
         else:
@@ -134,7 +155,7 @@ def run(
         T = x.shape[1] if lengths is None else int(lengths[b])
         anew = [reset is not None and bool(reset[b, t]) for t in range(T)]
         inputs = list(x[b, :T])
-        hiddens, contexts, rows = [], [], []
+        hiddens, contexts, rows, positions = [], [], [], []
         for n, (_, suffix) in enumerate(layer.directions()):
             backward = suffix.endswith("reverse")
             if not backward:
@@ -142,7 +163,8 @@ def run(
             unit, N = layer.memories[n], layer.memory_size
             h = state.hidden[n, b]
             past = list(state.context[n][b].flip(0))  # newest first
-            table = state.memory[n].dense().rows[b]
+            table, stood = state.memory[n].dense().rows[b], state.memory[n].position
+            position = None if stood is None else stood[b]
             memory = {(i, c): table[i, c] for i in range(unit.num_heads) for c in range(N)}
             ys = [h] * T
             for t in reversed(range(T)) if backward else range(T):
@@ -150,6 +172,7 @@ def run(
                 if begins:
                     h, memory = torch.zeros_like(h), {}
                     past = [torch.zeros_like(v) for v in past]
+                    position = None if position is None else torch.zeros_like(position)
                 window = [inputs[t], *past]
                 past = window[: layer.window - 1]
                 w, r = (
@@ -157,7 +180,9 @@ def run(
                     for v in (write_index, read_index)
                 )
                 h = controller_step(layer, suffix, inputs[t], h)
-                ys[t] = h + memory_step(unit, window, memory, w, r)
+                if position is not None:
+                    position = move(unit, inputs[t], position)
+                ys[t] = h + memory_step(unit, window, memory, position, w, r)
             halves.append(ys)
             hiddens.append(h)
             contexts += past[::-1]
@@ -166,10 +191,12 @@ def run(
                 for i in range(unit.num_heads)
                 for c in range(N)
             ]
+            if position is not None:
+                positions.append(position)
             if backward or not layer.bidirectional:
                 inputs = [torch.cat(parts) for parts in zip(*halves)]
         width = layer.hidden_size * layer.num_directions
         padding = x.new_zeros(x.shape[1] - T, width)
         outputs.append(torch.cat([*(y.unsqueeze(0) for y in inputs), padding]))
-        finals.append(torch.cat([*hiddens, *contexts, *rows]))
+        finals.append(torch.cat([*hiddens, *contexts, *rows, *positions]))
     return torch.stack(outputs), torch.stack(finals)

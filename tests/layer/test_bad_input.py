@@ -34,6 +34,17 @@ def make(**options: Any) -> RAMGRU:
         ({"parts": True}, TypeError, "parts: expected an int, got bool"),
         ({"address_size": 0}, ValueError, "address_size: expected at least 2, got 0"),
         ({"address_size": 1}, ValueError, "address_size: expected at least 2, got 1"),
+        ({"tape_heads": 2.0}, TypeError, "tape_heads: expected an int, got float"),
+        (
+            {"num_heads": 2, "tape_heads": 2},
+            ValueError,
+            "tape_heads: expected 0 or more, and fewer than num_heads = 2, got 2",
+        ),
+        (
+            {"num_heads": 2, "tape_heads": 1, "top_k": 1},
+            ValueError,
+            "tape_heads: expected top_k and memory_size of at least 2, .* got 1 and 16",
+        ),
         ({"gate_bias": "1"}, TypeError, "gate_bias: expected a number, got str"),
         ({"gate_bias": math.nan}, ValueError, "gate_bias: expected a finite number, got nan"),
         ({"learn_context": "no"}, TypeError, "learn_context: expected a bool, got str"),

@@ -41,6 +41,9 @@ class RAMOptions:
     """Between these a gate moves, cut to [0, 1]; from -0.1 to 1.1 it can reach both ends."""
     gate_bias: float = 1.0
     """Start of the update gate's bias: sigmoid(1) = 0.73 of a cell is written at first."""
+    tape_heads: int = 0
+    """Of the nhead heads, how many move along the cells step by step instead of looking for a key:
+    they copy, and turn round, what was read in order."""
     head_size: int | None = None
     """Width of a cell; None: d_model / nhead, rounded up."""
     parts: int | None = None

@@ -67,7 +67,9 @@ class Objective(nn.Module):
         def note(
             memory: RandomAccessMemory, module: nn.Module, inputs: Any, logits: Tensor
         ) -> None:
-            opening = memory.openings(logits.float()).mean(-1)  # (B, T)
+            # Tape heads write the same cells again and again: what they write fills nothing.
+            keys = logits.shape[-1] // memory.num_heads * memory.address.num_heads
+            opening = memory.openings(logits[..., :keys].float()).mean(-1)  # (B, T)
             if lengths is not None:
                 opening = opening * ~padding_mask(lengths, opening.shape[1])
             openings.append(opening.sum())
