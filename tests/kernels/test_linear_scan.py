@@ -14,7 +14,13 @@ from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, jacrev, vmap
 
+from ramgru.kernels import native
 from ramgru.kernels.linear_scan import linear_scan, reference
+
+# The best native kernel there is, and torch code.
+pytestmark = pytest.mark.parametrize(
+    "path", [*native.supported()[:1], native.PORTABLE], indirect=True, scope="module"
+)
 
 SIZES = st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(1, 4))
 SEEDS = st.integers(0, 2**20)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramgru.kernels import gpu
+from ramgru.kernels import gpu, native
+from ramgru.kernels.linear_scan import native as native_scan
 from ramgru.kernels.transforms import call, fold
 
 
@@ -21,11 +22,13 @@ def linear_scan_op(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool
 
         return triton_scan.scan(decay, update, initial, reverse)
     wide = torch.float64 if update.dtype == torch.float64 else torch.float32
-    a = decay.to(wide).transpose(0, 1).contiguous()  # (T, B, H): each step in one piece
-    states = update.to(wide).transpose(0, 1).contiguous()
+    a, u, h = decay.to(wide), update.to(wide), initial.to(wide)
+    if native.takes(a, u, h):
+        return native_scan.scan(a, u, h, reverse).to(update.dtype)
+    a = a.transpose(0, 1).contiguous()  # (T, B, H): each step in one piece
+    states = u.transpose(0, 1).contiguous()
     if states.data_ptr() == update.data_ptr():
         states = states.clone()
-    h = initial.to(wide)
     cut = a == 0
     any_cut = bool(cut.any())
     for t in reversed(range(a.shape[0])) if reverse else range(a.shape[0]):

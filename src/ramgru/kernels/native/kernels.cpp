@@ -3,6 +3,7 @@
 #include "../gated_sum/native.h"
 #include "../gru/native.h"
 #include "../layer_step/native.h"
+#include "../linear_scan/native.h"
 #include "../memory_scan/native.h"
 #include "../mingru/native.h"
 #include "../product_keys/native.h"
@@ -13,6 +14,7 @@ RAMGRU_EXPORT(gated_sum_backward, GatedSumBackward)
 RAMGRU_EXPORT(gru_forward, GruForward)
 RAMGRU_EXPORT(gru_backward, GruBackward)
 RAMGRU_EXPORT_WIDE(layer_step, LayerStep)
+RAMGRU_EXPORT_WIDE(linear_scan, LinearScan)
 RAMGRU_EXPORT(memory_scan_forward, MemoryForward)
 RAMGRU_EXPORT(memory_scan_backward, MemoryBackward)
 RAMGRU_EXPORT(memory_step, MemoryStep)
