@@ -52,6 +52,7 @@ def overlap(
     H,
     K: tl.constexpr,
     CHUNK: tl.constexpr,
+    ROUNDS: tl.constexpr,
     WRITES: tl.constexpr,
 ):
     item = tl.program_id(0).to(tl.int64)
@@ -66,7 +67,7 @@ def overlap(
     z = tl.load(gate + step, mask=counts > 0, other=0.0).to(tl.float32)
 
     within = tl.zeros([CHUNK, CHUNK], tl.float32)  # L
-    linked = tl.zeros([CHUNK, CHUNK], tl.int32)
+    reached = tl.where(t == s, 1.0, 0.0)  # which steps bear on which; first without go-betweens
     for k in range(K):
         mine = tl.load(last + step * K + k, mask=live, other=NONE)
         a = tl.load(weight + step * K + k, mask=mine != NONE, other=0.0).to(tl.float32)
@@ -83,20 +84,19 @@ def overlap(
         tl.store(shares + ((item * CHUNK + t) * K + k) * CHUNK + s, share)
         earlier = (s < t) & (share != 0)
         within += tl.where(earlier, a[:, None] * share, 0.0)
-        linked = tl.where(earlier, 1, linked)
+        reached = tl.where(earlier, 1.0, reached)
 
-    # Forward substitution, a column of L after the other, in numbers and in what is let through.
+    for _ in range(ROUNDS):  # by way of twice as many steps
+        twice = tl.dot(reached, reached, input_precision="ieee")
+        reached = tl.where(twice > 0, 1.0, 0.0)
+
+    # Forward substitution, a column of L after the other.
     inverse = tl.where(t == s, 1.0, 0.0)
-    reached = tl.where(t == s, 1, 0)
     within = z[:, None] * within
     for i in range(CHUNK - 1):
-        factor = tl.sum(tl.where(s == i, within, 0.0), axis=1)
-        link = tl.sum(tl.where(s == i, linked, 0), axis=1)
-        solved_row = tl.sum(tl.where(t == i, inverse, 0.0), axis=0)
-        reach = tl.sum(tl.where(t == i, reached, 0), axis=0)
-        through = (link > 0)[:, None] & (reach > 0)[None, :]
-        inverse -= tl.where(through, factor[:, None] * solved_row[None, :], 0.0)
-        reached = tl.where(through, 1, reached)
+        factor = tl.sum(tl.where(s == i, within, 0.0), axis=1)[:, None]
+        solved = tl.sum(tl.where(t == i, inverse, 0.0), axis=0)[None, :]
+        inverse -= tl.where(factor == 0, 0.0, factor * solved)
     inverse *= z[None, :]
     inverse = tl.where(tl.abs(inverse) < TINY, TINY, inverse)
     through = (reached > 0) & (z != 0)[:, None]
@@ -139,6 +139,7 @@ def overlaps(x: Inputs, layout: Layout) -> tuple[Tensor, Tensor]:
             H,
             K=K,
             CHUNK=C,
+            ROUNDS=(C - 1).bit_length(),
             WRITES=min(WRITES, triton.next_power_of_2(K)),
             num_warps=WARPS,
         )
