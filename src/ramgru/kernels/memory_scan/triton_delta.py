@@ -35,15 +35,22 @@ WRITES = 4  # writes of each of a chunk's steps that it handles at once, at most
 def writes_of(chunk, row, first, T, H, K, CHUNK: tl.constexpr, WRITES: tl.constexpr):
     """WRITES writes of each step of a chunk, from number `first` on, step after step.
 
-    -> (E,) which step of the chunk, the place among all S·K writes, that among the row's, and
+    -> (E,) which step of the chunk, the place among all S·K writes, that among the chunk's C·K, and
     whether there is such a write
     """
     e = tl.arange(0, CHUNK * WRITES)
+    t = e // WRITES
     k = first + e % WRITES
-    t = chunk * CHUNK + e // WRITES
-    place = ((row // H * T + t) * H + row % H) * K + k
-    own = (row * tl.cdiv(T, CHUNK) * CHUNK + t) * K + k
-    return e // WRITES, place, own, (t < T) & (k < K)
+    start = (row // H * T + chunk * CHUNK) * H + row % H
+    return t, (start + t * H) * K + k, t * K + k, (chunk * CHUNK + t < T) & (k < K)
+
+
+@triton.jit
+def shares_at(shares, item, own, mask, K, CHUNK: tl.constexpr):
+    """(E, C) the shares of writes `own` of a chunk, which is number `item` of all chunks"""
+    chunk = shares + item * CHUNK * K * CHUNK
+    at = own[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :]
+    return tl.load(chunk + at, mask=mask, other=0.0)
 
 
 @triton.jit
@@ -146,7 +153,7 @@ def walk(
                 made, given, columns, sets, D, INITIAL, FRESH,
             )  # fmt: skip
             mask = there[:, None] & (s <= at[:, None])
-            share = tl.load(shares + own[:, None] * CHUNK + s, mask=mask, other=0.0)
+            share = shares_at(shares, row * chunks + chunk, own, mask, K, CHUNK)
             change = product(share, u, any_spoilt)
             changes = tl.max(tl.where(share == 0, 0, 1), axis=1) > 0  # else every bit stays
             now = tl.where(changes[:, None], held + change, held)

@@ -25,7 +25,14 @@ from torch import Tensor
 
 from ramgru.kernels.memory_scan import triton_order
 from ramgru.kernels.memory_scan.inputs import Inputs
-from ramgru.kernels.memory_scan.triton_delta import errors, launch, of_steps, parts, writes_of
+from ramgru.kernels.memory_scan.triton_delta import (
+    errors,
+    launch,
+    of_steps,
+    parts,
+    shares_at,
+    writes_of,
+)
 from ramgru.kernels.memory_scan.triton_order import Layout
 from ramgru.kernels.memory_scan.triton_overlap import overlaps, product, spoilt, steps_of
 from ramgru.kernels.memory_scan.triton_rows import NONE, rows_at
@@ -88,7 +95,7 @@ def walk_back(
             there = there & tl.load(begins + place, mask=there, other=0).to(tl.int1)
             end = tl.load(last + place, mask=there, other=NONE).to(tl.int64)
             dm = adjoints_at(adjoint, place, end, column, D)
-            share = tl.load(shares + own[:, None] * CHUNK + s, mask=there[:, None], other=0.0)
+            share = shares_at(shares, row * chunks + chunk, own, there[:, None], K, CHUNK)
             dm -= product(share, derror, any_spoilt)
             base = adjoint + code[:, None] * D + column[None, :]
             mask = there[:, None] & inside
@@ -157,7 +164,7 @@ def dot_chunks(
             made, given, columns, sets, D, INITIAL, FRESH,
         )  # fmt: skip
         mask = there[:, None] & (s > at[:, None])
-        share = tl.load(shares + own[:, None] * CHUNK + s, mask=mask, other=0.0)
+        share = shares_at(shares, item, own, mask, K, CHUNK)
         dm = adjoints_at(adjoint, place, end, column, D)
         dm -= product(share, derror, any_spoilt)
         du += of_steps(a[:, None] * dm, CHUNK, WRITES, WIDTH)
