@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 
@@ -29,6 +30,9 @@ from ramgru.kernels.memory_scan.triton_rows import NONE, rows_at
 
 WIDTH = 16  # columns of a program: few, for chunks are walked and only programs run side by side
 WRITES = 4  # writes of each of a chunk's steps that it handles at once, at most
+# Registers of a thread, at most: left alone, NVIDIA's assembler would spill a few of them to fit
+# one program more on a processor. AMD's compiler has no such option.
+REGISTERS = {} if torch.version.hip else {"maxnreg": 224}
 
 
 @triton.jit
@@ -175,7 +179,8 @@ def launch(kernel: Any, x: Inputs, items: int, *args: Any) -> None:
     writes = min(WRITES, triton.next_power_of_2(K))
     sizes = {"K": K, "CHUNK": triton_order.CHUNK, "WRITES": writes, "WIDTH": WIDTH}
     if all(grid) and x.write_index.shape[1]:
-        kernel[grid](*args, **sizes, num_warps=2 * writes)
+        # One stage: no load may be moved to before the store of an earlier turn of a loop.
+        kernel[grid](*args, **sizes, num_warps=2 * writes, num_stages=1, **REGISTERS)
 
 
 def forward(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> None:
