@@ -111,10 +111,10 @@ def test_equals_the_reference_in_corners(draw, name, rule):
 
 @RULES
 def test_equals_the_reference(draw, rule):
-    @settings(max_examples=6)
+    @settings(max_examples=5)
     @given(
         cases(
-            rule=rule, B=1, T=st.integers(1, 4), H=st.integers(1, 2), N=st.sampled_from([1, 5, 9])
+            rule=rule, B=1, T=st.integers(1, 3), H=st.integers(1, 2), N=st.sampled_from([1, 5, 9])
         )
     )
     def run(case: Case) -> None:
@@ -401,8 +401,7 @@ def test_vmap_gives_each_sequence_its_part_of_a_shared_gradient(draw, rule):
             torch.testing.assert_close(got[name][b], want[name], rtol=1e-5, atol=1e-6)
 
 
-@RULES
-@pytest.mark.parametrize("name", ["compact", "all-rows"])
+@pytest.mark.parametrize(("name", "rule"), [("compact", "gru"), ("all-rows", "delta")])
 def test_operator_keeps_the_rules_of_torch_library(draw, name, rule):
     case = Case(**{**CORNERS[name].__dict__, "rule": rule, "B": 1, "H": 1, "T": 2})
     x = draw(case)
