@@ -71,7 +71,7 @@ for dtype, K, D in ((torch.float32, 4, 64), (torch.bfloat16, 4, 64), (torch.floa
 
 SCANNED = "scan_writes finish_writes scan_adjoints finish_adjoints scan_blocks"
 READ = "sum_reads dot_reads copy_rows sum_blocks finish_sums"
-REST = "dot_writes walk walk_back write_and_read"
+REST = "dot_writes overlap walk walk_back dot_chunks write_and_read"
 
 
 @pytest.mark.parametrize("architecture", [80, 90])

@@ -1,6 +1,7 @@
 """`memory_scan` by its Triton kernels: on a GPU, or through Triton's interpreter on the CPU.
 
-The interpreter is slow, and so the cases are small, and blocks shorter than on a GPU.
+The interpreter is slow, and so the cases are small, and blocks shorter than on a GPU. The chunks of
+the delta rule are in `test_triton_delta`.
 """
 
 from __future__ import annotations
@@ -27,23 +28,22 @@ ALL = {"fresh": True, "reset": True, "lengths": True, "holes": True}
 @pytest.fixture(scope="module")
 def modules(gpu_device):
     """The modules of the kernels, which only import where triton is."""
-    from ramgru.kernels.memory_scan import triton_delta, triton_path, triton_rows, triton_scan
+    from ramgru.kernels.memory_scan import triton_path, triton_rows, triton_scan
 
-    return triton_path, triton_scan, triton_rows, triton_delta
+    return triton_path, triton_scan, triton_rows
 
 
 @pytest.fixture
 def draw(modules, gpu_device, monkeypatch):
-    """The tensors of a case on the device; blocks of 4 events."""
-    monkeypatch.setattr(modules[1], "EVENTS", 4)
+    """The tensors of a case on the device; blocks of 8 events."""
+    monkeypatch.setattr(modules[1], "EVENTS", 8)
     return on(gpu_device)
 
 
 @pytest.fixture
 def narrow(modules, monkeypatch):
     """Programs of 2 columns, so that few make a row of several parts."""
-    for module in modules[2:]:
-        monkeypatch.setattr(module, "WIDTH", 2)
+    monkeypatch.setattr(modules[2], "WIDTH", 2)
 
 
 def on(device: str):
@@ -74,16 +74,16 @@ def bits(value: Tensor) -> Tensor:
 
 CORNERS = {
     "one-of-everything": Case(B=1, T=1, H=1, K=1, J=1, D=1, N=1, initial="dense"),
-    "one-cell-many-writes": Case(B=1, T=3, K=4, J=3, N=1, initial="cells", fresh=True),
+    "one-cell-many-writes": Case(B=1, T=3, H=1, K=4, J=3, N=1, initial="cells", fresh=True),
     "no-steps": Case(T=0, N=9, initial="cells", fresh=True, reset=True, lengths=True),
     "no-steps-and-all-rows": Case(T=0, initial="dense", fresh=True),
     "no-sequences": Case(B=0, initial="cells", fresh=True, reset=True, lengths=True),
-    "one-step": Case(T=1, N=9, initial="cells", fresh=True),
-    "compact": Case(T=4, H=1, K=2, N=20, initial="cells", **ALL),
-    "compact-to-all-rows": Case(T=4, H=1, K=2, N=5, initial="cells", **ALL),
+    "one-step": Case(T=1, K=2, J=1, N=9, initial="cells", fresh=True),
+    "compact": Case(B=1, T=3, K=2, N=14, initial="cells", **ALL),
+    "compact-to-all-rows": Case(T=4, H=1, K=2, J=1, N=5, initial="cells", **ALL),
     "all-rows": Case(T=5, H=1, N=6, initial="dense", **ALL),
-    "all-rows-without-fresh": Case(T=4, N=6, initial="dense", reset=True),
-    "nothing-given": Case(T=4, K=2, N=9),
+    "all-rows-without-fresh": Case(B=1, T=4, K=2, N=6, initial="dense", reset=True),
+    "nothing-given": Case(T=4, H=1, K=2, N=9),
     "strided": Case(B=2, T=3, H=1, K=2, D=2, N=4, initial="cells", fresh=True, strided=True),
 }
 
@@ -111,8 +111,12 @@ def test_equals_the_reference_in_corners(draw, name, rule):
 
 @RULES
 def test_equals_the_reference(draw, rule):
-    @settings(max_examples=8)
-    @given(cases(rule=rule, T=st.integers(1, 4), H=1, N=st.sampled_from([1, 5, 20])))
+    @settings(max_examples=5)
+    @given(
+        cases(
+            rule=rule, B=1, T=st.integers(1, 3), H=st.integers(1, 2), N=st.sampled_from([1, 5, 9])
+        )
+    )
     def run(case: Case) -> None:
         check(draw(case), case)
 
@@ -123,14 +127,15 @@ def test_equals_the_reference(draw, rule):
 @RULES
 @pytest.mark.parametrize("D", [1, 2, 5])
 def test_at_the_edges_of_the_width(draw, D, rule):
-    case = Case(B=1, T=3, H=1, D=D, N=4, rule=rule, initial="dense", fresh=True)
+    case = Case(B=1, T=2, H=1, K=2, D=D, N=4, rule=rule, initial="dense", fresh=True)
     check(draw(case), case)
 
 
 @RULES
-@pytest.mark.parametrize("T", [15, 16, 17])
-def test_one_cell_over_blocks_of_blocks(draw, rule, T):
-    """Chains of 60, 64 and 68 events: at 4 a block, one, one and two rounds of the blocks."""
+@pytest.mark.parametrize("T", [3, 4, 5])
+def test_one_cell_over_blocks_of_blocks(draw, modules, monkeypatch, rule, T):
+    """Chains of 12, 16 and 20 events: at 4 a block, one, one and two rounds of the blocks."""
+    monkeypatch.setattr(modules[1], "EVENTS", 4)
     case = Case(B=1, T=T, H=1, K=2, J=2, D=2, N=1, rule=rule, initial="dense")
     x = draw(case)
     x["write_weight"] *= 0.1  # so that what is carried over many blocks still counts
@@ -139,14 +144,14 @@ def test_one_cell_over_blocks_of_blocks(draw, rule, T):
 
 @RULES
 def test_with_blocks_of_the_usual_size(modules, gpu_device, rule):
-    case = Case(B=1, T=20, H=2, K=2, J=2, D=3, N=2, rule=rule, initial="dense", fresh=True)
+    case = Case(B=1, T=20, H=1, K=2, J=2, D=3, N=2, rule=rule, initial="dense", fresh=True)
     check(on(gpu_device)(case), case)
 
 
 @RULES
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 def test_half_precision_is_computed_wide(draw, dtype, rule):
-    case = Case(B=1, T=8, H=2, D=2, N=20, rule=rule, initial="cells", **ALL)
+    case = Case(B=1, T=4, H=2, K=2, D=2, N=9, rule=rule, initial="cells", **ALL)
     x = draw(case, dtype)
     got = found(x, case)
     # All that is lost is one rounding of what comes out.
@@ -158,7 +163,7 @@ def test_half_precision_is_computed_wide(draw, dtype, rule):
 
 @RULES
 def test_each_input_may_have_its_own_type(draw, rule):
-    case = Case(B=1, T=4, N=5, rule=rule, initial="dense", fresh=True)
+    case = Case(B=1, T=4, H=1, N=5, rule=rule, initial="dense", fresh=True)
     x = draw(case)
     x["candidate"] = x["candidate"].bfloat16()
     x["fresh_left"] = x["fresh_left"].half()
@@ -218,7 +223,7 @@ def test_what_is_not_finite_is_so_where_it_is_in_torch(draw, bad, rule):
 @RULES
 @pytest.mark.parametrize("initial", ["cells", "dense"])
 def test_nan_stays_in_its_sequence(draw, initial, rule):
-    case = Case(B=3, T=4, H=1, N=9, initial=initial, reset=True, rule=rule)
+    case = Case(B=3, T=4, H=1, K=2, J=1, N=9, initial=initial, reset=True, rule=rule)
     x = draw(case)
     clean = found(x, case)
     for name in floating(x):
@@ -230,7 +235,7 @@ def test_nan_stays_in_its_sequence(draw, initial, rule):
 @RULES
 def test_nothing_behind_a_length_counts(draw, rule):
     """NaN there, and indices that name no cell, change no bit of anything."""
-    case = Case(B=3, T=5, H=1, initial="dense", fresh=True, reset=True, lengths=True, rule=rule)
+    case = Case(B=3, T=5, H=1, K=2, J=1, N=4, rule=rule, initial="dense", fresh=True, reset=True)
     x = draw(case)
     x["lengths"] = torch.tensor([0, 3, 5], device=x["gate"].device)
     clean = found(x, case)
@@ -250,7 +255,7 @@ def test_nothing_behind_a_length_counts(draw, rule):
 
 @RULES
 def test_the_same_bits_twice(draw, rule):
-    case = Case(B=1, T=9, N=5, rule=rule, initial="cells", **ALL)
+    case = Case(B=1, T=6, H=1, K=2, N=5, rule=rule, initial="cells", **ALL)
     x = draw(case)
     first, second = found(x, case), found(x, case)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
@@ -258,9 +263,9 @@ def test_the_same_bits_twice(draw, rule):
 
 @RULES
 def test_a_sequence_alone_has_the_bits_that_it_has_in_a_batch(draw, rule):
-    x = draw(Case(B=3, T=5, H=1, N=30, rule=rule, initial="cells"))
-    batch = memory_scan(**x, memory_size=30, rule=rule)
-    alone = memory_scan(**{n: v[1:2] for n, v in x.items()}, memory_size=30, rule=rule)
+    x = draw(Case(B=3, T=5, H=1, N=12, rule=rule, initial="cells"))
+    batch = memory_scan(**x, memory_size=12, rule=rule)
+    alone = memory_scan(**{n: v[1:2] for n, v in x.items()}, memory_size=12, rule=rule)
     for a, b in zip(alone, batch, strict=True):
         assert torch.equal(a[0], b[1])
 
@@ -268,7 +273,7 @@ def test_a_sequence_alone_has_the_bits_that_it_has_in_a_batch(draw, rule):
 @RULES
 def test_pieces_equal_the_whole(draw, rule):
     """From no memory over a compact one to one with all rows."""
-    case = Case(B=1, T=9, K=2, N=14, rule=rule, fresh=True)
+    case = Case(B=1, T=9, H=1, K=2, N=14, rule=rule, fresh=True)
     x = draw(case)
     fresh = {name: x.pop(name) for name in ("fresh_left", "fresh_right")}
     whole = memory_scan(**x, **fresh, memory_size=14, rule=rule)
@@ -296,16 +301,16 @@ def test_inputs_are_never_changed_and_share_no_memory_with_outputs(draw, rule):
 
 @RULES
 def test_without_final_memory_the_rest_is_the_same(draw, rule):
-    x = draw(Case(T=4, initial="cells", fresh=True, rule=rule))
+    x = draw(Case(T=3, H=1, initial="cells", fresh=True, rule=rule))
     outputs, cells, rows = memory_scan(**x, memory_size=7, rule=rule, want_final=False)
     assert torch.equal(outputs, memory_scan(**x, memory_size=7, rule=rule)[0])
-    assert cells.shape == (2, 2, 0)
-    assert rows.shape == (2, 2, 0, 3)
+    assert cells.shape == (2, 1, 0)
+    assert rows.shape == (2, 1, 0, 3)
 
 
 @RULES
 def test_backward_may_run_on_another_path_than_forward(draw, rule):
-    case = Case(B=1, T=4, rule=rule, initial="cells", **ALL)
+    case = Case(B=1, T=4, H=1, rule=rule, initial="cells", **ALL)
     x = draw(case)
     leaves = {name: x[name].detach().requires_grad_() for name in floating(x)}
     found = []
@@ -379,12 +384,14 @@ def test_second_derivatives_equal_those_of_the_reference(draw, rule):
 
 @RULES
 def test_vmap_gives_each_sequence_its_part_of_a_shared_gradient(draw, rule):
-    x = draw(Case(B=2, T=3, N=40, initial="cells", fresh=True, reset=True, rule=rule))
+    x = draw(
+        Case(B=2, T=2, H=1, K=2, J=1, N=10, initial="cells", fresh=True, reset=True, rule=rule)
+    )
     fresh = {name: x.pop(name) for name in ("fresh_left", "fresh_right")}
 
     def loss(fresh: Tensors, one: Tensors) -> Tensor:
         batch = {name: value.unsqueeze(0) for name, value in one.items()}
-        outputs, _, rows = memory_scan(**batch, **fresh, memory_size=40, rule=rule)
+        outputs, _, rows = memory_scan(**batch, **fresh, memory_size=10, rule=rule)
         return outputs.square().sum() + rows.square().sum()
 
     got = vmap(grad(loss), (None, 0))(fresh, x)
@@ -394,10 +401,9 @@ def test_vmap_gives_each_sequence_its_part_of_a_shared_gradient(draw, rule):
             torch.testing.assert_close(got[name][b], want[name], rtol=1e-5, atol=1e-6)
 
 
-@RULES
-@pytest.mark.parametrize("name", ["compact", "all-rows"])
+@pytest.mark.parametrize(("name", "rule"), [("compact", "gru"), ("all-rows", "delta")])
 def test_operator_keeps_the_rules_of_torch_library(draw, name, rule):
-    case = Case(**{**CORNERS[name].__dict__, "rule": rule, "B": 1, "T": 2})
+    case = Case(**{**CORNERS[name].__dict__, "rule": rule, "B": 1, "H": 1, "T": 2})
     x = draw(case)
     leaves = {n: x[n].requires_grad_() for n in floating(x)}
     args = [{**x, **leaves}.get(n) for n in Inputs._fields]
@@ -412,7 +418,7 @@ def test_operator_keeps_the_rules_of_torch_library(draw, name, rule):
 def test_compiled_equals_eager(draw, rule):
     torch.compiler.reset()
     compiled = torch.compile(memory_scan, fullgraph=True, backend="aot_eager")
-    case = Case(B=1, T=3, N=40, rule=rule, initial="cells", **ALL)
+    case = Case(B=1, T=3, H=1, K=2, N=14, rule=rule, initial="cells", **ALL)
     x = draw(case)
 
     def scan(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:

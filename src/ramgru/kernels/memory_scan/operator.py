@@ -56,7 +56,7 @@ def _(*args: Any) -> list[Tensor]:
     x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
     results = empty_results(x, memory_size, want_final)
     if gpu.takes(*x):
-        return [*results, *triton_path().empty_saved(x, want_final)]
+        return [*results, *triton_path().empty_saved(x, rule, want_final)]
     if native.takes(*x):
         return results
     return [*results, *portable.empty_saved(x, rule, want_final)]

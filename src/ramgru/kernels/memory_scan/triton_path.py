@@ -17,6 +17,7 @@ from ramgru.kernels import gpu
 from ramgru.kernels.memory_scan import (
     portable,
     triton_delta,
+    triton_delta_backward,
     triton_gru,
     triton_order,
     triton_rows,
@@ -78,7 +79,7 @@ def backward(
         else:
             initial.copy_(untouched[0].view(given, D))
         triton_scan.backward(x, layout, grad_output, grad_rows, adjoint, cut=rule == "delta")
-        step = triton_gru.write_gradients if rule == "gru" else triton_delta.backward
+        step = triton_gru.write_gradients if rule == "gru" else triton_delta_backward.backward
         writes = step(x, layout, adjoint, table)
         grad_read = triton_rows.read_gradients(layout.read, grad_output, table)
         fresh = _fresh_gradients(x, layout, adjoint[made + given :])
@@ -87,12 +88,12 @@ def backward(
     return [*writes, grad_read, grad_initial, *fresh]
 
 
-def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
+def empty_saved(x: Inputs, rule: str, want_final: bool) -> list[Tensor]:
     """What forward keeps for backward, with nothing in it."""
     versions = x.candidate.new_empty(
         x.write_index.numel(), x.candidate.shape[-1], dtype=torch.float32
     )
-    return [versions, *triton_order.empty_layout(x, want_final)]
+    return [versions, *triton_order.empty_layout(x, rule, want_final)]
 
 
 def _stored(x: Inputs) -> Inputs:

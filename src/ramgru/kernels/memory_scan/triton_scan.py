@@ -83,6 +83,26 @@ def gate_of(write, step, number, weight, gate, K):
 
 
 @triton.jit
+def kept(
+    write, step, number, start, weight, gate, first, last, K, CUT: tl.constexpr
+):  # fmt: skip
+    """How much of the adjoint behind each event is that of the row before it; START for nothing.
+
+    With CUT nothing passes the first and the last write of a chain in a chunk of the delta rule,
+    and everything passes the rest.
+    """
+    if CUT:
+        place = step * K + number
+        ends = tl.load(last + place, mask=write, other=NONE) == place
+        ends = write & (ends | (tl.load(first + place, mask=write, other=0) != 0))
+        keep = tl.where((start == CONTINUES) & (ends == 0), 1.0, START)
+    else:
+        g = gate_of(write, step, number, weight, gate, K)
+        keep = tl.where(start == CONTINUES, 1 - g, START)
+    return keep
+
+
+@triton.jit
 def store_block(a, b, column, blocks_a, blocks_b, item, D, EVENTS: tl.constexpr):
     """The map of a whole block: that behind its last event."""
     last = (tl.arange(0, EVENTS) == EVENTS - 1)[:, None]
@@ -223,6 +243,8 @@ def scan_adjoints(
     final,  # (R, M); None of it is looked at unless FINAL
     weight,
     gate,
+    first_write,  # (S, K), this and the next one for CUT only
+    last_write,  # (S, K)
     read_weight,
     grad_output,
     grad_rows,
@@ -238,7 +260,7 @@ def scan_adjoints(
     made,
     D,
     FINAL: tl.constexpr,
-    CUT: tl.constexpr,  # whether a write passes no adjoint on to the row it found
+    CUT: tl.constexpr,  # see `kept`
     EVENTS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
@@ -252,10 +274,7 @@ def scan_adjoints(
     # The adjoint of the row behind event e is what event e + 1 makes of the adjoint behind it.
     write, read, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
     goes_on = start == CONTINUES
-    g = gate_of(write, step, number, weight, gate, K)
-    keep = tl.where(goes_on, 1 - g, START)
-    if CUT:
-        keep = tl.where(write, START, keep)
+    keep = kept(write, step, number, start, weight, gate, first_write, last_write, K, CUT)
     read = read & goes_on
     r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
     mask = read[:, None] & inside
@@ -296,6 +315,8 @@ def finish_adjoints(
     base,
     weight,
     gate,
+    first_write,
+    last_write,
     blocks_b,
     adjoint,
     M,
@@ -318,9 +339,7 @@ def finish_adjoints(
     inside = column < D
 
     write, _, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
-    keep = tl.where(start == CONTINUES, 1 - gate_of(write, step, number, weight, gate, K), START)
-    if CUT:
-        keep = tl.where(write, START, keep)
+    keep = kept(write, step, number, start, weight, gate, first_write, last_write, K, CUT)
     a, any_left = from_before(keep)
     behind = tl.load(blocks_b + (item - 1) * D + column, mask=inside & (item % blocks > 0), other=0)
 
@@ -392,15 +411,16 @@ def backward(
     adjoint: Tensor,  # (versions and bases, D) float32: overwritten at all versions and bases
     cut: bool,
 ) -> None:
-    """Adjoints of versions and bases: of reads and the final rows alone if `cut`, else whole."""
+    """Adjoints of versions and bases: whole, or with no part of what `kept` cuts off."""
     sizes = (*_sizes(x), x.write_index.numel(), x.candidate.shape[-1])
     blocks = Blocks(layout.order, x.candidate)
-    events, gates = (layout.order, layout.base), (x.write_weight, x.gate)
+    events = (layout.order, layout.base)
+    writes = (x.write_weight, x.gate, layout.first, layout.last)
     blocks.run(
         scan_adjoints,
         *events,
         layout.final,
-        *gates,
+        *writes,
         x.read_weight,
         grad_output,
         adjoint if grad_rows is None else grad_rows,
@@ -412,4 +432,4 @@ def backward(
         CUT=cut,
     )
     if blocks.carry():
-        blocks.run(finish_adjoints, *events, *gates, blocks.b, adjoint, *sizes, CUT=cut)
+        blocks.run(finish_adjoints, *events, *writes, blocks.b, adjoint, *sizes, CUT=cut)

@@ -14,7 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ramgru.kernels import gpu
-from ramgru.kernels.memory_scan.triton_delta import WIDTH, over, step_of, warps
+
+WIDTH = 32  # columns of a program
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -43,13 +44,15 @@ def write_and_read(
     c = tl.load(candidate + row * D + column, mask=inside, other=0.0)
     if DELTA:
         z = tl.load(gate + row)
-        cell, a, same = step_of(row, cells, cells, weight, K, WRITES)
         k = tl.arange(0, WRITES)
+        cell = tl.load(cells + row * K + k, mask=k < K, other=-1)
+        a = tl.load(weight + row * K + k, mask=cell >= 0, other=0.0)
+        same = (cell[:, None] == cell[None, :]) & (cell >= 0)[:, None]
         at = table[None, :] + cell[:, None] * D
         writes = (cell >= 0)[:, None] & inside[None, :]
         held = tl.load(at, mask=writes, other=0.0)
         u = z * (c - tl.sum(a[:, None] * held, axis=0))
-        total = over(same, a)
+        total = tl.sum(tl.where(same, a[None, :], 0.0), axis=1)  # of its cell, from the whole step
         first = tl.min(tl.where(same, k[None, :], WRITES), axis=1) == k
         changes = writes & (first & (total * z != 0))[:, None]
         tl.debug_barrier()
@@ -70,6 +73,11 @@ def write_and_read(
         r = tl.load(read_weight + each * J + j, mask=place >= 0, other=0.0)
         y += r * tl.load(table + place * D, mask=inside & (place >= 0), other=0.0)
     tl.store(outputs + row * D + column, y, mask=inside)
+
+
+def warps(writes: int) -> int:
+    """For a tile of `writes` rows of WIDTH columns, so that registers hold it."""
+    return max(1, min(writes // 8, 16))
 
 
 def step_(
