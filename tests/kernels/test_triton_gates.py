@@ -166,10 +166,18 @@ def test_second_derivatives_equal_those_of_the_parts(kernel, gpu_device):
     assert_near(second(ours, values), second(reference, wide))
 
 
-def test_a_layer_computes_what_it_does_in_torch(kernel, gpu_device):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bidirectional": True},
+        {"checkpoint_every": 4, "num_heads": 3, "tape_heads": 1},  # only states kept for backward
+    ],
+    ids=["both ways", "recomputed"],
+)
+def test_a_layer_computes_what_it_does_in_torch(kernel, gpu_device, options):
     torch.manual_seed(0)
-    options = {"controller": "mingru", "memory_size": 64, "num_heads": 2, "batch_first": True}
-    layer = RAMGRU(6, 8, 2, bidirectional=True, **options).to(gpu_device)
+    usual = {"controller": "mingru", "memory_size": 64, "num_heads": 2, "batch_first": True}
+    layer = RAMGRU(6, 8, 2, **{**usual, **options}).to(gpu_device)
     x = torch.randn(2, 11, 6, device=gpu_device, requires_grad=True)
     lengths = torch.tensor([11, 6], device=gpu_device)
 
