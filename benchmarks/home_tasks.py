@@ -11,9 +11,10 @@ known to succeed was built or tuned wrongly, and proves nothing where it loses t
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,37 @@ HOMES = (
         0.99,
         "recalls what a DeltaNet does: where its decay stays at 1 it is one",
         "arXiv 2412.06464",
+        how={"steps": 900},
+        rates=(1e-2,),  # of two that were tried with fewer steps
+    ),
+    Home(
+        "mamba2",
+        "mqar",
+        MQAR,
+        0.99,
+        "recalls one pair for every four steps, as attention does and Mamba does not",
+        "arXiv 2405.21060, section 9.1 and figure 8",
         how={"steps": 700},
+    ),
+    Home(
+        "gated_slots",
+        "mqar",
+        MQAR,
+        0.95,
+        "recalls more than other linear attention: nearly all pairs that it has slots for",
+        "arXiv 2409.07146, abstract",
+        how={"steps": 700},
+    ),
+    Home(
+        "sparse_delta,cells=4096",
+        "mqar",
+        MQAR,
+        0.95,
+        "recalls with many cells what a dense state has no room for: nearly all of twice as many "
+        "pairs as such a state of its width has dimensions",
+        "arXiv 2607.07386, abstract",
+        asked={"pairs": 128, "length": 512},
+        how={"steps": 600, "batch_size": 32},
     ),
     Home(
         "lstm",
@@ -153,6 +184,17 @@ HOMES = (
         rates=(3e-3,),
     ),
     Home(
+        "dnc,hidden_size=100",
+        "copy",
+        {"length": 20},
+        0.99,
+        "copies lists of random vectors, each into a cell that is free",
+        "Nature 538 (2016), 471–476, extended data figure 1",
+        model={"num_layers": 1, "d_model": 32},
+        how={"steps": 700, "batch_size": 32},
+        rates=(3e-3,),
+    ),
+    Home(
         "mingru",
         "selective_copy",
         {"vocab_size": 16, "tokens": 4, "length": 64},
@@ -167,19 +209,45 @@ HOMES = (
 def write(
     homes: Sequence[Home], root: Path, folder: Path, seeds: Sequence[int] = ()
 ) -> Path | None:
-    """The page of all rows that are finished, and its data; -> its path, or None of none."""
-    there = [home for home in homes if not home.missing]
-    every = [(home, quality_page.collect(home.row(), root, seeds)) for home in there]
-    found = [(home, row) for home, row in every if row is not None]
+    """The page of all rows that are finished, and its data; -> its path, or None of none.
+
+    Rows whose runs are gone stay as the data there has them, as long as their recipe is the same:
+    the page grows over several sittings, on one machine or on others.
+    """
+    before, found = _kept(folder / f"{PAGE}.json"), {}
+    for home in homes:
+        if home.missing:
+            continue
+        measured = quality_page.collect(home.row(), root, seeds)
+        row = _plain(home, measured) if measured else None
+        kept = before.get(home.name)
+        if kept is not None and _recipe(kept) != _recipe(asdict(home)):
+            kept = None
+        if kept is not None and (row is None or len(row["seeds"]) < len(kept["seeds"])):
+            row = {**kept, "known": home.known, "source": home.source}
+        if row is not None:
+            found[home.name] = row
     if not found:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / f"{PAGE}.json", {home.name: _plain(home, row) for home, row in found})
-    left = [home.name for home in homes if home.name not in {done.name for done, _ in found}]
-    return files.write(folder / f"{PAGE}.md", "\n".join(_page(found, left)) + "\n")
+    files.write_json(folder / f"{PAGE}.json", found)
+    return files.write(folder / f"{PAGE}.md", "\n".join(_page(homes, found)) + "\n")
 
 
-def _page(found: Sequence[tuple[Home, Found]], left: Sequence[str]) -> list[str]:
+def _kept(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier sitting, by name."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _recipe(row: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the numbers of a row and its verdict come from, as JSON values."""
+    names = (each.name for each in fields(Home) if each.name not in ("known", "source"))
+    values: dict[str, Any] = json.loads(json.dumps({name: row.get(name) for name in names}))
+    return values
+
+
+def _page(homes: Sequence[Home], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    shown = [(home, found[home.name]) for home in homes if home.name in found]
     lines = [
         "# Peers on their home tasks",
         "",
@@ -188,7 +256,8 @@ def _page(found: Sequence[tuple[Home, Found]], left: Sequence[str]) -> list[str]
         "",
         "What each peer is known for, done again here by the code that it is compared with, at "
         "sizes that a core learns in minutes. Scores are of sequences that were not trained on; "
-        "intervals are Student's 95 % intervals over seeds. Reached: the mean is at the bar.",
+        "intervals are Student's 95 % intervals over seeds. Reached: the mean is at the bar. "
+        "Seconds are those of a training by the clock, whatever else the machine did.",
         "",
         *table(
             [
@@ -201,38 +270,38 @@ def _page(found: Sequence[tuple[Home, Found]], left: Sequence[str]) -> list[str]
                 "seeds",
                 "seconds",
             ],
-            [_scores(home, row) for home, row in found],
+            [_scores(home, row) for home, row in shown],
         ),
         *table(
             ["peer and task", "known", "source", "learnt", "asked", "training"],
-            [_recipe(home, row) for home, row in found],
+            [_told(home, row) for home, row in shown],
         ),
     ]
-    if left:
+    if left := [home.name for home in homes if home.name not in found]:
         lines += [f"Not measured yet: {joined(left)}.", ""]
-    machines = dict.fromkeys(machine for _, row in found for machine in row.machines)
+    machines = dict.fromkeys(machine for _, row in shown for machine in row["machine"])
     return [*lines, f"Machine: {'; '.join(machines)}."]
 
 
-def _scores(home: Home, found: Found) -> list[str]:
-    score, seconds = found.cells[0], found.cells[-1]
+def _scores(home: Home, row: Mapping[str, Any]) -> list[str]:
+    score, seconds = row["score"], row["seconds"]
     interval = ""
-    if score.low is not None and score.high is not None:
-        interval = f"{percent(score.low)} – {percent(score.high)}"
+    if score["low"] is not None and score["high"] is not None:
+        interval = f"{percent(score['low'])} – {percent(score['high'])}"
     return [
         home.name,
-        score.bar,
-        percent(score.mean),
+        score["bar"],
+        percent(score["mean"]),
         interval,
-        percent(score.chance or 0.0),
-        "yes" if score.met else "no",
-        str(len(found.seeds)),
-        f"{seconds.mean:,.0f}",
+        percent(score["chance"] or 0.0),
+        "yes" if score["met"] else "no",
+        str(len(row["seeds"])),
+        f"{sum(seconds) / len(seconds):,.0f}",
     ]
 
 
-def _recipe(home: Home, found: Found) -> list[str]:
-    training = found.training
+def _told(home: Home, row: Mapping[str, Any]) -> list[str]:
+    training = home.row().training
     rates = joined([f"{rate:g}" for rate in home.rates])
     return [
         home.name,
@@ -241,8 +310,8 @@ def _recipe(home: Home, found: Found) -> list[str]:
         _sizes(home.sizes),
         _sizes(home.asked) or "the same sizes",
         f"`{home.layer}`, {training.model.num_layers} of width {training.model.d_model}, "
-        f"{found.parameters:,} parameters; at most {training.total_steps:,} steps of "
-        f"{training.batch_size}, rate {training.lr:g} of {rates}",
+        f"{row['parameters']:,} parameters; at most {training.total_steps:,} steps of "
+        f"{training.batch_size}, rate {row['lr']:g} of {rates}",
     ]
 
 

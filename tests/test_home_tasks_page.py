@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,6 +76,54 @@ def test_the_page_tells_who_reached_the_known_result(made):
 def test_a_second_call_trains_nothing(module, made, monkeypatch):
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained again"))
     assert module.quality_runs.run(made.rows, made.root, (0, 1))
+
+
+@pytest.fixture
+def again(made: SimpleNamespace, tmp_path: Path) -> Path:
+    """A folder with the page and its data, to be written to."""
+    return Path(shutil.copytree(made.docs, tmp_path / "docs"))
+
+
+def test_rows_stay_when_their_runs_are_gone(module, made, again, tmp_path):
+    assert module.write(made.homes, tmp_path / "none", again) == again / made.page.name
+    for path in made.docs.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_kept_row_is_told_in_new_words(module, made, again, tmp_path):
+    homes = [replace(made.homes[0], known="is at last", source="somebody"), *made.homes[1:]]
+    page = module.write(homes, tmp_path / "none", again).read_text(encoding="utf-8")
+    assert "| attention-mqar | is at last | somebody | " in page
+    assert page.count("\n| gru-parity | ") == 2
+
+
+@pytest.mark.parametrize("change", [{"least": 0.5}, {"how": {"steps": 3}}, {"asked": {}}])
+def test_a_row_of_another_recipe_is_not_kept(module, made, again, tmp_path, change):
+    homes = [made.homes[0], replace(made.homes[1], **change), made.homes[2]]
+    page = module.write(homes, tmp_path / "none", again).read_text(encoding="utf-8")
+    assert "Not measured yet: gru-parity and perceptron-parity." in page
+    data = json.loads((again / "home_tasks.json").read_text(encoding="utf-8"))
+    assert list(data) == ["attention-mqar"]
+
+
+def test_of_kept_and_found_the_one_of_more_seeds_is_shown(module, made, tmp_path):
+    def seeds(asked: tuple[int, ...]) -> list[int]:
+        module.write(made.homes, made.root, tmp_path, asked)
+        data = json.loads((tmp_path / "home_tasks.json").read_text(encoding="utf-8"))
+        return data["gru-parity"]["seeds"]
+
+    assert seeds((0,)) == [0]
+    assert seeds((0, 1)) == [0, 1]
+    assert seeds((0,)) == [0, 1]
+
+
+def test_the_published_page_is_drawn_from_its_data(module, tmp_path):
+    study = module.DOCS / "study"
+    for name in ("home_tasks.json", "home_tasks.md"):
+        shutil.copy(study / name, tmp_path)
+    module.write(module.HOMES, tmp_path / "none", tmp_path)
+    for name in ("home_tasks.json", "home_tasks.md"):
+        assert (tmp_path / name).read_bytes() == (study / name).read_bytes()
 
 
 def test_what_a_row_lacks_is_named(module, made):
