@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "ramgru"
 STOREYS = [
     {"errors", "files", "spec", "version"},
     {"kernels"},
-    {"memory", "address", "controller", "ragged"},
+    {"memory", "address", "tape", "controller", "ragged"},
     {"layer", "contract", "arguments", "state", "streaming", "trace"},
     {"models", "baselines", "tasks"},
     {"train", "evaluate"},
