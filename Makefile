@@ -37,7 +37,7 @@ else
 sanitize: $(SANITIZE)/ramgru/kernels/native/library.so
 	LD_PRELOAD="$(ASAN) $(shell $(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 RAMGRU_LIBRARY=$(CURDIR)/$< OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -q -n 2 tests/kernels
+		$(BIN)/python -m pytest -q -n 2 -m 'not gpu' tests/kernels
 endif
 
 $(SANITIZE)/ramgru/kernels/native/library.so: $(NATIVE) $(VENV)/installed-dev
