@@ -12,12 +12,12 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: run test check unit sanitize format clean
+.PHONY: run test check unit interpret sanitize format clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar
 
-test: check unit sanitize
+test: check unit interpret sanitize
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -26,7 +26,12 @@ check: $(VENV)/installed-dev
 
 # Two tests at a time, one thread each: nothing in the tests is timed.
 unit: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not gpu'
+
+# The GPU's kernels at small odd shapes, in Triton's interpreter; all their tests: `pytest -m gpu`,
+# which takes some ten minutes without a GPU.
+interpret: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m gpu -k 'corners or edges' tests/kernels
 
 # The kernels' tests once more, with a library in which a step beyond an array, a read of working
 # memory that nothing wrote, and undefined behaviour are errors.

