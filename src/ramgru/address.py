@@ -10,7 +10,7 @@ B sequences, T steps, H heads, K = top_k, U parts, A address width of one head.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,12 @@ def default_parts(memory_size: int, codes: int = 64) -> int:
 def autocasts(device: str) -> bool:
     """Whether autocast is on for a kind of device; not every kind has it."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """A block in which tensors that lie where x does are computed with in the dtypes they have."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if autocasts(device) else nullcontext()
 
 
 class ProductKeys(nn.Module):
@@ -158,8 +164,7 @@ class ProductKeys(nn.Module):
         float32 or wider, so that ties stay rare.
         """
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        device = x.device.type
-        with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
+        with without_autocast(x):
             weight, nothing = self.query_weight.to(wide), self.query_bias.to(wide)
             query, before = (projection(v.to(wide), weight, nothing) for v in (x, context))
             if self.taps is not None:

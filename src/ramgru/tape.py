@@ -15,13 +15,12 @@ B sequences, T steps, H tape heads, N cells.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ramgru.address import Address, autocasts
+from ramgru.address import Address, without_autocast
 from ramgru.kernels.linear_scan import linear_scan
 from ramgru.kernels.projection import Projection, projection
 from ramgru.ragged import padding_mask
@@ -92,8 +91,7 @@ class TapeHeads(nn.Module):
         """-> jump in [0, 1] and move in [0, 1] or [-1, 1] (B, T, H), float64: counts add up."""
         wide = torch.promote_types(x.dtype, torch.float32)
         weight, bias = self.moves.weight.to(wide), self.moves.bias.to(wide)
-        device = x.device.type
-        with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
+        with without_autocast(x):
             logits = GAIN * projection(x.to(wide), weight, bias)
         jump, move = logits.double().chunk(2, dim=-1)
         jump = (REACH * jump.sigmoid() - (REACH - 1) / 2).clamp(0, 1)

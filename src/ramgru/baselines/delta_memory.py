@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
-from ramgru.address import autocasts
+from ramgru.address import without_autocast
 from ramgru.baselines import gated_delta_rule
 from ramgru.baselines.short_convolution import ShortConvolution
 from ramgru.kernels.projection import Projection
@@ -82,8 +80,7 @@ class DeltaMemory(nn.Module):
             x = x.masked_fill(padding.unsqueeze(-1), 0)
             reset = None if reset is None else reset & ~padding
         mixed, context = self.convolution(self.query_key_value(x), state.context, lengths, reset)
-        device = x.device.type
-        with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
+        with without_autocast(x):
             q, k, v = self._heads(silu(mixed))
             log_decay, beta = self.rates(x.to(mixed.dtype))
             if padding is not None:  # nothing decays, and nothing is written

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, rms_norm, silu
 
-from ramgru.address import autocasts
+from ramgru.address import without_autocast
 from ramgru.baselines import slot_attention
 from ramgru.baselines.short_convolution import ShortConvolution
 from ramgru.kernels.projection import Projection
@@ -86,8 +85,7 @@ class GatedSlots(nn.Module):
             x = x.masked_fill(padding, 0)
             reset = None if reset is None else reset & ~padding.squeeze(-1)
         mixed, context = self.convolution(self.query_key_value(x), state.context, lengths, reset)
-        device = x.device.type
-        with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
+        with without_autocast(x):
             q, k, v = silu(mixed).view(B, T, 3, self.heads, self.head_size).unbind(2)
             log_decay = logsigmoid(self.decay(x.to(mixed.dtype))) / DAMPING
             if padding is not None:  # nothing decays, and nothing is written

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu, softplus
 
-from ramgru.address import autocasts
+from ramgru.address import without_autocast
 from ramgru.baselines import state_space
 from ramgru.baselines.short_convolution import ShortConvolution
 from ramgru.kernels.projection import Projection
@@ -97,8 +96,7 @@ class Mamba2(nn.Module):
             reset = None if reset is None else reset & ~padding.squeeze(-1)
         gate, mixed, rate = self.project_in(x).split(self.widths, dim=2)
         mixed, context = self.convolution(mixed, state.context, lengths, reset)
-        device = x.device.type
-        with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
+        with without_autocast(x):
             mixed = silu(mixed + self.convolution_bias)
             v, k, q = mixed.split([self.hidden_size, self.d_state, self.d_state], dim=2)
             v = v.unflatten(2, (self.heads, self.head_size))

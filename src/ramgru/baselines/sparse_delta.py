@@ -7,14 +7,13 @@ and do not move (product keys, arXiv 1907.05242), and a write corrects what the 
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, rms_norm
 
-from ramgru.address import autocasts
+from ramgru.address import without_autocast
 from ramgru.baselines.short_convolution import ShortConvolution
 from ramgru.baselines.sparse_delta_rule import Touch, sparse_delta_rule
 from ramgru.kernels.projection import Projection, projection
@@ -115,8 +114,8 @@ class SparseDelta(nn.Module):
             padding = padding_mask(lengths, T)
             x = x.masked_fill(padding.unsqueeze(-1), 0)
             reset = None if reset is None else reset & ~padding
-        value, device = self.value(x), x.device.type
-        with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
+        value = self.value(x)
+        with without_autocast(x):
             wide = self.codes.dtype  # so that rounding does not choose other cells
             query = projection(x.to(wide), self.query.weight, self.query.bias)
             mixed, context = self.convolution(

@@ -8,12 +8,11 @@ is never looked at, and a step costs what it would cost without resets.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
-from ramgru.address import autocasts
+from ramgru.address import without_autocast
 from ramgru.ragged import pieces
 
 # What a step is given (rows, G) and the state before it, tensors of as many rows
@@ -56,9 +55,9 @@ class Walk:
 
         Computed in the precision of the state, also under autocast.
         """
-        device, wide = given.device.type, state[0].dtype
+        wide = state[0].dtype
         given = given.to(wide)
-        with torch.autocast(device, enabled=False) if autocasts(device) else nullcontext():
+        with without_autocast(given):
             if given.shape[0] == 0:
                 return given.new_zeros(0, size), list(state)
             if self.cut is None:
