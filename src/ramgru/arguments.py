@@ -41,7 +41,7 @@ def check_memory_options(
 ) -> tuple[int, int, int]:
     """-> the number of cells, rounded up to what its codebooks can name, and of codebooks, and the
     window."""
-    positive = {
+    numbers = {
         "memory_size": memory_size,
         "num_heads": num_heads,
         "head_size": head_size,
@@ -49,20 +49,20 @@ def check_memory_options(
         "parts": parts,
         "address_size": address_size,
         "window": window,
+        "tape_heads": tape_heads,
     }
-    for name, value in positive.items():
+    for name, value in numbers.items():
         if value is None and name in ("head_size", "parts", "window"):
             continue
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-        least = 2 if name == "address_size" else 1  # unit codes of one number would all tie
+        # Unit codes of one number would all tie.
+        least = {"address_size": 2, "tape_heads": 0}.get(name, 1)
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
     if memory_size > MOST_CELLS:
         raise ValueError(f"memory_size: expected at most {MOST_CELLS}, got {memory_size}")
-    if not isinstance(tape_heads, int) or isinstance(tape_heads, bool):
-        raise TypeError(f"tape_heads: expected an int, got {type(tape_heads).__name__}")
-    if not 0 <= tape_heads < num_heads:
+    if tape_heads >= num_heads:
         raise ValueError(
             f"tape_heads: expected 0 or more, and fewer than num_heads = {num_heads}, "
             f"got {tape_heads}"
@@ -130,10 +130,7 @@ def check_memory_options(
 def check_state(state: RAMGRUState, expected: list[tuple[int, ...]]) -> None:
     """Whether a state is of this layer: of each memory its cells, heads, width, window, input."""
     found = [
-        (
-            *(m.memory_size, m.rows.shape[1], m.rows.shape[3]),
-            *(0 if m.position is None else m.position.shape[1], *c.shape[1:]),
-        )
+        (m.memory_size, m.rows.shape[1], m.rows.shape[3], m.tape_heads, *c.shape[1:])
         for m, c in zip(state.memory, state.context, strict=True)
     ]
     if found != expected:

@@ -464,10 +464,8 @@ class RAMGRU(RecurrentContract):
                 state = RAMGRUState(hx, state.context, state.memory)
         self.check_hidden(state.hidden, B)
         if carries:
-            sizes = (
-                *(self.memory_size, self.num_heads, self.head_size, self.tape_heads),
-                self.window - 1,
-            )
+            cells = (self.memory_size, self.num_heads, self.head_size, self.tape_heads)
+            sizes = (*cells, self.window - 1)
             check_state(state, [(*sizes, self.layer_input_size(n)) for n, _ in self.directions()])
         hidden: list[Tensor] = []
         context: list[Tensor] = []

@@ -41,6 +41,10 @@ class MemoryState:
     def is_dense(self) -> bool:
         return self.rows.shape[2] != self.cells.shape[2]
 
+    @property
+    def tape_heads(self) -> int:
+        return 0 if self.position is None else self.position.shape[1]
+
     def fresh_rows(self) -> Tensor:
         """(H, N, D) what cells hold before they are written."""
         if self.fresh_left is None or self.fresh_right is None:
@@ -206,9 +210,9 @@ class RandomAccessMemory(nn.Module):
         if write_index is None or read_index is None:
             write, read = self.address(x, context, reset)
         if self.tape is not None:  # which moves on whoever says where to write and read
-            *tape, positions = self.tape(x, position, lengths, reset)
+            tape, positions = self.tape(x, position, lengths, reset)
             if write is not None and read is not None:
-                write, read = (beside(k, t) for k, t in zip((write, read), tape))
+                write, read = beside(write, tape), beside(read, tape)
         if write_index is not None:
             write = Address(write_index, (write_index >= 0).to(x.dtype))
         if read_index is not None:

@@ -15,8 +15,6 @@ B sequences, T steps, H tape heads, N cells.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +29,7 @@ REACH = 1.2  # how far gates would open, were they not cut: so they reach their 
 
 
 class TapeHeads(nn.Module):
-    """Write and read addresses of heads that stand somewhere and move.
+    """The addresses of heads that stand somewhere and move: they write and read at one place.
 
     Every other head can move forward only, as in a queue, the others both ways, as on a stack.
     Untrained, a head moves on by one cell a step and jumps back by half its way.
@@ -68,10 +66,10 @@ class TapeHeads(nn.Module):
         position: Tensor | None,  # (B, H) before the first step
         lengths: Tensor | None,  # (B,)
         reset: Tensor | None,  # (B, T)
-    ) -> tuple[Address, Address, Tensor]:
-        """-> where to write, where to read, and positions (B, T, H) in float64.
+    ) -> tuple[Address, Tensor]:
+        """-> where to write and to read, and positions (B, T, H) in float64.
 
-        Addresses have top_k places, of which those behind the second are no access. Positions
+        The address has top_k places, of which those behind the second are no access. Positions
         behind the end of a sequence stay where they were.
         """
         jump, move = self._gates(x)
@@ -85,7 +83,7 @@ class TapeHeads(nn.Module):
         positions = linear_scan(keep, move, position)
         index, weight = self._cells(positions)
         weight = weight.to(torch.promote_types(x.dtype, torch.float32))
-        return Address(index, weight), Address(index, weight), positions
+        return Address(index, weight), positions
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """-> jump in [0, 1] and move in [0, 1] or [-1, 1] (B, T, H), float64: counts add up."""
@@ -111,8 +109,6 @@ class TapeHeads(nn.Module):
 
 def beside(keys: Address, tape: Address) -> Address:
     """The addresses of the heads of both kinds, one after the other."""
-    both: list[Any] = [
-        torch.cat(pair, dim=2)
-        for pair in ((keys.index, tape.index), (keys.weight, tape.weight.to(keys.weight.dtype)))
-    ]
-    return Address(*both)
+    return Address(
+        torch.cat([keys.index, tape.index], dim=2), torch.cat([keys.weight, tape.weight], dim=2)
+    )

@@ -34,6 +34,7 @@ def make(**options: Any) -> RAMGRU:
         ({"parts": True}, TypeError, "parts: expected an int, got bool"),
         ({"address_size": 0}, ValueError, "address_size: expected at least 2, got 0"),
         ({"address_size": 1}, ValueError, "address_size: expected at least 2, got 1"),
+        ({"tape_heads": -1}, ValueError, "tape_heads: expected at least 0, got -1"),
         ({"tape_heads": 2.0}, TypeError, "tape_heads: expected an int, got float"),
         (
             {"num_heads": 2, "tape_heads": 2},

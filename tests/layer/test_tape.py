@@ -24,17 +24,18 @@ def counting(memory_size: int, steps: float = 1.0) -> TapeHeads:
 
 def test_a_head_that_only_moves_on_counts_exactly_and_goes_round() -> None:
     tape, x = counting(memory_size=5), torch.randn(2, 3_001, 2, dtype=torch.float64)
-    write, read, position = tape(x, None, None, None)
+    address, position = tape(x, None, None, None)
     steps = torch.arange(1, 3_002)
     assert torch.equal(position, steps.double().view(1, -1, 1).expand(2, -1, 1))
-    assert torch.equal(write.index[0, :, 0, 0], steps % 5)
-    assert torch.equal(write.weight[0, :, 0], torch.tensor([[1.0, 0, 0]]).double().expand(3_001, 3))
-    assert torch.equal(read.index, write.index)
+    assert torch.equal(address.index[0, :, 0, 0], steps % 5)
+    assert torch.equal(
+        address.weight[0, :, 0], torch.tensor([[1.0, 0, 0]]).double().expand(3_001, 3)
+    )
 
 
 def test_float32_counts_as_far() -> None:
     tape = counting(memory_size=2**20).float()
-    position = tape(torch.randn(1, 7_000, 2), None, torch.tensor([6_999]), None)[2]
+    position = tape(torch.randn(1, 7_000, 2), None, torch.tensor([6_999]), None)[1]
     assert position[0, -3:, 0].tolist() == [6_998, 6_999, 6_999]
     assert position.dtype == torch.float64
 
@@ -51,7 +52,7 @@ def test_every_other_head_moves_both_ways() -> None:
     with torch.no_grad():
         tape.moves.weight.zero_()
         tape.moves.bias.copy_(torch.tensor([-9.0, -9.0, -9.0, -9.0]))
-    position = tape(torch.zeros(1, 3, 1), None, None, None)[2]
+    position = tape(torch.zeros(1, 3, 1), None, None, None)[1]
     assert position[0].tolist() == [[0, -1], [0, -2], [0, -3]]
 
 
@@ -59,14 +60,23 @@ def test_what_is_not_finite_ends_at_a_reset() -> None:
     tape = TapeHeads(2, 2, 7, 2)
     x, reset = torch.randn(1, 6, 2), torch.zeros(1, 6, dtype=torch.bool)
     x[0, 1], reset[0, 3] = torch.nan, True
-    position = tape(x, None, None, reset)[2]
+    position = tape(x, None, None, reset)[1]
     assert position[0, 1:3].isnan().all()
-    assert torch.equal(position[:, 3:], tape(x[:, 3:], None, None, None)[2])
+    assert torch.equal(position[:, 3:], tape(x[:, 3:], None, None, None)[1])
 
 
 def layer(**options: Any) -> RAMGRU:
     made = {"memory_size": 9, "num_heads": 3, "tape_heads": 2, "top_k": 2, "batch_first": True}
     return RAMGRU(2, 3, dtype=torch.float64, **{**made, **options})
+
+
+def test_tape_heads_write_where_they_read_and_others_do_not() -> None:
+    unit, x = layer().memories[0], torch.randn(2, 4, 2, dtype=torch.float64)
+    context = torch.zeros(2, unit.address.window - 1, 2, dtype=torch.float64)
+    s = unit.steps(x, context, None, None, None, None, None)
+    assert torch.equal(s.read.index[:, :, 1:], s.write.index[:, :, 1:])
+    assert torch.equal(s.read.weight[:, :, 1:], s.write.weight[:, :, 1:])
+    assert not torch.equal(s.read.index[:, :, 0], s.write.index[:, :, 0])
 
 
 def test_gradcheck() -> None:
