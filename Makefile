@@ -28,10 +28,11 @@ check: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not gpu'
 
-# The GPU's kernels at small odd shapes, in Triton's interpreter; all their tests: `pytest -m gpu`,
-# which takes some ten minutes without a GPU.
+# Each of the GPU's kernels at small odd shapes, in Triton's interpreter. All their tests, which without
+# a GPU take longer than all others together: `pytest -m gpu`.
+INTERPRETED := corners or edges or are_the_best or equal_those_of_torch or step_in_place
 interpret: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m gpu -k 'corners or edges' tests/kernels
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m gpu -k '$(INTERPRETED)' tests/kernels
 
 # The kernels' tests once more, with a library in which a step beyond an array, a read of working
 # memory that nothing wrote, and undefined behaviour are errors.
