@@ -32,7 +32,7 @@ from timing import digits
 from ramgru import files
 from ramgru.kernels import gpu
 from ramgru.kernels.memory_scan import WRITE_RULES
-from ramgru.report import machine
+from ramgru.lab.show import machine
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import RAMGRU
-from ramgru.address import factorise
 from ramgru.kernels.linear_scan import linear_scan
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.kernels.product_keys import product_keys
+from ramgru.keys import factorise
 
 Call = Callable[[], object]
 Shape = tuple[int, int, int]  # sequences, steps, width

@@ -24,13 +24,14 @@ from pages import DOCS, table
 from quality_page import Found
 from quality_rows import Bar, Question, Row
 
-from ramgru import files, tasks
-from ramgru.baselines import PEERS
-from ramgru.report.plots import percent
-from ramgru.report.sentences import joined
-from ramgru.study.runs import Interrupted
-from ramgru.tasks.registry import TASKS
-from ramgru.train import ModelConfig, TrainConfig
+from ramgru import files
+from ramgru.lab import tasks
+from ramgru.lab.compare.runs import Interrupted
+from ramgru.lab.peers import PEERS
+from ramgru.lab.show.plots import percent
+from ramgru.lab.show.sentences import joined
+from ramgru.lab.tasks.registry import TASKS
+from ramgru.lab.train import ModelConfig, TrainConfig
 
 ROOT = Path("runs/home-tasks")
 PAGE = "home_tasks"

@@ -20,13 +20,13 @@ from leaderboard_page import write
 from pages import DOCS
 
 from ramgru import files
-from ramgru.evaluate import Effort
-from ramgru.study import CompareConfig, compare
-from ramgru.study.compare import DATA
-from ramgru.study.config import sized
-from ramgru.study.results import Comparison, from_json
-from ramgru.study.table import to_csv
-from ramgru.train.layers import LAYERS
+from ramgru.lab.compare import CompareConfig, compare
+from ramgru.lab.compare.compare import DATA
+from ramgru.lab.compare.config import sized
+from ramgru.lab.compare.results import Comparison, from_json
+from ramgru.lab.compare.table import to_csv
+from ramgru.lab.evaluate import Effort
+from ramgru.lab.train.layers import LAYERS
 
 TASKS = (
     "mqar,vocab_size=1024,pairs=8,length=32",

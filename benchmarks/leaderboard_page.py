@@ -9,14 +9,14 @@ from matplotlib.figure import Figure
 from pages import standalone, table
 
 from ramgru import files
-from ramgru.report import plots, sentences, svg
-from ramgru.report.data import Line, Score, StatePoint, TimePoint
-from ramgru.report.plots import percent
-from ramgru.report.theme import look
-from ramgru.study.leaderboard import standings
-from ramgru.study.page import leaderboard_rows
-from ramgru.study.results import Comparison, Results, from_json
-from ramgru.study.task_page import axis_of
+from ramgru.lab.compare.leaderboard import standings
+from ramgru.lab.compare.page import leaderboard_rows
+from ramgru.lab.compare.results import Comparison, Results, from_json
+from ramgru.lab.compare.task_page import axis_of
+from ramgru.lab.show import plots, sentences, svg
+from ramgru.lab.show.data import Line, Score, StatePoint, TimePoint
+from ramgru.lab.show.plots import percent
+from ramgru.lab.show.theme import look
 
 IMAGES = "images/leaderboard"
 HEADING = "Written by `python benchmarks/leaderboard.py`; do not edit."

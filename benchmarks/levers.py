@@ -12,13 +12,13 @@ from pathlib import Path
 from pages import DOCS, standalone
 
 from ramgru import files
-from ramgru.report import svg
-from ramgru.study.levers.config import StudyConfig
-from ramgru.study.levers.markdown import markdown, named_pictures
-from ramgru.study.levers.report import DATA
-from ramgru.study.levers.results import from_json
-from ramgru.study.levers.study import study
-from ramgru.train.build import ModelConfig, RAMOptions
+from ramgru.lab.compare.levers.config import StudyConfig
+from ramgru.lab.compare.levers.markdown import markdown, named_pictures
+from ramgru.lab.compare.levers.report import DATA
+from ramgru.lab.compare.levers.results import from_json
+from ramgru.lab.compare.levers.study import study
+from ramgru.lab.show import svg
+from ramgru.lab.train.build import ModelConfig, RAMOptions
 
 # So few cells that 1,024 pairs are more than they hold, and points can differ.
 START = ModelConfig(ram=RAMOptions(nhead=4, head_size=16, memory_size=4096))

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ramgru import files
 from ramgru.kernels.memory_scan import WRITE_RULES, memory_scan
-from ramgru.report import machine
+from ramgru.lab.show import machine
 
 CELLS = (2**10, 2**14, 2**20)
 TIME_BAR, MEMORY_BAR = 1.15, 1.05

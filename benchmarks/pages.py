@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ramgru.report.theme import css_variables
+from ramgru.lab.show.theme import css_variables
 
 DOCS = Path(__file__).parents[1] / "docs"
 

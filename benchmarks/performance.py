@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from ramgru import files
 from ramgru.kernels import native
 from ramgru.kernels.memory_scan import WRITE_RULES, memory_scan
-from ramgru.report import machine
+from ramgru.lab.show import machine
 
 Shape = tuple[int, int, int]  # sequences, steps, width
 MODES = {"inside": "inside a network", "first": "first layer", "forward": "forward only"}

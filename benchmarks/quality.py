@@ -22,11 +22,11 @@ from pages import DOCS
 from quality_measures import kept_cells, steps_to_target
 from quality_rows import Bar, Question, Row
 
-from ramgru import tasks
-from ramgru.evaluate import Effort
-from ramgru.study.runs import Interrupted
-from ramgru.train import ModelConfig, TrainConfig
-from ramgru.train.build import RAMOptions
+from ramgru.lab import tasks
+from ramgru.lab.compare.runs import Interrupted
+from ramgru.lab.evaluate import Effort
+from ramgru.lab.train import ModelConfig, TrainConfig
+from ramgru.lab.train.build import RAMOptions
 
 # The one configuration of the layer, the same for all rows.
 RAM = RAMOptions(

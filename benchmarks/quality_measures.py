@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ramgru.evaluate import Effort, measure_at
-from ramgru.evaluate.sweep import FRESH
-from ramgru.inspect.blocks import trace_model
-from ramgru.models import SequenceModel
-from ramgru.tasks import Slice, Task
-from ramgru.tasks.hold import Hold
-from ramgru.train import log
-from ramgru.train.configfile import read_config
-from ramgru.train.data import count_answers, held_out_seed
-from ramgru.train.run import CONFIG, LOG, load_run
+from ramgru.lab.evaluate import Effort, measure_at
+from ramgru.lab.evaluate.sweep import FRESH
+from ramgru.lab.show.blocks import trace_model
+from ramgru.lab.tasks import Slice, Task
+from ramgru.lab.tasks.hold import Hold
+from ramgru.lab.train import log
+from ramgru.lab.train.configfile import read_config
+from ramgru.lab.train.data import count_answers, held_out_seed
+from ramgru.lab.train.run import CONFIG, LOG, load_run
+from ramgru.sequence import SequenceModel
 
 Cell = tuple[int, int, int]  # block, head, number
 

@@ -14,16 +14,16 @@ from quality_rows import Bar, Row
 from quality_runs import chosen, folder_of, measurement
 
 from ramgru import files
-from ramgru.report import plots, svg
-from ramgru.report.data import Line, Score, over_seeds
-from ramgru.report.plots import percent
-from ramgru.report.sentences import joined, slice_text
-from ramgru.study import runs
-from ramgru.study.results import curve_of
-from ramgru.train import TrainConfig, log
-from ramgru.train.build import RAMOptions, build_model, count_parameters
-from ramgru.train.configfile import to_dict
-from ramgru.train.run import LOG
+from ramgru.lab.compare import runs
+from ramgru.lab.compare.results import curve_of
+from ramgru.lab.show import plots, svg
+from ramgru.lab.show.data import Line, Score, over_seeds
+from ramgru.lab.show.plots import percent
+from ramgru.lab.show.sentences import joined, slice_text
+from ramgru.lab.train import TrainConfig, log
+from ramgru.lab.train.build import RAMOptions, build_model, count_parameters
+from ramgru.lab.train.configfile import to_dict
+from ramgru.lab.train.run import LOG
 
 PAGE, DATA, IMAGES = "quality.md", "quality.json", Path("..", "images", "quality")
 COMMAND = "python benchmarks/quality.py"

@@ -9,9 +9,9 @@ from typing import Literal
 
 from quality_measures import answers
 
-from ramgru.evaluate import Effort
-from ramgru.tasks import Task
-from ramgru.train import TrainConfig
+from ramgru.lab.evaluate import Effort
+from ramgru.lab.tasks import Task
+from ramgru.lab.train import TrainConfig
 
 # (directory of a run, task, effort) -> {what was found: its value}
 Measure = Callable[[Path, Task, Effort], dict[str, float]]

@@ -24,12 +24,13 @@ from typing import Any
 import torch
 from quality_rows import Question, Row
 
-from ramgru import files, tasks
+from ramgru import files
 from ramgru.errors import RamgruError
-from ramgru.report import machine
-from ramgru.study import runs
-from ramgru.train import TrainConfig
-from ramgru.train.run import locked
+from ramgru.lab import tasks
+from ramgru.lab.compare import runs
+from ramgru.lab.show import machine
+from ramgru.lab.train import TrainConfig
+from ramgru.lab.train.run import locked
 
 MEASURED = "measured"
 PAUSE = 1.0  # seconds between looks at a run that another process holds

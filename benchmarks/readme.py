@@ -10,12 +10,12 @@ from pathlib import Path
 from pages import DOCS, standalone
 
 from ramgru import files
-from ramgru.report import plots, svg
-from ramgru.report.data import Line
-from ramgru.report.plots import bytes_text, percent
-from ramgru.report.theme import look
-from ramgru.study.compare import DATA
-from ramgru.study.results import Comparison, Results, from_json
+from ramgru.lab.compare.compare import DATA
+from ramgru.lab.compare.results import Comparison, Results, from_json
+from ramgru.lab.show import plots, svg
+from ramgru.lab.show.data import Line
+from ramgru.lab.show.plots import bytes_text, percent
+from ramgru.lab.show.theme import look
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ramgru.tasks import MQAR
-from ramgru.tasks.base import Batch, Slice, Task
-from ramgru.tasks.registry import register
+from ramgru.lab.tasks import MQAR
+from ramgru.lab.tasks.base import Batch, Slice, Task
+from ramgru.lab.tasks.registry import register
 
 # (pairs, length): thousands of examples there
 TRAINED = {(4, 64): 100, (8, 128): 20, (16, 256): 20, (32, 256): 20, (64, 256): 20}

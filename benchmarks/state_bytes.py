@@ -27,14 +27,14 @@ from recall_mixture import RecallMixture
 from state_bytes_results import Point, Results, read
 
 from ramgru import files
-from ramgru.evaluate import Effort
-from ramgru.report import machine
-from ramgru.report.data import over_seeds
-from ramgru.study import runs
-from ramgru.study.results import Run
-from ramgru.train.build import ModelConfig, RAMOptions
-from ramgru.train.config import TrainConfig
-from ramgru.train.run import load_run
+from ramgru.lab.compare import runs
+from ramgru.lab.compare.results import Run
+from ramgru.lab.evaluate import Effort
+from ramgru.lab.show import machine
+from ramgru.lab.show.data import over_seeds
+from ramgru.lab.train.build import ModelConfig, RAMOptions
+from ramgru.lab.train.config import TrainConfig
+from ramgru.lab.train.run import load_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 CELLS = (2**4, 2**6, 2**8, 2**10, 2**12, 2**16)  # of a head

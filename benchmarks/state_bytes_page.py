@@ -12,10 +12,10 @@ from pages import standalone, table
 from state_bytes_results import NEAR, OURS, THEIRS, Point, Results, lead
 
 from ramgru import files
-from ramgru.report import svg
-from ramgru.report.data import Score
-from ramgru.report.plots import bytes_text, percent
-from ramgru.report.theme import look, style
+from ramgru.lab.show import svg
+from ramgru.lab.show.data import Score
+from ramgru.lab.show.plots import bytes_text, percent
+from ramgru.lab.show.theme import look, style
 
 PAGE, IMAGE = Path("study", "state_bytes.md"), Path("images", "state_bytes.svg")
 HEADING = "Written by `python benchmarks/state_bytes.py`; do not edit."

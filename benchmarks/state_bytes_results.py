@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ramgru.errors import DataError
-from ramgru.report.data import Score
+from ramgru.lab.show.data import Score
 
 OURS, THEIRS = "ramgru", "gated_deltanet"
 NEAR = 2.0  # states of more than so many times the bytes of each other are not called equal

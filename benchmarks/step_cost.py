@@ -22,11 +22,11 @@ Gated DeltaNet, keys of width P and values of width E:
 from __future__ import annotations
 
 from ramgru import RAMGRU
-from ramgru.baselines import GatedDeltaNet
-from ramgru.baselines.short_convolution import WIDTH
-from ramgru.models import SequenceModel
-from ramgru.study.levers.cost import cells_written
-from ramgru.tasks.base import Batch
+from ramgru.lab.compare.levers.cost import cells_written
+from ramgru.lab.peers import GatedDeltaNet
+from ramgru.lab.peers.short_convolution import WIDTH
+from ramgru.lab.tasks.base import Batch
+from ramgru.sequence import SequenceModel
 
 FLOAT = 4  # bytes
 

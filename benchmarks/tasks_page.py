@@ -20,11 +20,12 @@ from typing import Any
 
 from pages import DOCS
 
-from ramgru import files, tasks
-from ramgru.cli.info import summary
-from ramgru.cli.taskoptions import field_help
-from ramgru.evaluate.table import share
-from ramgru.tasks import Task
+from ramgru import files
+from ramgru.lab import tasks
+from ramgru.lab.cli.info import summary
+from ramgru.lab.cli.taskoptions import field_help
+from ramgru.lab.evaluate.table import share
+from ramgru.lab.tasks import Task
 
 PAGE = DOCS / "tasks.md"
 PUBLISHED = Path(__file__).with_name("published.json")

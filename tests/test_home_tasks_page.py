@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ramgru.baselines import PEERS
-from ramgru.study import runs
-from ramgru.tasks.registry import TASKS
-from ramgru.train.build import build_model
+from ramgru.lab.compare import runs
+from ramgru.lab.peers import PEERS
+from ramgru.lab.tasks.registry import TASKS
+from ramgru.lab.train.build import build_model
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ramgru.study.leaderboard import standings
-from ramgru.study.results import from_json
-from ramgru.study.table import to_csv
+from ramgru.lab.compare.leaderboard import standings
+from ramgru.lab.compare.results import from_json
+from ramgru.lab.compare.table import to_csv
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from ramgru import tasks
-from ramgru.evaluate import Effort
-from ramgru.study import runs
-from ramgru.tasks import IGNORE
-from ramgru.train import ModelConfig, TrainConfig
-from ramgru.train.build import RAMOptions
-from ramgru.train.run import load_run
+from ramgru.lab import tasks
+from ramgru.lab.compare import runs
+from ramgru.lab.evaluate import Effort
+from ramgru.lab.tasks import IGNORE
+from ramgru.lab.train import ModelConfig, TrainConfig
+from ramgru.lab.train.build import RAMOptions
+from ramgru.lab.train.run import load_run
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RAM = RAMOptions(nhead=2, head_size=4, address_size=4, memory_size=256)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ramgru
-from ramgru.cli.main import main
+from ramgru.lab.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

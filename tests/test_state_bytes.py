@@ -14,13 +14,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ramgru.baselines import gated_delta_rule
 from ramgru.errors import DataError
-from ramgru.evaluate import Effort
 from ramgru.kernels import native
-from ramgru.report.data import Score
-from ramgru.tasks import MQAR, registry
-from ramgru.train.build import build_model
+from ramgru.lab.evaluate import Effort
+from ramgru.lab.peers import gated_delta_rule
+from ramgru.lab.show.data import Score
+from ramgru.lab.tasks import MQAR, registry
+from ramgru.lab.train.build import build_model
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,9 @@ def test_study_trains_tunes_and_takes_up_what_is_there(bench, tmp_path, monkeypa
         assert list(point.sizes) == ["4", "8"]
         assert point.mean.mean == pytest.approx(sum(sizes) / 2)
     # Trained again it would fail, and be found out.
-    monkeypatch.setattr("ramgru.study.runs.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "ramgru.lab.compare.runs.train", lambda *_, **__: pytest.fail("trained again")
+    )
     assert module.run_study(study, at_a_time=1).points == found.points
     assert "16 × 16 · lr 0.01 · seed 0" in capsys.readouterr().out
 

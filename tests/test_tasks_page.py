@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ramgru import tasks
+from ramgru.lab import tasks
 
 
 @pytest.fixture(scope="module")

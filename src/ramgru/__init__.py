@@ -2,7 +2,7 @@
 
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.layer import RAMGRU
-from ramgru.models import RAMGRUModel
+from ramgru.model import RAMGRUModel
 from ramgru.state import RAMGRUState
 from ramgru.trace import trace
 from ramgru.version import __version__

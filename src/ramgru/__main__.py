@@ -2,7 +2,7 @@
 
 import sys
 
-from ramgru.cli import main
+from ramgru.lab.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,9 +8,9 @@ import warnings
 import torch
 from torch import Tensor
 
-from ramgru.address import default_parts, factorise
 from ramgru.kernels.memory_scan import WRITE_RULES
 from ramgru.kernels.transforms import is_readable
+from ramgru.keys import default_parts, factorise
 from ramgru.state import RAMGRUState
 
 # Cells are sorted by their number times the number of resets before them, in 64 bits.

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ramgru.address import autocasts
-from ramgru.controller import GATES
+from ramgru.gru import GATES
+from ramgru.keys import autocasts
 
 
 class RecurrentContract(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
-from ramgru import streaming
+from ramgru import stream as streaming
 from ramgru.arguments import (
     check_checkpoint_every,
     check_index,
@@ -25,7 +25,7 @@ from ramgru.arguments import (
     check_state,
 )
 from ramgru.contract import RecurrentContract
-from ramgru.controller import CONTROLLERS, GRU_KERNELS
+from ramgru.gru import CONTROLLERS, GRU_KERNELS
 from ramgru.memory import RandomAccessMemory, Steps
 from ramgru.ragged import padding_mask, reverse, reverse_reset
 from ramgru.state import RAMGRUState

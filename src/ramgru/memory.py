@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ramgru.address import Address, ProductKeys, factorise
 from ramgru.kernels.gated_sum import gated_sum
 from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.projection import Projection
 from ramgru.kernels.transforms import is_readable
+from ramgru.keys import Address, ProductKeys, factorise
 from ramgru.ragged import last_steps
 from ramgru.tape import TapeHeads, beside
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ramgru.address import Address, without_autocast
 from ramgru.kernels.linear_scan import linear_scan
 from ramgru.kernels.projection import Projection, projection
+from ramgru.keys import Address, without_autocast
 from ramgru.ragged import padding_mask
 
 CELLS = 2  # that a position lies between

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramgru.address import ProductKeys, factorise
 from ramgru.kernels.product_keys.parts import best
 from ramgru.kernels.short_convolution.parts import shift
+from ramgru.keys import ProductKeys, factorise
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-import ramgru.address
+import ramgru.keys
 import ramgru.layer
-import ramgru.models.ramgru
+import ramgru.sequence
 from ramgru import RAMGRU
 
 both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
@@ -100,7 +100,7 @@ def test_explicit_addresses_are_random_access_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [ramgru.layer, ramgru.address, ramgru.models.ramgru], ids=lambda m: m.__name__
+    "module", [ramgru.layer, ramgru.keys, ramgru.sequence], ids=lambda m: m.__name__
 )
 def test_examples_in_docstrings(module: ModuleType) -> None:
     found = doctest.testmod(module, extraglobs={"torch": torch})

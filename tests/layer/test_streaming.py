@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramgru import RAMGRU, RAMGRUState, streaming
+from ramgru import RAMGRU, RAMGRUState
+from ramgru import stream as streaming
 from ramgru.kernels import native
 
 pytestmark = pytest.mark.skipif(not native.supported(), reason="the native library is not built")

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ramgru import RAMGRU, tasks
+from ramgru import RAMGRU
+from ramgru.lab import tasks
+from ramgru.lab.train import ModelConfig, build_model
 from ramgru.tape import TapeHeads
-from ramgru.train import ModelConfig, build_model
 
 
 def counting(memory_size: int, steps: float = 1.0) -> TapeHeads:

@@ -1,5 +1,0 @@
-"""What a person types: `ramgru generate|train|evaluate|compare|report|inspect|info`."""
-
-from ramgru.cli.main import main
-
-__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""The laboratory: tasks, peers, training, evaluation, comparison, pictures and the commands."""

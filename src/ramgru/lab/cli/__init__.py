@@ -1,0 +1,5 @@
+"""What a person types: `ramgru generate|train|evaluate|compare|report|inspect|info`."""
+
+from ramgru.lab.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,33 @@
+"""`ramgru inspect`: draw what a trained model does with one input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ramgru.lab.cli.parse import parse
+from ramgru.lab.cli.taskoptions import split_task
+from ramgru.lab.show.inspect import InspectConfig, inspect
+
+DESCRIPTION = """Look inside a trained RAM-GRU: `ramgru inspect [RUN] [OPTIONS]`.
+
+RUN is the directory of a run (default: the newest below runs/ that has a memory). Shows, for one
+input, which cells each step wrote and read, and which write each answer came from. Prints a text
+view and writes one self-contained HTML page.
+
+    ramgru inspect
+    ramgru inspect runs/mqar-ramgru --input "2 8 4 7 0 0 4" --cell 17
+"""
+
+
+def run(args: Sequence[str]) -> int:
+    inspect(configure(args))
+    return 0
+
+
+def configure(args: Sequence[str]) -> InspectConfig:
+    """The configuration that a command line means. Raises UsageError."""
+    name, rest = split_task(args)
+    config = parse(InspectConfig, rest, prog="ramgru inspect", description=DESCRIPTION)
+    return config if name is None else replace(config, run=Path(name))

@@ -1,0 +1,124 @@
+"""`ramgru train`: train a model on a task, a file or a text."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ramgru.lab import tasks
+from ramgru.lab.cli.ownlayer import as_model
+from ramgru.lab.cli.parse import UsageError, parse
+from ramgru.lab.cli.taskoptions import listing, named, split_task, with_help, without_help
+from ramgru.lab.train import TrainConfig, newest_run, train
+from ramgru.lab.train.configfile import read_config
+from ramgru.lab.train.run import CONFIG
+from ramgru.lab.train.start import source
+
+DESCRIPTION = """Train a model: `ramgru train [TASK] [OPTIONS]`.
+
+Examples are drawn on the fly from a seed, so there is nothing to download. The run is written to
+runs/TASK-LAYER: its configuration, its log, a checkpoint it can go on from after any kind of
+death (--resume), and the trained model. Ctrl-C finishes the step and saves.
+
+    ramgru train mqar --task.pairs 16 --steps 2000
+    ramgru train parity --model.layer gru --target 0.99
+    ramgru train mqar --layer my_module:MyLayer
+    ramgru train --text book.txt --tbptt 64
+    ramgru train --resume runs/mqar-ramgru --steps 4000
+    torchrun --nproc-per-node 2 -m ramgru train mqar
+
+"""
+
+
+def run(args: Sequence[str]) -> int:
+    """Parse, train, and say how it ended; the exit code: 0, or 128 + the signal's number."""
+    config = configure(args)
+    outcome = train(config)
+    import torch.distributed as dist
+
+    main = not dist.is_initialized() or dist.get_rank() == 0
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if outcome.reason == "interrupted":
+        if main:
+            command = shlex.join(["ramgru", "train", "--resume", str(outcome.run)])
+            print(f"stopped after step {outcome.step} and saved; go on with: {command}")
+        return 128 + int(outcome.signal or 2)
+    if main:
+        why = {"steps": "all steps done", "target": "target reached", "patience": "no progress"}
+        print(f"{why[outcome.reason]} after step {outcome.step}; the run is in {outcome.run}")
+    return 0
+
+
+def configure(args: Sequence[str]) -> TrainConfig:
+    """The configuration that a command line means. Raises UsageError."""
+    name, rest = split_task(as_model(args))
+    resume, rest = take_resume(rest)
+    if resume is not None:
+        default = replace(read_config(resume / CONFIG), resume=resume, out=resume)
+        if name not in (None, default.task.name):
+            raise UsageError(
+                f"TASK must stay {default.task.name!r} when {resume} goes on, got {name!r}"
+            )
+    else:
+        default = TrainConfig(task=_task(name, rest))
+    config = parse(
+        TrainConfig,
+        rest,
+        prog="ramgru train",
+        description=DESCRIPTION + listing(),
+        default=replace(default, task=with_help(default.task)),
+    )
+    return replace(config, task=without_help(config.task))
+
+
+def take_resume(args: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The run that --resume names, and the other arguments.
+
+    Without a name: the run of --out, where it was begun already, or else the newest one.
+    """
+    rest = list(args)
+    place = next((i for i, arg in enumerate(rest) if arg.split("=")[0] == "--resume"), None)
+    if place is None:
+        return None, rest
+    flag = rest.pop(place)
+    if "=" in flag:
+        return Path(flag.partition("=")[2]), rest
+    if place < len(rest) and not rest[place].startswith("-"):
+        return Path(rest.pop(place)), rest
+    out = value_of("--out", rest)
+    if out is None:
+        return newest_run(), rest
+    # A run that died before it wrote its first file has nothing to go on from: it begins.
+    return (Path(out) if (Path(out) / CONFIG).exists() else None), rest
+
+
+def value_of(flag: str, args: Sequence[str]) -> str | None:
+    """The value of an option before the command line is parsed; None where it is not given."""
+    for i, arg in enumerate(args):
+        if arg.startswith(f"{flag}="):
+            return arg.partition("=")[2]
+        if arg == flag and i + 1 < len(args):
+            return args[i + 1]
+    return None
+
+
+def task_values(args: Sequence[str]) -> dict[str, str]:
+    """{size: value} of the --task.* options that are given, before they are parsed."""
+    flags = [arg.split("=")[0] for arg in args if arg.startswith("--task.")]
+    values = {flag: value_of(flag, args) for flag in flags}
+    return {k.removeprefix("--task.").replace("-", "_"): v for k, v in values.items() if v}
+
+
+def _task(name: str | None, args: Sequence[str]) -> tasks.Task:
+    data, text = value_of("--data", args), value_of("--text", args)
+    if name is not None and (data or text):
+        given = "--data" if data else "--text"
+        raise UsageError(f"give TASK or {given}, not both, got {name!r} and {data or text!r}")
+    if data or text:
+        paths = {key: Path(path) for key, path in (("data", data), ("text", text)) if path}
+        # The sizes are needed to read the file at all: it may be shorter than the default ones.
+        return source(TrainConfig(**paths), **task_values(args))  # type: ignore[arg-type]
+    return named(name or "mqar")

@@ -1,0 +1,172 @@
+"""One self-contained HTML page: tables, pictures with their finding, and how to repeat it.
+
+No network, no script, no font from elsewhere; light and dark; every text is escaped here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape as _escape
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ramgru import files
+from ramgru.errors import RamgruError
+from ramgru.lab.show.svg import inline
+from ramgru.lab.show.theme import css_variables
+
+_CSS = Path(__file__).with_name("report.css")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header; a row's first cell is its own header.
+
+    A cell may hold two lines, split by a line break: the second is set small. `ours` is the index
+    of the column to set off, if any. text: cells are words, not numbers (left, and wrapped).
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    ours: int | None = None
+    text: bool = False
+
+    def html(self, name: str) -> str:
+        kind = ' class="text"' if self.text else ""
+        mark = [' class="ours"' if i == self.ours else "" for i in range(len(self.header))]
+        head = "".join(
+            f'<th scope="col"{mark[i]}>{escape(cell)}</th>' for i, cell in enumerate(self.header)
+        )
+        body = []
+        for first, *rest in self.rows:
+            cells = "".join(
+                f"<td{mark[i]}>{_two_lines(cell)}</td>" for i, cell in enumerate(rest, 1)
+            )
+            body.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
+        return (
+            f'<div class="table" tabindex="0" role="region" aria-label="{escape(self.caption)}">'
+            f"<table{kind}><caption>{escape(self.caption)}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(body) + "</tbody></table></div>"
+        )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, what it shows for those who cannot see it, and the sentence that it proves."""
+
+    figure: Figure
+    alt: str
+    finding: str
+
+    def html(self, name: str) -> str:
+        svg = inline(self.figure, name, self.alt)
+        return f"<figure>{svg}<figcaption>{escape(self.finding)}</figcaption></figure>"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+    def html(self, name: str) -> str:
+        return f"<p>{escape(self.text)}</p>"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Something to copy as it stands; folded away under `summary` where that is given."""
+
+    code: str
+    summary: str | None = None
+
+    def html(self, name: str) -> str:
+        block = f'<pre tabindex="0"><code>{_escape(self.code)}</code></pre>'
+        if self.summary is None:
+            return block
+        return f"<details><summary>{escape(self.summary)}</summary>{block}</details>"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    parts: Sequence[Table | Picture | Text | Code]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report: title, its one-sentence result, sections."""
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+    footer: str = ""
+
+
+def facts(caption: str, values: Mapping[str, str]) -> Table:
+    """A two-column table of names and values."""
+    return Table(caption, ("what", "value"), [(k, v) for k, v in values.items()], text=True)
+
+
+def render(page: Page) -> str:
+    """The page as one HTML text."""
+    sections = []
+    for number, section in enumerate(page.sections, 1):
+        parts = "\n".join(
+            part.html(f"s{number}p{index}") for index, part in enumerate(section.parts, 1)
+        )
+        sections.append(
+            f'<section aria-labelledby="s{number}">'
+            f'<h2 id="s{number}">{escape(section.title)}</h2>\n{parts}</section>'
+        )
+    footer = f"<footer>{escape(page.footer)}</footer>" if page.footer else ""
+    css = css_variables() + _CSS.read_text(encoding="utf-8")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(page.title)}</title>
+<style>
+{css}</style>
+</head>
+<body>
+<header><h1>{escape(page.title)}</h1><p class="lead">{escape(page.lead)}</p></header>
+<main>
+{chr(10).join(sections)}
+</main>
+{footer}
+</body>
+</html>
+"""
+
+
+def write(page: Page, path: str | os.PathLike[str]) -> Path:
+    """Render a page into a file that is there whole or not at all; its folder is made.
+
+    Raises RamgruError where the file or its folder cannot be written.
+    """
+    target, text = Path(path), render(page)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RamgruError(f"cannot make the folder {target.parent}: {error.strerror}") from error
+    return files.write(target, text)
+
+
+def escape(text: str) -> str:
+    """Text as HTML; a number and its % are not parted at the end of a line."""
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", _escape(text))
+
+
+def _two_lines(cell: str) -> str:
+    first, _, second = cell.partition("\n")
+    return escape(first) + (f"<small>{escape(second)}</small>" if second else "")

@@ -1,0 +1,171 @@
+"""Examples with the task they are of, checked against it; their npz file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ramgru import files
+from ramgru.errors import DataError
+from ramgru.lab.tasks.base import IGNORE, Batch, Task
+from ramgru.lab.tasks.registry import SOURCES, from_config, to_config
+
+FORMAT = "ramgru examples"
+REQUIRED = ("inputs", "labels", "lengths")
+OPTIONAL = ("distance", "kind")
+# What a broken or foreign archive makes numpy and zipfile raise.
+BROKEN = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """batch: all examples of a file; task and seed: what drew them."""
+
+    batch: Batch
+    task: Task
+    seed: int
+
+    def config(self) -> str:
+        """The JSON that goes into the file."""
+        return json.dumps(
+            {"format": FORMAT, "version": 1, "task": to_config(self.task), "seed": self.seed}
+        )
+
+    def rows(self, rows: np.ndarray) -> Batch:
+        """A batch of these rows, no longer than its longest example."""
+        batch = self.batch
+        lengths = batch.lengths[rows]
+        steps = int(lengths.max())
+
+        def cut(array: np.ndarray) -> np.ndarray:
+            return array[rows, :steps]
+
+        return Batch(
+            cut(batch.inputs),
+            cut(batch.labels),
+            lengths,
+            None if batch.distance is None else cut(batch.distance),
+            None if batch.kind is None else cut(batch.kind),
+        )
+
+
+def parse_config(path: Path, text: str) -> tuple[Task, int]:
+    """(task, seed) from a file's JSON; DataError where it is not ours."""
+    try:
+        config: Any = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path} does not hold examples: its config is no JSON") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise DataError(f'{path} does not hold examples: "format" must be "{FORMAT}"')
+    if config.get("version") != 1:
+        raise DataError(f"{path} has version {config.get('version')!r}, expected 1")
+    seed = config.get("seed")
+    if not isinstance(seed, int):
+        raise DataError(f"{path} has the seed {seed!r}, expected an integer")
+    described = config.get("task")
+    if isinstance(described, dict) and described.get("name") in SOURCES:
+        # or a file could name itself, or any other on this machine
+        raise DataError(f"{path} names the task {described['name']}, which reads a file of its own")
+    try:
+        task = from_config(described)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} names a task that cannot be made: {error}") from error
+    return task, seed
+
+
+def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) -> Examples:
+    """Examples of these arrays; DataError where shapes, types or values are not the task's."""
+    inputs, labels, lengths = (arrays[name] for name in REQUIRED)
+
+    def fail(what: str) -> DataError:
+        return DataError(f"{path} does not hold examples of {task.name}: {what}")
+
+    over_features = task.vocab_size == 0
+    bits = over_features and not task.classes
+    if lengths.ndim != 1 or len(lengths) == 0:
+        raise fail(f"lengths must be one number an example, got shape {lengths.shape}")
+    for name, array, width in (
+        ("inputs", inputs, task.features),
+        ("labels", labels, task.outputs if bits else 0),
+    ):
+        if array.ndim != (3 if width else 2) or array.shape[:2] != (len(lengths), inputs.shape[1]):
+            raise fail(f"{name} of shape {array.shape} do not fit {len(lengths)} examples")
+        if width and array.shape[2] != width:
+            raise fail(f"{name} have {array.shape[2]} channels, expected {width}")
+        if not (name == "inputs" and over_features) and not np.issubdtype(array.dtype, np.integer):
+            raise fail(f"{name} must be integers, got {array.dtype}")
+    if not np.issubdtype(lengths.dtype, np.integer):
+        raise fail(f"lengths must be integers, got {lengths.dtype}")
+    if lengths.min() < 1 or lengths.max() > inputs.shape[1]:
+        raise fail(
+            f"lengths must be from 1 to {inputs.shape[1]}, got {lengths.min()} to {lengths.max()}"
+        )
+    if over_features:
+        if not np.issubdtype(inputs.dtype, np.floating) or not np.isfinite(inputs).all():
+            raise fail("inputs must be finite numbers")
+    elif inputs.min() < 0 or inputs.max() >= task.vocab_size:
+        raise fail(f"inputs must be tokens below {task.vocab_size}")
+    answers = labels[labels != IGNORE]
+    top = 2 if bits else task.vocab_size or task.outputs
+    if answers.size and (answers.min() < 0 or answers.max() >= top):
+        raise fail(f"labels must be {IGNORE} or below {top}")
+    whole: dict[str, np.ndarray] = {}
+    for name in OPTIONAL:
+        if name in arrays:
+            array = arrays[name]
+            if array.shape != inputs.shape[:2] or not np.issubdtype(array.dtype, np.integer):
+                raise fail(f"{name} must be integers of shape {inputs.shape[:2]}")
+            whole[name] = array.astype(np.int64)
+    if "kind" in whole and not -1 <= whole["kind"].min() <= whole["kind"].max() < len(task.kinds):
+        raise fail(f"kind must be from -1 to {len(task.kinds) - 1}")
+    batch = Batch(
+        inputs.astype(np.float32 if over_features else np.int64),
+        labels.astype(np.int64),
+        lengths.astype(np.int64),
+        whole.get("distance"),
+        whole.get("kind"),
+    )
+    return Examples(batch, task, seed)
+
+
+def arrays_of(batch: Batch) -> dict[str, np.ndarray]:
+    """The arrays of a batch by name, integers as int32: half the disk, and every task fits."""
+    named = {name: getattr(batch, name) for name in (*REQUIRED, *OPTIONAL)}
+    return {
+        name: array.astype(np.int32) if np.issubdtype(array.dtype, np.integer) else array
+        for name, array in named.items()
+        if array is not None
+    }
+
+
+def write_npz(path: Path, examples: Examples) -> Path:
+    """Compressed arrays, and the config as a string beside them."""
+    arrays: dict[str, Any] = {"config": np.array(examples.config()), **arrays_of(examples.batch)}
+    return files.write(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def read_npz(path: Path) -> Examples:
+    """What `write_npz` wrote."""
+    try:
+        with open(path, "rb") as file:  # numpy leaves a broken file open that it opened itself
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{path} does not hold examples: it is a single array")
+            missing = [name for name in ("config", *REQUIRED) if name not in archive]
+            if missing:
+                raise DataError(f"{path} does not hold examples: it lacks {', '.join(missing)}")
+            task, seed = parse_config(path, str(archive["config"]))
+            arrays = {name: archive[name] for name in (*REQUIRED, *OPTIONAL) if name in archive}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("its members are no arrays")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except BROKEN as error:
+        raise DataError(f"{path} does not hold examples, or is broken: {error}") from error
+    return checked(path, arrays, task, seed)

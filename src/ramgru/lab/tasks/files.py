@@ -1,0 +1,169 @@
+"""Examples of any task on disk: npz or Parquet, with the task's config inside; and back as a task.
+
+Nothing that is read is ever executed: no pickle, and the config only names registered tasks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ramgru.errors import DataError
+from ramgru.lab.tasks import checks, columns, parquet
+from ramgru.lab.tasks.base import Batch, Slice, Task
+from ramgru.lab.tasks.columns import Examples
+from ramgru.lab.tasks.registry import SOURCES, register_source
+from ramgru.lab.tasks.source import stamp
+
+PARQUET = (".parquet", ".pq")
+
+
+def write_examples(path: str | os.PathLike[str], task: Task, count: int, seed: int = 0) -> Path:
+    """Writes `count` examples, the bits of `task.draw(count, seed)`, to `path`.
+
+    The ending says how: .npz, or .parquet (which needs pyarrow). The file is put in place whole.
+    Raises RamgruError where it cannot be written (a full disk, a missing folder), and then leaves
+    nothing behind.
+    """
+    path = Path(path)
+    checks.draw_arguments(count, seed)
+    if task.name in SOURCES:
+        raise ValueError(f"task must be drawn from a seed alone, got {task.name}, which has a file")
+    if path.suffix not in (".npz", *PARQUET):
+        raise ValueError(f"path must end in .npz or .parquet, got {os.fspath(path)!r}")
+    if path.suffix in PARQUET:
+        parquet.require()
+    if not path.parent.is_dir():  # said before minutes are spent on drawing
+        raise DataError(f"cannot write {path}: there is no folder {path.parent}")
+    examples = Examples(task.draw(count, seed), task, seed)
+    if path.suffix in PARQUET:
+        return parquet.write(path, examples)
+    return columns.write_npz(path, examples)
+
+
+def read_examples(path: str | os.PathLike[str]) -> Examples:
+    """What `write_examples` wrote. DataError for a file that is missing, broken or foreign."""
+    path = Path(path)
+    if path.suffix in PARQUET:
+        parquet.require()
+        return parquet.read(path)
+    return columns.read_npz(path)
+
+
+@register_source
+@dataclass(frozen=True)
+class FileTask(Task):
+    """Examples that were written to a file by `write_examples`, drawn as batches:
+
+        task = FileTask("mqar.npz")
+        task.draw(64, seed)       a batch of different examples, picked by the seed
+        task.batch(64, step)      the batch of this number in an endless walk over the data, in
+                                  which every epoch has an order of its own
+        task.batches(64)          one pass in the file's order
+
+    path: the file
+
+    Sizes, metric, chance and plateau are those of the task that was written (`source`). It also
+    draws what an evaluation sweeps, fresh from its seeds. Raises DataError for a file that is
+    missing, broken, foreign, or holds values that its task cannot have.
+    """
+
+    name: ClassVar[str] = "file"
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, str | os.PathLike):
+            raise TypeError(f"path must be a file's path, got {self.path!r}")
+        object.__setattr__(self, "path", os.fspath(self.path))
+        for name in ("metric", "kinds", "classes", "padding"):  # the source's own
+            object.__setattr__(self, name, getattr(self.source, name))
+
+    @property
+    def examples(self) -> Examples:
+        return _cached(self.path, stamp(self.path))
+
+    @property
+    def source(self) -> Task:
+        """The task that the examples are of."""
+        return self.examples.task
+
+    def __len__(self) -> int:
+        """Examples in the file."""
+        return len(self.examples.batch.lengths)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.source.vocab_size
+
+    @property
+    def features(self) -> int:
+        return self.source.features
+
+    @property
+    def outputs(self) -> int:
+        return self.source.outputs
+
+    @property
+    def chance(self) -> float:
+        return self.source.chance
+
+    @property
+    def plateau(self) -> float | None:
+        return self.source.plateau
+
+    def draw(self, batch_size: int, seed: int) -> Batch:
+        rows, seed = checks.draw_arguments(batch_size, seed)
+        self._enough(rows)
+        rng = np.random.default_rng(seed)
+        return self._pick(rng.choice(len(self), rows, replace=False))
+
+    def batches_per_epoch(self, batch_size: int) -> int:
+        """Whole batches in the file; what is left over takes its turn in other epochs."""
+        self._enough(checks.integer("batch_size", batch_size, 1))
+        return len(self) // batch_size
+
+    def batch(self, batch_size: int, step: int, seed: int = 0) -> Batch:
+        """The batch of number `step`: no example comes twice in one epoch."""
+        per_epoch = self.batches_per_epoch(batch_size)
+        epoch, index = divmod(checks.integer("step", step, 0), per_epoch)
+        checks.integer("seed", seed, 0)
+        order = _order(len(self), seed, epoch)
+        return self._pick(order[index * batch_size : (index + 1) * batch_size])
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """All examples once, in the file's order; the last batch may be smaller."""
+        checks.integer("batch_size", batch_size, 1)
+        for start in range(0, len(self), batch_size):
+            yield self._pick(np.arange(start, min(start + batch_size, len(self))))
+
+    def grid(self) -> Sequence[Slice]:
+        return self.source.grid()
+
+    def held_out(self) -> Task:
+        return self.source.held_out()
+
+    def _enough(self, rows: int) -> None:
+        if rows > len(self):
+            raise ValueError(
+                f"batch_size must be at most {len(self)}, the examples in {self.path}, got {rows}"
+            )
+
+    def _pick(self, rows: np.ndarray) -> Batch:
+        return self.examples.rows(rows)
+
+
+@lru_cache(maxsize=4)
+def _cached(path: str, stamp: tuple[int, int]) -> Examples:
+    return read_examples(path)
+
+
+@lru_cache(maxsize=8)
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)

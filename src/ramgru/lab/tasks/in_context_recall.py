@@ -1,0 +1,191 @@
+"""In-context recall: pairs come again and again; asked is the value of each key seen before.
+
+Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD, arXiv 2403.17844),
+in-context recall with many queries; the same bits as the test split of athms/mad-lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ramgru.lab.tasks import checks, guess
+from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.lab.tasks.registry import register
+
+GRID = (32, 64, 128, 256, 512, 1024, 4096)  # the paper trains and tests on 128 to 1,024
+
+
+@register
+@dataclass(frozen=True)
+class InContextRecall(Task):
+    """Keys are tokens in [0, V/2), values in [V/2, V). Every step belongs to a pair; a key keeps
+    the value that it was first shown with, and the last pair is one that was shown already.
+    V = 8, length 12:
+
+        inputs   2 5 0 7 2 5 1 5 0 7 2
+        labels   . . . . 5 . . . 7 . 5
+                 k v k v k v k v k v k      ('.' = nothing asked)
+
+    The answer to a key is asked for at the key's own place, and then shown.
+
+    vocab_size:  V
+    length:      L, even: L/2 pairs, the last value of which is not shown, which leaves L - 1 steps
+    every_token: ask for the token that comes next at every step, as MAD does in training. Most
+                 keys cannot be known, so scores are those of the questions above all the same
+                 (`held_out`, `grid`)
+    exact:       the very bits of MAD's generator, row by row in Python (its data set is of seed
+                 12345, the rows for training first). The default draws from the same distribution,
+                 all rows at once.
+
+    A guess among all values is right with chance 2/V. A memory that knows the values of all keys,
+    but not which is whose, guesses one of them: V = 16 makes that 23 %. `distance` counts from the
+    last time at which the value was shown.
+    """
+
+    name: ClassVar[str] = "in_context_recall"
+    metric: ClassVar[str] = "recall"
+
+    vocab_size: int = 16
+    length: int = 128
+    every_token: bool = False
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        checks.integer("vocab_size", self.vocab_size, self.noise_tokens + 4)
+        checks.integer("length", self.length, 4)
+        if self.length % 2:
+            raise ValueError(f"length must be even, got {self.length}")
+
+    @property
+    def noise_tokens(self) -> int:
+        """How many tokens, the last of the vocabulary, are neither keys nor values."""
+        return 0
+
+    @property
+    def noise_share(self) -> float:
+        """The probability that two of them take the place of a pair."""
+        return 0.0
+
+    @property
+    def keys(self) -> int:
+        return (self.vocab_size - self.noise_tokens) // 2
+
+    @property
+    def values(self) -> int:
+        return self.vocab_size - self.noise_tokens - self.keys
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.values
+
+    @property
+    def plateau(self) -> float | None:
+        return guess.among_held(min(self.keys, self.length // 2 - 1), self.chance)
+
+    def draw(self, batch_size: int, seed: int) -> Batch:
+        rows, seed = checks.draw_arguments(batch_size, seed)
+        rng = np.random.default_rng(seed)
+        if self.exact:
+            tokens = np.array([self._row_of_mad(rng) for _ in range(rows)], dtype=np.int64)
+        else:
+            tokens = self._rows(rng, rows)
+        inputs = tokens[:, :-1].copy()
+        lengths = np.full(rows, self.length - 1, dtype=np.int64)
+        if self.every_token:
+            return Batch(inputs, tokens[:, 1:].copy(), lengths)
+
+        labels = np.full(inputs.shape, IGNORE, dtype=np.int64)
+        distance = np.full(inputs.shape, -1, dtype=np.int64)
+        # A noise token is a number of its own at each place, so it was never seen before.
+        own = self.vocab_size + np.arange(self.length // 2)
+        before = previous(np.where(tokens[:, ::2] < self.keys, tokens[:, ::2], own))
+        asked = before >= 0
+        labels[:, ::2][asked] = tokens[:, 1::2][asked]
+        distance[:, ::2] = np.where(asked, 2 * (np.arange(before.shape[1]) - before) - 1, -1)
+        return Batch(inputs, labels, lengths, distance)
+
+    def _rows(self, rng: np.random.Generator, rows: int) -> np.ndarray:
+        """(B, L) the tokens of all rows, the last value with them."""
+        slots, first_noise = self.length // 2 - 1, self.keys + self.values
+        tokens = np.empty((rows, slots + 1, 2), dtype=np.int64)
+        keys = rng.integers(self.keys, size=(rows, slots))
+        table = self.keys + rng.integers(self.values, size=(rows, self.keys))
+        tokens[:, :-1, 0] = keys
+        tokens[:, :-1, 1] = np.take_along_axis(table, keys, axis=1)
+        noisy = self._noisy(rng, rows)
+        if noisy is not None:
+            tokens[:, :-1][noisy] = rng.integers(
+                first_noise, self.vocab_size, size=(int(noisy.sum()), 2)
+            )
+            keys = np.where(noisy, self.keys + np.arange(slots), keys)
+        # The pair of the end is one of those shown, each as likely as any other.
+        lot = rng.random((rows, slots))
+        lot[(previous(keys) >= 0) | (keys >= self.keys)] = -1
+        tokens[:, -1] = tokens[np.arange(rows), lot.argmax(axis=1)]
+        return tokens.reshape(rows, self.length)
+
+    def _noisy(self, rng: np.random.Generator, rows: int) -> np.ndarray | None:
+        """(B, pairs - 1) bool: where noise stands; None if nowhere."""
+        if not self.noise_share:
+            return None
+        slots = self.length // 2 - 1
+        noisy = np.ones((rows, slots), dtype=bool)
+        while (left := np.flatnonzero(noisy.all(axis=1))).size:  # a row without a pair is redrawn
+            always = rng.integers(slots + 1, size=(left.size, 1))  # a pair, if not the last slot
+            drawn = rng.random((left.size, slots)) < self.noise_share
+            noisy[left] = drawn & (np.arange(slots) != always)
+        return noisy
+
+    def _row_of_mad(self, rng: np.random.Generator) -> list[int]:
+        """(L,) one row by the same calls, in the same order, as MAD's generator."""
+        first_noise = self.keys + self.values
+        row: list[int] = []
+        shown: dict[int, int] = {}  # key to value, in the order of their first places
+        while not shown:  # without a pair MAD's generator fails; here the row is drawn again
+            row.clear()
+            always = rng.integers(self.length // 2)
+            for slot in range(self.length // 2 - 1):
+                if self.noise_share and slot != always and rng.random() < self.noise_share:
+                    row += (first_noise + rng.integers(self.noise_tokens, size=2)).tolist()
+                    continue
+                key = int(rng.integers(self.keys))
+                if key not in shown:
+                    shown[key] = self.keys + int(rng.integers(self.values))
+                row += [key, shown[key]]
+        last = list(shown)[rng.integers(len(shown))]
+        return [*row, last, shown[last]]
+
+    def held_out(self) -> Task:
+        """The questions that have an answer."""
+        return self.resized(every_token=False)
+
+    def curriculum(self) -> Sequence[InContextRecall]:
+        """16, 32, 64, … tokens, up to this task itself."""
+        lengths = (2**i for i in range(4, self.length.bit_length()))
+        return (*(self.resized(length=n) for n in lengths if n < self.length), self)
+
+    def grid(self) -> Sequence[Slice]:
+        """The lengths of the paper, shorter and longer ones, and this task's own."""
+        return tuple(
+            Slice({"length": n}, self.resized(length=n, every_token=False))
+            for n in sorted({*GRID, self.length})
+        )
+
+
+def previous(keys: np.ndarray) -> np.ndarray:
+    """(B, P) int64: for each key of (B, P) the last place before it with the same key, else -1.
+
+    >>> previous(np.array([[5, 3, 5, 5]]))
+    array([[-1, -1,  0,  2]])
+    """
+    order = np.argsort(keys, axis=1, kind="stable")  # equal keys side by side, early ones first
+    ranked = np.take_along_axis(keys, order, axis=1)
+    places = np.full(keys.shape, -1, dtype=np.int64)
+    places[:, 1:] = np.where(ranked[:, 1:] == ranked[:, :-1], order[:, :-1], -1)
+    found = np.empty_like(places)
+    np.put_along_axis(found, order, places, axis=1)
+    return found

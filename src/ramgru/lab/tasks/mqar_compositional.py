@@ -1,0 +1,171 @@
+"""Associative recall in which a key is a phrase: no single token tells which pair is meant.
+
+`mqar` (Arora, Eyuboglu et al., arXiv 2312.04927) with keys of several tokens; ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ramgru.lab.tasks import checks, ranged, sampling
+from ramgru.lab.tasks.base import Batch, Slice, Task
+from ramgru.lab.tasks.mqar import MQAR, doublings, layout, power_law
+from ramgru.lab.tasks.registry import register
+
+FEWEST = 4  # of fewer different phrases, one always has a token to itself
+LONGEST = 8  # tokens of a key
+LARGER = (1, 4, 16, 64)  # pairs and length of the grid, times those of training
+
+
+@register
+@dataclass(frozen=True)
+class MQARCompositional(Task):
+    """Keys are phrases of tokens in [1, alphabet], values single tokens above, 0 is blank. V = 20,
+    alphabet 9, key 2, pairs 4, length 24:
+
+        inputs   7 3 15 3 7 12 7 7 19 3 3 10 3 7 0  7 7 0  3 3 0  7 3 0
+        labels   . . .  . . .  . . .  . . .  . 12 . . 19 . . 10 . . 15 .
+                 k k v  k k v  k k v  k k v  k k    k k    k k    k k     ('.' = nothing asked)
+
+    The answer is asked for at the last token of a key. A question takes the steps of a pair, with a
+    blank in place of the value, and stands where `mqar` would put it, in units of so many steps.
+
+    The phrases of a row are different, and made of as few symbols as can make so many: which ones
+    is drawn for each row. Each token of a phrase stands at the same place of another phrase too.
+
+    vocab_size: V; values are tokens in (alphabet, V)
+    alphabet:   symbols that keys are made of
+    min_key:    the fewest tokens of a key
+    key:        the most; one number for all keys of a row, uniform between the two
+    pairs:      key-value pairs, each asked for once
+    length:     T, at least 2 * pairs * (key + 1)
+
+    A guess among all values is right with chance 1/(V - alphabet - 1). A memory that knows which
+    values it saw reaches the plateau 1/pairs; one that goes by the last token of a key about
+    pairs^(1/key) / pairs.
+    """
+
+    name: ClassVar[str] = "mqar_compositional"
+    metric: ClassVar[str] = "recall"
+
+    vocab_size: int = 8192
+    alphabet: int = 64
+    min_key: int = 2
+    key: int = 4
+    pairs: int = 16
+    length: int = 160
+
+    def __post_init__(self) -> None:
+        ranged.check(self, "key", 2)
+        checks.integer("key", self.key, 2, LONGEST)
+        checks.integer("pairs", self.pairs, FEWEST)
+        if (self.pairs, self.min_key) == (5, 2):
+            raise ValueError("pairs must not be 5 at min_key=2: no 5 phrases of 2 share all tokens")
+        checks.integer("alphabet", self.alphabet, 2)
+        checks.integer("vocab_size", self.vocab_size, self.alphabet + 2)
+        checks.integer("length", self.length, 1)
+        if self.length < needed(self.pairs, self.key):
+            raise ValueError(
+                f"length must be at least {needed(self.pairs, self.key)} for pairs={self.pairs} "
+                f"and key={self.key}, got {self.length}"
+            )
+        if self.pairs > self.known(self.min_key):
+            raise ValueError(
+                f"pairs must be at most {self.known(self.min_key)} at vocab_size="
+                f"{self.vocab_size}, alphabet={self.alphabet} and min_key={self.min_key}, "
+                f"got {self.pairs}"
+            )
+
+    def known(self, key: int) -> int:
+        """How many different pairs there can be: as many as phrases, and as values."""
+        return int(min(self.alphabet**key, self.vocab_size - self.alphabet - 1))
+
+    @property
+    def chance(self) -> float:
+        return 1 / (self.vocab_size - self.alphabet - 1)
+
+    @property
+    def plateau(self) -> float:
+        return 1 / self.pairs
+
+    def draw(self, batch_size: int, seed: int) -> Batch:
+        rows, seed = checks.draw_arguments(batch_size, seed)
+        rng = np.random.default_rng(seed)
+        sizes = rng.integers(self.min_key, self.key + 1, size=rows)
+        shape, names = (rows, self.length), ("inputs", "labels", "distance")
+        arrays = {name: np.empty(shape, dtype=np.int64) for name in names}
+        for size in np.unique(sizes).tolist():
+            which = np.flatnonzero(sizes == size)
+            part = self._draw_keys_of(size, which.size, rng)
+            for name, array in arrays.items():
+                array[which] = getattr(part, name)
+        return Batch(lengths=np.full(rows, self.length, dtype=np.int64), **arrays)
+
+    def _draw_keys_of(self, size: int, rows: int, rng: np.random.Generator) -> Batch:
+        """Rows with keys of `size` tokens."""
+        keys = 1 + phrases(rng, rows, self.pairs, size, self.alphabet)
+        first = self.alphabet + 1
+        values = first + sampling.distinct(rng, rows, self.pairs, self.vocab_size - first)
+        spaces = self.length // (size + 1) - self.pairs
+        gaps = sampling.weighted(rng, rows, self.pairs, power_law(spaces, MQAR.power))
+        slots = np.broadcast_to(np.arange(self.pairs), values.shape)
+        return layout(keys, values, keys, slots, gaps, self.length)
+
+    def curriculum(self) -> Sequence[MQARCompositional]:
+        """4, 8, … pairs at the same density of questions, up to this task itself."""
+        smaller = (
+            self.resized(pairs=pairs, length=max(needed(pairs, self.key), self._length_of(pairs)))
+            for pairs in doublings(self.pairs)
+            if pairs >= FEWEST
+        )
+        return (*smaller, self)
+
+    def grid(self) -> Sequence[Slice]:
+        """Keys of each number of tokens; pairs and length to 64 times those of training, as far as
+        there are so many different pairs."""
+        return tuple(
+            Slice(
+                {"key": key, "pairs": pairs, "length": length},
+                self.resized(min_key=key, key=key, pairs=pairs, length=length),
+            )
+            for key in range(self.min_key, self.key + 1)
+            for pairs in (self.pairs * times for times in LARGER)
+            if pairs <= self.known(key)
+            for length in (max(needed(pairs, key), self._length_of(pairs)),)
+        )
+
+    def _length_of(self, pairs: int) -> int:
+        return self.length * pairs // self.pairs
+
+
+def needed(pairs: int, key: int) -> int:
+    """The shortest length that holds the pairs and the questions."""
+    return 2 * pairs * (key + 1)
+
+
+def phrases(
+    rng: np.random.Generator, rows: int, count: int, size: int, alphabet: int
+) -> np.ndarray:
+    """(rows, count, size) int64 in [0, alphabet): in each row `count` different phrases of
+    `size` symbols, each symbol of which stands at the same place of another phrase too.
+
+    Rows that fail in the latter are drawn again: uniform over those that do not. Made of the fewest
+    symbols that can make `count` phrases, most rows pass, and none is in vain: count is at least 4,
+    and not 5 for phrases of 2.
+    """
+    few = next(n for n in range(2, alphabet + 1) if n**size >= count)
+    spelled = np.empty((rows, count, size), dtype=np.int64)
+    left = np.arange(rows)
+    while left.size:
+        codes = sampling.distinct(rng, left.size, count, few**size)
+        drawn = codes[..., None] // few ** np.arange(size) % few
+        spelled[left] = drawn
+        cells = drawn + few * np.arange(size) + few * size * np.arange(left.size)[:, None, None]
+        used = np.bincount(cells.ravel(), minlength=left.size * size * few)
+        left = left[(used.reshape(left.size, -1) == 1).any(axis=1)]
+    symbols = sampling.distinct(rng, rows, few, alphabet)
+    return symbols[np.arange(rows)[:, None, None], spelled]

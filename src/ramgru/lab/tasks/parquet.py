@@ -1,0 +1,112 @@
+"""Examples as Parquet: a row an example, lists no longer than the example; needs pyarrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ramgru import files
+from ramgru.errors import DataError
+from ramgru.lab.tasks.base import IGNORE
+from ramgru.lab.tasks.columns import OPTIONAL, Examples, arrays_of, checked, parse_config
+
+KEY = b"ramgru"  # where the config stands in the schema's metadata
+
+
+def require() -> None:
+    """DataError with the command that helps, where pyarrow is not installed."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise DataError('Parquet needs pyarrow: pip install "ramgru[parquet]"') from error
+
+
+def write(path: Path, examples: Examples) -> Path:
+    """Columns inputs, labels, and distance and kind where there are any: lists over the steps.
+
+    Features and bits lie step by step in one list, as many to a step as the task has channels.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    batch = examples.batch
+    shown = np.arange(batch.inputs.shape[1])[None] < batch.lengths[:, None]  # (B, T)
+    columns = {}
+    for name, array in arrays_of(batch).items():
+        if name != "lengths":
+            width = array.shape[2] if array.ndim == 3 else 1
+            offsets = np.concatenate([[0], np.cumsum(batch.lengths * width)]).astype(np.int32)
+            columns[name] = pyarrow.ListArray.from_arrays(
+                pyarrow.array(offsets), pyarrow.array(array[shown].ravel())
+            )
+    table = pyarrow.table(columns).replace_schema_metadata({KEY: examples.config().encode()})
+    return files.write(path, lambda file: pyarrow.parquet.write_table(table, file))
+
+
+def read(path: Path) -> Examples:
+    """What `write` wrote."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{path} is not a Parquet file, or is broken: {error}") from error
+    metadata = table.schema.metadata or {}
+    if KEY not in metadata:
+        raise DataError(f"{path} does not hold examples: it has no ramgru config")
+    task, seed = parse_config(path, metadata[KEY].decode("utf-8", errors="replace"))
+    missing = [name for name in ("inputs", "labels") if name not in table.column_names]
+    if missing:
+        raise DataError(f"{path} does not hold examples: it lacks {', '.join(missing)}")
+
+    over_features = task.vocab_size == 0
+    empty: dict[str, float] = {"inputs": task.padding, "labels": IGNORE, "distance": -1, "kind": -1}
+    widths = {"inputs": task.features} if over_features else {}
+    if over_features and not task.classes:
+        widths["labels"] = task.outputs
+    arrays: dict[str, np.ndarray] = {}
+    lengths: np.ndarray | None = None
+    for name in ("inputs", "labels", *OPTIONAL):
+        if name not in table.column_names:
+            continue
+        values, counts = _flat(path, name, table.column(name))
+        width = widths.get(name, 1)
+        if np.any(counts % width):
+            raise DataError(f"{path}: lists of {name} must hold {width} numbers a step")
+        if lengths is None:
+            lengths = counts // width
+        if not np.array_equal(lengths, counts // width):
+            raise DataError(f"{path}: lists of {name} are not as long as those of inputs")
+        arrays[name] = _pad(values, lengths, width if name in widths else None, empty[name])
+    assert lengths is not None  # inputs are there
+    return checked(path, {**arrays, "lengths": lengths}, task, seed)
+
+
+def _flat(path: Path, name: str, column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """All numbers of a column of lists, and how many each row has."""
+    import pyarrow
+
+    lists = column.combine_chunks()
+    if isinstance(lists, pyarrow.ChunkedArray):  # a column without rows has no chunk to combine
+        lists = pyarrow.concat_arrays(lists.chunks)
+    if not pyarrow.types.is_list(lists.type) or lists.null_count or lists.flatten().null_count:
+        raise DataError(f"{path}: column {name} must hold lists of numbers, none of them missing")
+    values = lists.flatten().to_numpy(zero_copy_only=False)
+    if not np.issubdtype(values.dtype, np.number):
+        raise DataError(f"{path}: column {name} must hold numbers, got {lists.type}")
+    return values, lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _pad(values: np.ndarray, lengths: np.ndarray, width: int | None, empty: float) -> np.ndarray:
+    """(sum of steps * width,) numbers -> (B, T), or (B, T, width) where a width is given."""
+    steps = int(lengths.max(initial=0))
+    shape = (len(lengths), steps) if width is None else (len(lengths), steps, width)
+    padded = np.full(shape, empty, dtype=values.dtype)
+    shown = np.arange(steps)[None] < lengths[:, None]
+    padded[shown] = values if width is None else values.reshape(-1, width)
+    return padded

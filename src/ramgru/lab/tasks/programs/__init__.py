@@ -1,0 +1,58 @@
+"""Programs over named registers: the language, its vocabulary, tokenizer and interpreter, and the
+task that asks a model to run them.
+
+A program is a row of statements, each ended by `$`. `#` begins a number; `>` stands for the tab:
+
+    r1 #12$              write a number into a register
+    r2 abC$              write a word (letters only)
+    r1>#12$              read a register back; what follows the tab is the answer
+    r4 #5$
+    SUBTRACT r4 r1>#-7$  combine two registers: ADD, SUBTRACT, MULTIPLY, DIVIDE, MAX, MIN
+    UPPERCASE r2>ABC$    the same over words: UPPERCASE, LOWERCASE, CONCATENATE
+    r1 ADD r4 r1>#17$    … and keep the result in a register (here r1, which is overwritten)
+    r1>#17$
+
+As a grammar:
+
+    program   = { statement "$" }
+    statement = register SPACE value                                        a write
+              | register TAB [value]                                        a read-back
+              | [register SPACE] operator SPACE register [SPACE register] TAB [value]
+    value     = NUMBER ["-"] digit {digit}  |  letter {letter}
+
+Numbers are exact integers; DIVIDE rounds toward zero, and dividing by zero is an error, as is
+reading a register that nothing was written into, or an operator over values of the wrong type.
+A register takes values of either type. Whoever runs a program may leave answers out.
+
+>>> [answer.value for answer in Interpreter().run("r1 #12$r4 #5$SUBTRACT r4 r1\\t$")]
+[-7]
+"""
+
+from ramgru.lab.tasks.programs.errors import (
+    DivideByZeroError,
+    ProgramError,
+    ProgramSyntaxError,
+    TooLongError,
+    TypeMismatchError,
+    UnknownRegisterError,
+    WrongAnswerError,
+)
+from ramgru.lab.tasks.programs.interpreter import Answer, Interpreter
+from ramgru.lab.tasks.programs.task import Programs
+from ramgru.lab.tasks.programs.tokenizer import Tokenizer
+from ramgru.lab.tasks.programs.vocabulary import Vocabulary
+
+__all__ = [
+    "Answer",
+    "DivideByZeroError",
+    "Interpreter",
+    "ProgramError",
+    "ProgramSyntaxError",
+    "Programs",
+    "Tokenizer",
+    "TooLongError",
+    "TypeMismatchError",
+    "UnknownRegisterError",
+    "Vocabulary",
+    "WrongAnswerError",
+]

@@ -1,0 +1,87 @@
+"""The names of the tasks, and how one is made from a name and options (typed or as text).
+
+A task is added by decorating its class with `register` and importing its module in `__init__`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar, get_type_hints
+
+from ramgru.lab.spec import nearest, parse, split
+from ramgru.lab.tasks.base import Task
+
+TASKS: dict[str, type[Task]] = {}  # tasks that are drawn from a seed alone
+SOURCES: dict[str, type[Task]] = {}  # tasks that read a file: they need the option `path`
+
+AnyTask = TypeVar("AnyTask", bound=type[Task])
+
+
+def register(cls: AnyTask) -> AnyTask:
+    """Class decorator: makes a task known under its `name`."""
+    TASKS[cls.name] = cls
+    return cls
+
+
+def register_source(cls: AnyTask) -> AnyTask:
+    """Class decorator: makes a task that reads a file known under its `name`."""
+    SOURCES[cls.name] = cls
+    return cls
+
+
+def get(name: str, **options: Any) -> Task:
+    """The task of this name, with its options; text is turned into the option's own type.
+
+    Raises ValueError for an unknown name or a value that does not fit, TypeError for an option
+    that the task does not have.
+
+    >>> get("mqar", pairs="16", length=128).pairs
+    16
+    """
+    known = {**TASKS, **SOURCES}
+    cls = known.get(name)
+    if cls is None:
+        raise ValueError(f"unknown task {name!r}{nearest(str(name), known)}")
+    hints = get_type_hints(cls)
+    kinds = {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+    for option in options:
+        if option not in kinds:
+            raise TypeError(f"task {name} has no option {option!r}{nearest(option, kinds)}")
+    required = {
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    missing = sorted(required - set(options))
+    if missing:
+        raise TypeError(f"task {name} needs the option {', '.join(missing)}")
+    parsed = {
+        option: parse(f"option {option} of task {name}", value, kinds[option])
+        for option, value in options.items()
+    }
+    return cls(**parsed)
+
+
+def from_text(text: str) -> Task:
+    """The task that a specification means. Raises ValueError or TypeError, as `get` does.
+
+    >>> from_text("mqar,pairs=16").pairs
+    16
+    """
+    name, options = split(text)
+    return get(name, **options)
+
+
+def to_config(task: Task) -> dict[str, Any]:
+    """A task as plain JSON values: {"name": …, "options": {…}}."""
+    return {"name": task.name, "options": task.options()}
+
+
+def from_config(config: Any) -> Task:
+    """The task that `to_config` described."""
+    if not isinstance(config, dict) or not isinstance(config.get("name"), str):
+        raise ValueError(f"a task's config must hold its name and its options, got {config!r}")
+    options = config.get("options", {})
+    if not isinstance(options, dict):
+        raise ValueError(f"the options of task {config['name']} must be a dict, got {options!r}")
+    return get(config["name"], **options)

@@ -1,0 +1,149 @@
+"""Batches by number: what is drawn depends on (seed, step, rank) and on nothing that came before.
+
+So the data position of a run is its step, and every process of a distributed run has its own data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ramgru.lab.tasks import IGNORE, Batch, FileTask, Task
+
+HELD_OUT = 1 << 31  # set in the seeds of held-out data, never in those of training
+
+
+def training_seed(seed: int, step: int, rank: int) -> int:
+    """Of the batch that process `rank` trains on in optimizer step `step`; below 2³¹."""
+    return _mix(seed, step, rank)
+
+
+def held_out_seed(seed: int, index: int) -> int:
+    """Of held-out batch `index`; at least 2³¹, so that no training batch can have it."""
+    return _mix(seed, index) | HELD_OUT
+
+
+def _mix(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0]) & (HELD_OUT - 1)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a batch as tensors. B sequences, T steps, L labelled positions.
+
+    inputs:  (B, T) int64 tokens or (B, T, F) float32 features
+    where:   (L,) int64 labelled positions, in B·T flattened
+    answers: (L,) int64 tokens, or (L, F) int64 bits with IGNORE where nothing is asked
+    lengths: (B,) int64, or None where every step counts
+    span:    where in the batch's time it lies
+    asked:   (B, T) bool array, the labelled positions again
+    """
+
+    inputs: Tensor
+    where: Tensor
+    answers: Tensor
+    lengths: Tensor | None
+    span: slice
+    asked: np.ndarray
+
+    @property
+    def empty(self) -> bool:
+        """True where nothing is asked."""
+        return self.where.numel() == 0
+
+
+def count_answers(labels: np.ndarray) -> int:
+    """Symbols asked for in labels (B, T) or bits in (B, T, F)."""
+    return int((labels != IGNORE).sum())
+
+
+def chunks(batch: Batch, length: int, device: torch.device | str) -> Iterator[Chunk]:
+    """The batch cut along time in pieces of `length` steps (0: in one piece), on `device`.
+
+    The first piece always comes; later ones only while a sequence is still running.
+    """
+    steps = batch.inputs.shape[1]
+    length = length or steps
+    for start in range(0, max(1, int(batch.lengths.max())), length):
+        end = min(start + length, steps)
+        labels = batch.labels[:, start:end]
+        asked = labels != IGNORE
+        if labels.ndim == 3:
+            asked = asked.any(-1)
+        left = np.clip(batch.lengths - start, 0, end - start)
+        yield Chunk(
+            inputs=_tensor(batch.inputs[:, start:end], device),
+            where=_tensor(np.flatnonzero(asked), device),
+            answers=_tensor(labels[asked], device),
+            lengths=None if (left == end - start).all() else _tensor(left, device),
+            span=slice(start, end),
+            asked=asked,
+        )
+
+
+def _tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+
+class Feed:
+    """Training batches of one process, the next one drawn in the background while this one trains.
+
+    rows:   sequences that this process takes of each batch
+    stream: read files as rows that run on from batch to batch, where the task can
+    """
+
+    def __init__(
+        self, *, rows: int, seed: int, rank: int, world: int, stream: bool, prefetch: bool
+    ) -> None:
+        self.rows, self.seed, self.rank, self.world, self.stream = rows, seed, rank, world, stream
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw") if prefetch else None
+        self._next: tuple[Task, int, Future[Batch]] | None = None
+
+    def batch(self, task: Task, step: int) -> Batch:
+        """The batch of `step`, whatever was asked for before."""
+        if self._pool is None:
+            return self._draw(task, step)
+        ahead, self._next = self._next, None
+        if ahead is not None and ahead[1] == step and ahead[0] == task:
+            batch = ahead[2].result()
+        else:
+            batch = self._draw(task, step)
+        self._next = (task, step + 1, self._pool.submit(self._draw, task, step + 1))
+        return batch
+
+    def continues(self, task: Task, step: int) -> bool | None:
+        """Whether the batch of `step` goes on where the one before it ended; None: no stream."""
+        stream = self._stream(task)
+        return None if stream is None else step % stream.chunks_per_epoch != 0
+
+    def _stream(self, task: Task) -> Any:
+        make = getattr(task, "stream", None)
+        return make(self.rows * self.world) if self.stream and make else None
+
+    def _draw(self, task: Task, step: int) -> Batch:
+        stream, mine = self._stream(task), slice(self.rank * self.rows, (self.rank + 1) * self.rows)
+        if stream is not None:
+            chunk = stream.chunk(step)
+            inputs, labels = chunk.inputs[mine], chunk.labels[mine]
+            return Batch(inputs, labels, np.full(self.rows, inputs.shape[1], dtype=np.int64))
+        if isinstance(task, FileTask):  # every example once before any comes again
+            return _rows(task.batch(self.rows * self.world, step, self.seed), mine)
+        return task.draw(self.rows, training_seed(self.seed, step, self.rank))
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _rows(batch: Batch, which: slice) -> Batch:
+    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    return dataclasses.replace(
+        batch, **{name: value[which] for name, value in values.items() if value is not None}
+    )

@@ -1,0 +1,135 @@
+"""Held-out loss and metric: how many of the questions a model answers rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ramgru.lab.tasks import IGNORE, Batch, exact_answers
+from ramgru.lab.train.data import chunks
+
+
+@dataclass
+class Tally:
+    """Sums over what was asked so far.
+
+    loss:     nats, summed
+    right:    symbols (tokens, or bits of a task over features) that were right
+    count:    symbols asked for
+    exact:    [right, count] of whole answers: steps asked for one after the other
+    distance: {distance: [right, count]} of symbols, where the task knows distances
+    kind:     {kind: [right, count]} of symbols, where the task asks questions of several kinds
+    exact_of: {kind: [right, count]} of whole answers, likewise
+    """
+
+    loss: float = 0.0
+    right: int = 0
+    count: int = 0
+    exact: list[int] = field(default_factory=lambda: [0, 0])
+    distance: dict[int, list[int]] = field(default_factory=dict)
+    kind: dict[int, list[int]] = field(default_factory=dict)
+    exact_of: dict[int, list[int]] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The share of right symbols: the task's metric."""
+        return self.right / max(1, self.count)
+
+    @property
+    def mean_loss(self) -> float:
+        """Nats a symbol."""
+        return self.loss / max(1, self.count)
+
+    def add(self, batch: Batch, predicted: np.ndarray) -> None:
+        """Count one batch. predicted: the answers, of the labels' shape."""
+        asked = batch.labels != IGNORE
+        right = (predicted == batch.labels) & asked
+        self.right += int(right.sum())
+        self.count += int(asked.sum())
+        answers = exact_answers(batch, predicted)
+        self.exact[0] += int(answers.right.sum())
+        self.exact[1] += answers.right.size
+        _group(self.exact_of, answers.kind, answers.right, np.ones_like(answers.right))
+        if right.ndim == 3:
+            right, asked = right.sum(-1), asked.sum(-1)
+        _group(self.distance, batch.distance, right, asked)
+        _group(self.kind, batch.kind, right, asked)
+
+    def merge(self, other: Tally) -> None:
+        """Add another tally to this one."""
+        self.loss += other.loss
+        self.right += other.right
+        self.count += other.count
+        self.exact = [a + b for a, b in zip(self.exact, other.exact)]
+        for name in ("distance", "kind", "exact_of"):
+            groups = getattr(self, name)
+            for key, (right, count) in getattr(other, name).items():
+                entry = groups.setdefault(key, [0, 0])
+                entry[0] += right
+                entry[1] += count
+
+
+def _group(
+    groups: dict[int, list[int]], keys: np.ndarray | None, right: np.ndarray, asked: np.ndarray
+) -> None:
+    """keys, right, asked: of one shape; what is right and asked of each key, where anything is."""
+    if keys is None:
+        return
+    where = asked > 0
+    values, group = np.unique(keys[where], return_inverse=True)
+    rights = np.bincount(group, weights=right[where], minlength=values.size)
+    counts = np.bincount(group, weights=asked[where], minlength=values.size)
+    for value, r, c in zip(values.tolist(), rights, counts):
+        entry = groups.setdefault(value, [0, 0])
+        entry[0] += int(r)
+        entry[1] += int(c)
+
+
+def measure(
+    objective: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device | str,
+    chunk: int = 0,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Tally:
+    """Ask every question of `batches`; no gradients, no dropout.
+
+    objective: a `ramgru.lab.train.objective.Objective`
+    chunk: steps that are in memory at a time, the state carried between them; 0: all
+    """
+    tally = Tally()
+    training = objective.training
+    objective.eval()
+    try:
+        with torch.no_grad(), autocast():
+            for batch in batches:
+                loss, predicted = answer(objective, batch, device=device, chunk=chunk)
+                tally.loss += loss
+                tally.add(batch, predicted)
+    finally:
+        objective.train(training)
+    return tally
+
+
+def answer(
+    objective: nn.Module, batch: Batch, *, device: torch.device | str, chunk: int = 0
+) -> tuple[float, np.ndarray]:
+    """The summed loss of a batch, and what is answered, of the labels' shape (0 elsewhere)."""
+    predicted = np.zeros_like(batch.labels)
+    total, state = 0.0, None
+    pieces = list(chunks(batch, chunk, device))
+    for i, piece in enumerate(pieces):
+        carry = i < len(pieces) - 1
+        loss, found, state = objective(
+            piece.inputs, piece.where, piece.answers, piece.lengths, state, carry
+        )
+        total += float(loss)
+        predicted[:, piece.span][piece.asked] = found.cpu().numpy()
+    return total, predicted

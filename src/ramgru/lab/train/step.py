@@ -1,0 +1,144 @@
+"""One optimizer step: forward and backward over the chunks of a batch, clipping, Adam(W).
+
+Chunks are truncated backpropagation through time: the state goes on, the gradient does not. The
+gradients of all chunks are added up, since in many tasks only the last chunk holds any answers.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ramgru.lab.tasks.base import IGNORE, Batch
+from ramgru.lab.train import parallel
+from ramgru.lab.train.config import TrainConfig
+from ramgru.lab.train.data import Chunk, chunks, count_answers
+from ramgru.lab.train.objective import Objective
+from ramgru.sequence import SequenceModel, detach
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Stepper:
+    """A model and its optimizer, on one process or as one of many.
+
+    totals: (3,) float64, of this process since the last `drain`: summed loss, right answers, count
+    state:  what the last batch of a stream left; None where no stream is trained on
+    """
+
+    def __init__(self, accelerator: Accelerator, model: SequenceModel, config: TrainConfig) -> None:
+        self.accelerator, self.model, self.config = accelerator, model, config
+        self.plain: nn.Module = Objective(model)  # for evaluation: no gradients to synchronise
+        self.sharded = config.parallel == "fsdp" and accelerator.num_processes > 1
+        if self.sharded:
+            parallel.shard_objective(self.plain)
+        optimizer = make_optimizer(model, config)
+        self.objective, self.optimizer = parallel.wrap(
+            accelerator, self.plain, optimizer, shard=self.sharded
+        )
+        self.totals = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+        self.state: Any = None
+
+    def step(self, batch: Batch, lr: float, *, continues: bool | None = None) -> None:
+        """Learn from this process's share of a batch.
+
+        continues: of a stream, whether the batch goes on where the last one ended; None: no stream
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.gradient(batch, continues=continues)
+        if self.config.clip:
+            self.accelerator.clip_grad_norm_(self.objective.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def gradient(self, batch: Batch, *, continues: bool | None = None) -> None:
+        """Add the gradient of the mean loss over all answers of all processes' shares."""
+        # Shares may hold different numbers of answers, so the mean is over the global count; DDP
+        # and FSDP average over processes, hence the factor of their number.
+        count = torch.tensor(count_answers(batch.labels), device=self.accelerator.device)
+        count = self.accelerator.reduce(count, "sum").clamp(min=1)
+        scale = self.accelerator.num_processes / count
+        price = None
+        if self.config.write_cost:
+            steps = torch.tensor(int(batch.lengths.sum()), device=self.accelerator.device)
+            price = self.config.write_cost * count / self.accelerator.reduce(steps, "sum")
+        state = self.state if continues else None
+        pieces = list(chunks(batch, self.config.tbptt, self.accelerator.device))
+        for i, piece in enumerate(pieces):
+            last = i == len(pieces) - 1
+            carry = continues is not None or not last
+            state = detach(self._backward(piece, state, scale, price, last=last, carry=carry))
+        self.state = None if continues is None else state
+
+    def _backward(
+        self,
+        piece: Chunk,
+        state: Any,
+        scale: Tensor,
+        price: Tensor | None,
+        *,
+        last: bool,
+        carry: bool,
+    ) -> Any:
+        # Processes may have different numbers of chunks; all of them meet in the last one.
+        meet = last or self.sharded
+        sync = nullcontext() if meet else self.accelerator.no_sync(self.objective)
+        silent = piece.empty and not meet  # nothing is asked: only the state is wanted
+        with sync, torch.set_grad_enabled(not silent):
+            with self.accelerator.autocast():
+                loss, predicted, state = self.objective(
+                    piece.inputs, piece.where, piece.answers, piece.lengths, state, carry, price
+                )
+            if not silent:
+                self.accelerator.backward(loss * scale)
+        right, asked = predicted == piece.answers, piece.answers != IGNORE
+        self.totals += torch.stack([loss.detach().double(), right.sum(), asked.sum()])
+        return state
+
+    def drain(self) -> tuple[float, float, int]:
+        """Mean loss, share of right answers and their number since the last call, over all
+        processes (all must call)."""
+        loss, right, count = self.accelerator.reduce(self.totals, "sum").tolist()
+        self.totals = torch.zeros_like(self.totals)
+        return loss / max(1, count), right / max(1, count), int(count)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights and optimizer, whole, by name (all processes must call)."""
+        tensors = {
+            f"model/{name}": parallel.gathered(value)
+            for name, value in self.model.state_dict().items()
+        }
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{name}/{key}"] = parallel.gathered(value)
+        return tensors
+
+    def load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        """tensors: the entries of `state_dict` below `optimizer/`, by the rest of their names."""
+        for name, parameter in self.model.named_parameters():
+            prefix = f"{name}/"
+            entries = {
+                k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+            }
+            if entries:
+                # Adam keeps its step count on the CPU, as a plain scalar.
+                self.optimizer.state[parameter] = {
+                    key: value if key == "step" else parallel.like(value, parameter)
+                    for key, value in entries.items()
+                }
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Adam or AdamW; weight decay for matrices only."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    return kind([g for g in groups if g["params"]], lr=config.lr, betas=config.betas)

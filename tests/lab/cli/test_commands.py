@@ -1,0 +1,200 @@
+"""The commands, one after the other, as a user walks through them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ramgru.lab import tasks
+from ramgru.lab.cli import main
+from ramgru.lab.cli.main import COMMANDS
+from ramgru.lab.cli.taskoptions import field_help, with_help, without_help
+from ramgru.lab.cli.train import configure
+from ramgru.lab.train import log
+from ramgru.lab.train.configfile import read_config
+from ramgru.version import __version__
+
+SIZES = ("--task.vocab-size", "32", "--task.pairs", "2", "--task.length", "8")
+MODEL = ("--model.d-model", "8", "--model.num-layers", "1", "--model.ram.memory-size", "64")
+SHORT = ("--steps", "4", "--steps-per-epoch", "2", "--batch-size", "4", "--evaluate-examples", "8")
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_walk(tmp_path, capsys):
+    """Generate, train on the file, evaluate the newest run, look inside, go on."""
+    assert main(["generate", "mqar", *SIZES, "--examples", "32", "--out", "x.npz"]) == 0
+    size = (tmp_path / "x.npz").stat().st_size
+    assert capsys.readouterr().out == f"32 examples of mqar in x.npz ({size:,} bytes)\n"
+    drawn = tasks.get("mqar", vocab_size=32, pairs=2, length=8).draw(32, 0)
+    assert np.array_equal(tasks.read_examples("x.npz").batch.inputs, drawn.inputs)
+
+    assert main(["train", "--data", "x.npz", *MODEL, *SHORT]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" · ")[0] for line in lines[:2]] == ["epoch 1", "epoch 2"]
+    assert lines[2] == "all steps done after step 4; the run is in runs/file-ramgru"
+    assert json.loads((tmp_path / "runs/file-ramgru/config.json").read_text())["task"] == {
+        "name": "file",
+        "options": {"path": str(tmp_path / "x.npz")},
+    }
+
+    effort = ("--effort.questions", "8", "--effort.examples", "2", "--effort.max-length", "64")
+    assert main(["evaluate", *effort]) == 0
+    assert "runs/file-ramgru" in capsys.readouterr().out
+    assert (tmp_path / "runs/file-ramgru/evaluation.json").exists()
+
+    assert main(["train", "--resume", "--steps", "6"]) == 0
+    assert "after step 6" in capsys.readouterr().out
+    assert log.read(tmp_path / "runs/file-ramgru/log.jsonl")[-1]["step"] == 6
+
+    assert main(["inspect", "runs/file-ramgru"]) == 0
+    assert (tmp_path / "runs/file-ramgru/inspect.html").exists()
+
+
+def test_text_with_sizes_of_its_own(tmp_path):
+    """Shorter than the default window: the sizes count before the file is read."""
+    (tmp_path / "t.txt").write_text("to be or not to be, " * 10)
+    options = ("--task.length", "8", "--task.unit", "byte", "--tbptt", "4")
+    assert main(["train", "--text", "t.txt", *options, *MODEL, *SHORT]) == 0
+    config = read_config(tmp_path / "runs/text-ramgru/config.json")
+    assert (config.task.options()["length"], config.task.vocab_size) == (8, 256)
+    assert main(["train", "--resume", "runs/text-ramgru", "--steps", "6"]) == 0
+
+
+def test_runs_are_numbered(tmp_path):
+    for _ in range(2):
+        assert main(["train", "mqar", *SIZES, *MODEL, *SHORT]) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "mqar-ramgru",
+        "mqar-ramgru-2",
+    ]
+
+
+def test_resume_takes_the_options_of_the_run(capsys):
+    """And those that are given, before them; with --out it begins where nothing was begun."""
+    options = ("mqar", *SIZES, *MODEL, *SHORT, "--out", "here")
+    assert main(["train", *options, "--resume"]) == 0
+    assert main(["train", *options, "--resume"]) == 0
+    config = configure(["--resume", "here", "--steps", "9"])
+    assert (config.steps, config.steps_per_epoch, config.model.d_model) == (9, 2, 8)
+    assert (config.task.options()["pairs"], str(config.out), str(config.resume)) == (
+        2,
+        "here",
+        "here",
+    )
+    assert configure(["--resume=here"]).resume == config.resume
+    capsys.readouterr()
+    assert main(["train", "parity", "--resume", "here"]) == 2
+    assert "TASK must stay 'mqar' when here goes on, got 'parity'" in capsys.readouterr().err
+
+
+def test_compare_and_its_report(capsys, tmp_path):
+    few = ("--effort.questions", "8", "--effort.examples", "2", "--effort.max-length", "64")
+    options = (*SIZES, *MODEL, "--steps", "2", "--batch-size", "4", "--layers", "ramgru", "gru")
+    assert main(["compare", "mqar", *options, "--equal", "nothing", *few]) == 0
+    report = tmp_path / "runs/compare-mqar/report.html"
+    assert report.exists()
+    report.unlink()
+    assert main(["report"]) == 0
+    assert report.exists()
+
+
+def test_compare_takes_tasks_and_layers_with_their_options(tmp_path):
+    from ramgru.lab.cli.compare import configure
+
+    words = "mqar,pairs=2 parity,length=9 --task.length 32 --layers gru,d_model=8"
+    own = "--layer my_module:MyLayer --layer=attention,positions=rope"
+    config = configure(f"{words} {own}".split())
+    assert [(task.name, task.options()["length"]) for task in config.tasks] == [
+        ("mqar", 32),
+        ("parity", 9),
+    ]
+    assert config.task.pairs == 2
+    own = ("my_module:MyLayer", "attention,positions=rope")
+    assert config.layers == ("gru,d_model=8", *own)
+    assert str(config.folder) == "runs/compare-2-tasks"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--layer", "gur"], "--layer: layer must be one of .*got 'gur'; did you mean gru"),
+        (["--layer"], "--layer: expected a layer's name or module:Class"),
+        (["mqar", "party"], "unknown task 'party'; did you mean parity"),
+        (["mqar,pears=2"], "TASK: task mqar has no option 'pears'; did you mean pairs"),
+        (["mqar", "mqar"], "tasks must not be of one name"),
+    ],
+)
+def test_compare_refuses_what_it_does_not_know(args, message, capsys):
+    assert main(["compare", *args]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_layer_of_ones_own_is_trained_gone_on_with_and_evaluated(tmp_path, capsys):
+    (tmp_path / "layers_of_mine.py").write_text(
+        "from torch import nn\n\nclass Mine(nn.GRU):\n    def __init__(self, d_model):\n"
+        "        super().__init__(d_model, d_model, batch_first=True)\n"
+    )
+    own = ("--layer", "layers_of_mine:Mine")
+    assert main(["train", "mqar", *own, *SIZES, "--steps", "2", "--batch-size", "4"]) == 0
+    run = tmp_path / "runs/mqar-layers_of_mine-Mine"
+    assert run.exists()
+    few = ("--effort.questions", "8", "--effort.examples", "2", "--effort.max-length", "64")
+    del sys.modules["layers_of_mine"]
+    assert main(["evaluate", str(run), *few]) == 1
+    assert "import it first" in capsys.readouterr().err
+    assert main(["evaluate", str(run), *own, *few]) == 0
+    assert main(["train", "--resume", str(run), *own, "--steps", "3"]) == 0
+    sys.modules.pop("layers_of_mine")
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert f"ramgru   {__version__}" in out
+    assert all(f"  {name} " in out for name in tasks.TASKS)
+    for name in ("library", "runs", "mingru", "memory_scan", "linear_scan"):
+        assert f"\n  {name} " in out
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name:<10} {text}" in out for name, text in COMMANDS.items())
+    assert main([]) == 2
+    assert main(["--version"]) == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(capsys, command):
+    """It says how the command is called, and has a line for every option."""
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert f"usage: ramgru {command}" in out
+    if command != "info":
+        assert f"`ramgru {command} [" in out
+        assert f"    ramgru {command}" in out
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_every_size_of_a_task_has_help(name):
+    task = tasks.get(name)
+    assert set(field_help(type(task))) >= set(task.options())
+    assert without_help(with_help(task)) == task
+
+
+def test_module_and_script_are_one(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ramgru", "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"ramgru {__version__}\n")

@@ -1,0 +1,132 @@
+"""Tokens and ids, text and back, and the vocabulary's file."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ramgru.errors import DataError, RamgruError
+from ramgru.lab.tasks.programs import Tokenizer, Vocabulary
+from ramgru.lab.tasks.programs.tokenizer import join, split
+from ramgru.lab.tasks.programs.vocabulary import LETTERS, OPERATORS
+
+STANDARD = Vocabulary.standard()
+
+
+def test_standard() -> None:
+    assert STANDARD.tokens[:8] == (
+        "<pad>",
+        "<start>",
+        "<end>",
+        "<unknown>",
+        "<number>",
+        "<space>",
+        "<tab>",
+        "$",
+    )
+    assert len(STANDARD) == 8 + 10 + 1 + 52 + 9 + 64
+    assert [STANDARD.id(token) for token in STANDARD] == list(range(len(STANDARD)))
+    assert "ADD" in STANDARD
+    assert "r63" in STANDARD
+    assert "r64" not in STANDARD
+    assert STANDARD.token(STANDARD.id("ADD")) == "ADD"
+    assert STANDARD.id("r64") == STANDARD.id("<unknown>") == 3
+
+
+def test_more_names_keep_all_earlier_ids() -> None:
+    assert Vocabulary.standard(200).tokens[: len(STANDARD)] == STANDARD.tokens
+
+
+def test_file(tmp_path: Path) -> None:
+    path = STANDARD.save(tmp_path / "vocabulary.json")
+    loaded = Vocabulary.load(path)
+    assert loaded == STANDARD
+    assert hash(loaded) == hash(STANDARD)
+    assert json.loads(path.read_text())["tokens"][7] == "$"
+    assert [file.name for file in tmp_path.iterdir()] == ["vocabulary.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is no JSON"),
+        (b"\xff\xfe", "is no JSON"),
+        (b"[1, 2]", '"format" must be'),
+        (b'{"format": "other"}', '"format" must be'),
+        (b'{"format": "ramgru program vocabulary", "version": 2}', "version 2, expected 1"),
+        (
+            b'{"format": "ramgru program vocabulary", "version": 1, "tokens": 3}',
+            '"tokens" must be a list',
+        ),
+        (
+            b'{"format": "ramgru program vocabulary", "version": 1, "tokens": ["a", "b"]}',
+            "must begin with <pad>",
+        ),
+        (
+            b'{"format": "ramgru program vocabulary", "version": 1, "tokens": [1, []]}',
+            "tokens must be strings",
+        ),
+    ],
+)
+def test_foreign_file(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "vocabulary.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        Vocabulary.load(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*: No such file"):
+        Vocabulary.load(tmp_path / "nothing.json")
+    with pytest.raises(RamgruError, match=r"cannot write .*: No such file"):
+        STANDARD.save(tmp_path / "nowhere" / "vocabulary.json")
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="tokens must be different, got 'a' twice"):
+        Vocabulary((*STANDARD.tokens[:8], "a", "b", "a"))
+    with pytest.raises(ValueError, match="token id must be from 0 to 143, got 144"):
+        STANDARD.token(144)
+    with pytest.raises(TypeError, match="text must be a string, got int"):
+        Tokenizer(STANDARD).encode(3)  # type: ignore[arg-type]
+
+
+def test_text_and_back() -> None:
+    tokenizer = Tokenizer(STANDARD)
+    text = "r1 #-4$\nr12 ADD r1 r1\t#-8$\n"
+    ids = tokenizer.encode(text, marks=True)
+    assert tokenizer.decode(ids) == text.replace("\n", "")
+    assert tokenizer.decode(ids, lines=True) == text
+    assert tokenizer.decode([*ids, 0], marks=True) == f"<start>{text}<end>".replace("\n", "")
+    assert ids[0] == 1
+    assert ids[-1] == 2
+
+
+def test_what_is_unknown() -> None:
+    tokenizer = Tokenizer(Vocabulary.standard(2))
+    assert tokenizer.decode(tokenizer.encode("r1 é$r7\t$")) == "r1 <unknown>$<unknown>\t$"
+
+
+word = st.text(alphabet=LETTERS, min_size=1, max_size=12) | st.sampled_from(OPERATORS)
+number = st.integers(-9999, 9999).map(lambda value: f"#{value}")
+name = st.integers(0, 63).map(lambda index: f"r{index}")
+question = st.one_of(
+    name,
+    st.builds("{} {} {}".format, st.sampled_from(OPERATORS), name, name),
+    st.builds("{} {} {}".format, name, st.sampled_from(OPERATORS), name),
+)
+statement = st.builds("{} {}$".format, name, word | number) | st.builds(
+    "{}\t{}$".format, question, word | number
+)
+
+
+@given(st.lists(statement, max_size=6).map("".join))
+def test_any_program_survives_the_round_trip(text: str) -> None:
+    tokens = split(text)
+    assert join(tokens) == text
+    assert split(join(tokens)) == tokens
+    assert all(token in STANDARD for token in tokens)
+    tokenizer = Tokenizer(STANDARD)
+    assert tokenizer.decode(tokenizer.encode(text)) == text

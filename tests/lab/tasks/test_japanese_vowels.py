@@ -1,0 +1,137 @@
+"""Series with a class at their end: the reader, the batches, and a model that learns them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ramgru.errors import DataError
+from ramgru.lab.show.example import draw, parse, token_labels
+from ramgru.lab.show.view import look
+from ramgru.lab.tasks import IGNORE, JapaneseVowels, read_examples, write_examples
+from ramgru.lab.tasks.japanese_vowels import _series
+from ramgru.lab.train.build import ModelConfig, RAMOptions, build_model
+from ramgru.lab.train.data import chunks
+from ramgru.lab.train.measure import measure
+from ramgru.lab.train.objective import Objective
+
+from .available import missing
+
+HEADER = "#a comment: with a colon\n@problemName JapaneseVowels\n@classLabel true 1 2 3\n@data\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[np.ndarray]]]:
+    """A package aeon of our own: six series to train, three to test, of speakers 1, 2, 3, 1, …"""
+    folder = tmp_path / "aeon/datasets/data/JapaneseVowels"
+    folder.mkdir(parents=True)
+    (tmp_path / "aeon/__init__.py").write_text("raise ImportError('never imported')")
+    rng, known = np.random.default_rng(0), {}
+    for split, count in (("TRAIN", 6), ("TEST", 3)):
+        series = [rng.normal(size=(4 + i, 12)).round(3) + 3 * (i % 3) for i in range(count)]
+        lines = [
+            ":".join([*(",".join(f"{v:.3f}" for v in channel) for channel in s.T), str(i % 3 + 1)])
+            for i, s in enumerate(series)
+        ]
+        path = folder / f"JapaneseVowels_{split}.ts"
+        path.write_text(HEADER + "\n".join(lines) + "\n")
+        known[split.lower()] = series
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _series.cache_clear()
+    yield known
+    _series.cache_clear()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_series_once_with_its_speaker_at_its_end(
+    data: dict[str, list[np.ndarray]], split: str
+) -> None:
+    series = data[split]
+    batch = JapaneseVowels(split=split).draw(2 * len(series), 0)
+    for half in (slice(0, len(series)), slice(len(series), None)):
+        assert sorted(batch.lengths[half]) == [4 + i for i in range(len(series))]
+    for steps, labels, length in zip(batch.inputs, batch.labels, batch.lengths, strict=True):
+        assert steps[:length] == pytest.approx(series[length - 4], abs=1e-6)
+        assert (steps[length:] == 0).all()
+        assert np.flatnonzero(labels != IGNORE).tolist() == [length - 1]
+        assert labels[length - 1] == (length - 4) % 3
+
+
+def test_chance_and_what_is_evaluated(data: dict[str, list[np.ndarray]]) -> None:
+    task = JapaneseVowels()
+    assert task.chance == pytest.approx(1 / 3)
+    assert task.held_out() == JapaneseVowels(split="test") == task.grid()[0].task
+    assert (task.features, task.outputs, task.vocab_size) == (12, 9, 0)
+
+
+def test_a_model_learns_the_classes(data: dict[str, list[np.ndarray]]) -> None:
+    torch.manual_seed(0)
+    task = JapaneseVowels()
+    model = build_model(ModelConfig(layer="gru", d_model=16, num_layers=1), task)
+    objective = Objective(model)
+    optimizer = torch.optim.Adam(objective.parameters(), lr=0.02)
+    (piece,) = chunks(task.draw(6, 0), 0, "cpu")
+    for _ in range(60):
+        loss, _, _ = objective(piece.inputs, piece.where, piece.answers, piece.lengths)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    tally = measure(objective, [task.draw(6, 1)], device="cpu", chunk=4)
+    assert (tally.right, tally.count, tally.exact) == (6, 6, [6, 6])
+
+
+def test_files_hold_classes(data: dict[str, list[np.ndarray]], tmp_path: Path) -> None:
+    batch = JapaneseVowels().draw(6, 2)
+    for ending in ("npz", "parquet"):
+        found = read_examples(write_examples(tmp_path / f"a.{ending}", JapaneseVowels(), 6, 2))
+        assert np.array_equal(found.batch.inputs, batch.inputs)
+        assert np.array_equal(found.batch.labels, batch.labels)
+    broken = np.where(batch.labels == IGNORE, IGNORE, 9)
+    with np.load(tmp_path / "a.npz") as archive:
+        np.savez(tmp_path / "b.npz", **{**archive, "labels": broken})
+    with pytest.raises(DataError, match="labels must be -100 or below 9"):
+        read_examples(tmp_path / "b.npz")
+
+
+def test_a_look_inside(data: dict[str, list[np.ndarray]]) -> None:
+    task = JapaneseVowels()
+    config = ModelConfig(d_model=8, num_layers=1, ram=RAMOptions(nhead=1, memory_size=16))
+    example = draw(task, 0)
+    view = look(build_model(config, task), task, example)
+    assert view is not None
+    (answer,) = view.sample.answers
+    assert answer.step == len(example.inputs) - 1
+    assert answer.expected == str(example.questions[0].expected)
+    assert answer.answered in "012345678"
+    assert token_labels(task, example.inputs) == [str(i) for i in range(len(example.inputs))]
+    with pytest.raises(ValueError, match="input must be left out for task japanese_vowels"):
+        parse(task, "0 1")
+
+
+def test_an_installed_aeon_without_the_file(
+    data: dict[str, list[np.ndarray]], tmp_path: Path
+) -> None:
+    (tmp_path / "aeon/datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts").unlink()
+    with pytest.raises(DataError, match=r"needs datasets/data/JapaneseVowels/.*_TEST\.ts of aeon"):
+        JapaneseVowels(split="test").draw(1, 0)
+
+
+def test_split() -> None:
+    with pytest.raises(ValueError, match="split must be one of train, test, got 'validation'"):
+        JapaneseVowels(split="validation")
+
+
+@pytest.mark.skipif(missing("japanese_vowels"), reason="needs aeon installed")
+def test_the_real_data_are_those_of_the_paper() -> None:
+    train, test = JapaneseVowels().draw(270, 0), JapaneseVowels(split="test").draw(370, 0)
+    assert np.bincount(train.labels[train.labels != IGNORE]).tolist() == [30] * 9
+    counts = np.bincount(test.labels[test.labels != IGNORE])
+    assert counts.tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
+    assert (train.lengths.min(), test.lengths.max()) == (7, 29)
+    seen = {series[:n].tobytes() for series, n in zip(train.inputs, train.lengths, strict=True)}
+    asked = {series[:n].tobytes() for series, n in zip(test.inputs, test.lengths, strict=True)}
+    assert len(seen) == 270
+    assert len(asked) == 370
+    assert not seen & asked

@@ -1,0 +1,117 @@
+"""Chains, their order, what each form asks, kinds and errors."""
+
+import numpy as np
+import pytest
+
+from ramgru.lab.tasks import IGNORE, VariableTracking
+
+from .solvers import variable_tracking
+
+SMALL = {"vocab_size": 64, "noise": 10, "chains": 3, "hops": 2, "length": 50}
+
+
+def assigned(tokens: list[int]) -> dict[int, int]:
+    """Of a row of SMALL: what each name is given, in the order of the row."""
+    told = [token for token in tokens[:40] if token < 54]
+    return dict(zip(told[::2], told[1::2], strict=True))
+
+
+@pytest.mark.parametrize("form", ["names", "values"])
+def test_rows_are_chains_in_their_order_among_noise(form: str) -> None:
+    batch = VariableTracking(form=form, **SMALL).draw(200, 0)  # type: ignore[arg-type]
+    for tokens in batch.inputs.tolist():
+        assert tokens.index(0) == 40
+        given = assigned(tokens)
+        assert len(given) == 9
+        assert len(set(given.values())) == 9  # no two are given the same
+        values = [source for source in given.values() if source >= 27]
+        assert len(values) == 3
+        seen: set[int] = set()
+        for name, source in given.items():
+            assert 1 <= name < 27
+            assert source >= 27 or source in seen
+            seen.add(name)
+
+
+def test_names_are_asked_for_chain_by_chain() -> None:
+    batch = VariableTracking(**SMALL).draw(50, 0)  # type: ignore[arg-type]
+    for tokens, labels in zip(batch.inputs[:, 41:], batch.labels[:, 41:], strict=True):
+        for chain in range(3):
+            asked, answers = tokens[3 * chain :][:3], labels[3 * chain :][:3]
+            assert 27 <= asked[0] < 54
+            assert np.array_equal(asked[1:], answers[:-1])
+            assert (answers < 27).all()
+    assert (batch.labels[:, :41] == IGNORE).all()
+    assert batch.kind is not None
+    assert batch.kind[:, 41:].tolist() == [[0, 1, 1] * 3] * 50
+
+
+def test_values_are_asked_for_by_every_name() -> None:
+    task = VariableTracking(form="values", **SMALL)  # type: ignore[arg-type]
+    batch = task.draw(50, 0)
+    assert batch.kind is not None
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        given = assigned(tokens)
+        assert sorted(tokens[41:]) == sorted(given)
+        direct = [given[name] >= 27 for name in tokens[41:]]
+        assert np.array_equal(batch.kind[row, 41:] == task.kinds.index("direct"), direct)
+
+
+def test_one_look_up_answers_direct_questions_only() -> None:
+    task = VariableTracking(form="values", **SMALL)  # type: ignore[arg-type]
+    batch = task.draw(50, 0)
+    assert batch.kind is not None
+    full = variable_tracking(task, batch)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        given = assigned(tokens)
+        once = np.array([given[name] for name in tokens[41:]])
+        assert np.array_equal(once == full[row, 41:], batch.kind[row, 41:] == 0)
+
+
+def test_assignments_stand_anywhere() -> None:
+    task = VariableTracking(vocab_size=16, noise=4, chains=1, hops=1, length=13)
+    rows = 15_000
+    batch = task.draw(rows, 0)
+    quiet = batch.inputs[:, :10] < 12
+    sets = [tuple(np.flatnonzero(row)) for row in quiet]
+    expected = rows / 28  # two assignments and six steps of noise: 8 over 2
+    counts = np.unique(sets, axis=0, return_counts=True)[1]
+    assert counts.size == 28
+    assert np.abs(counts - expected).max() < 4 * expected**0.5
+
+
+def test_sizes() -> None:
+    task = VariableTracking()
+    assert (task.chance, task.plateau) == (1 / 4063, 1 / 10)
+    values = task.resized(form="values")
+    assert (values.chance, values.plateau) == (1 / 4064, 1 / 2)
+    assert values.resized(chains=1).plateau is None
+    assert [tuple(p.axes.values()) for p in task.grid()][-1] == (64, 16, 8192)
+    small = VariableTracking(vocab_size=64, noise=10, chains=2, hops=4)
+    assert [tuple(p.axes.values()) for p in small.grid()] == [
+        (1, 1, 64),
+        (1, 4, 64),
+        (2, 4, 128),
+        (4, 4, 256),
+    ]
+    assert [(t.chains, t.hops, t.length) for t in task.curriculum()] == [
+        (1, 1, 25),
+        (2, 2, 76),
+        (2, 4, 128),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"form": "list"}, "form must be one of names, values, got 'list'"),
+        ({"chains": 0}, "chains must be at least 1, got 0"),
+        ({"hops": 0}, "hops must be at least 1, got 0"),
+        ({"vocab_size": 69}, "vocab_size must be at least 70, got 69"),
+        ({"vocab_size": 84}, r"chains \* \(hops \+ 1\) must be at most 9, .* noise=64, got 10"),
+        ({"length": 30}, "length must be at least 31 for chains=2 and hops=4, got 30"),
+    ],
+)
+def test_errors(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VariableTracking(**options)  # type: ignore[arg-type]

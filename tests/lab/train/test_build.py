@@ -1,0 +1,148 @@
+"""Models from descriptions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ramgru.lab import tasks
+from ramgru.lab.train import (
+    ModelConfig,
+    RAMOptions,
+    build_model,
+    count_parameters,
+)
+from ramgru.lab.train.build import LAYERS
+from ramgru.lab.train.matching import state_bytes
+
+TOKENS = tasks.get("mqar", vocab_size=16, pairs=2, length=8)
+BITS = tasks.get("copy", bits=3, length=4)
+TINY = ModelConfig(d_model=8, num_layers=2, ram=RAMOptions(memory_size=16, top_k=2))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_tokens_in_logits_out(layer):
+    model = build_model(replace(TINY, layer=layer), TOKENS)
+    batch = TOKENS.draw(3, seed=0)
+    assert model(torch.from_numpy(batch.inputs)).shape == (3, 8, 16)
+    assert model.state_size > 0
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_features_in_bits_out(layer):
+    model = build_model(replace(TINY, layer=layer), BITS)
+    batch = BITS.draw(3, seed=0)
+    assert model(torch.from_numpy(batch.inputs)).shape == (*batch.labels.shape,)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_same_seed_same_bits(layer):
+    config = replace(TINY, layer=layer)
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        weights.append(torch.cat([p.flatten() for p in build_model(config, TOKENS).parameters()]))
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("layer", LAYERS[1:])
+@pytest.mark.parametrize("wanted", [6_000, 10_000, 100_000])
+def test_parameter_count_is_the_nearest(layer, wanted):
+    """No width comes nearer than the one that was chosen."""
+
+    def count(width: int) -> int:
+        return count_parameters(
+            build_model(ModelConfig(layer=layer, d_model=8, hidden_size=width), TOKENS)
+        )
+
+    model = build_model(ModelConfig(layer=layer, d_model=8, parameters=wanted), TOKENS)
+    width = model.layers[0].hidden_size
+    missed = abs(count_parameters(model) - wanted)
+    assert missed <= min(abs(count(w) - wanted) for w in (width - 1, width + 1))
+
+
+def test_too_few_parameters():
+    with pytest.raises(ValueError, match=r"parameters must be at least \d+ for .*, got 10"):
+        build_model(ModelConfig(layer="gru", d_model=8, parameters=10), TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": "gur"}, "layer must be one of ramgru, gru, .*, got 'gur'; did you mean gru"),
+        ({"d_model": 0}, "d_model must be at least 1, got 0"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"mlp_ratio": -1.0}, "mlp_ratio must not be negative, got -1.0"),
+        ({"parameters": 9}, "parameters sets the width of a peer's layer"),
+        ({"hidden_size": 9}, "hidden_size sets the width of a peer's layer"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**options)
+
+
+def test_options_reach_the_peers_layers():
+    config = ModelConfig(layer="attention,heads=3,positions=rope", d_model=8)
+    for layer in build_model(config, TOKENS).layers:
+        # 8 channels over three heads, rounded up
+        assert (layer.heads, layer.hidden_size, layer.positions) == (3, 9, "rope")
+    config = replace(config, layer="gated_deltanet,heads=3,value_size=5")
+    for layer in build_model(config, TOKENS).layers:
+        assert (layer.heads, layer.hidden_size, layer.value_size) == (3, 9, 5)
+
+
+def test_widths_of_heads_and_values_leave_the_count_near_what_was_asked_for():
+    for config in (
+        ModelConfig(layer="attention,heads=4", parameters=50_000),
+        ModelConfig(layer="gated_deltanet,heads=2,value_size=32", parameters=100_000),
+    ):
+        found = count_parameters(build_model(config, TOKENS))
+        assert abs(found - config.parameters) < 0.02 * config.parameters
+
+
+def test_options_of_the_network_and_of_our_layer_stand_in_its_specification():
+    layer = (
+        "ramgru,d_model=12,num_layers=1,memory_size=64,spans=1:2,head_size=none,write_rule=delta"
+    )
+    model = build_model(ModelConfig(layer=layer), TOKENS)
+    (block,) = model.layers
+    assert (block.hidden_size, block.memory_size, block.write_rule) == (12, 64, "delta")
+    assert block.memories[0].address.spans == (1, 2, 1, 2)
+    peer = build_model(ModelConfig(layer="gru,d_model=12,hidden_size=5"), TOKENS)
+    assert peer.layers[0].weight_hh.shape == (15, 5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("ramgru,memory=9", "layer ramgru has no option 'memory'; did you mean memory_size"),
+        ("attention,head=2", "layer attention has no option 'head'; did you mean heads"),
+        ("attention,heads=two", "option heads of layer attention must be of type int, got 'two'"),
+        ("ramgru,write_rule=lstm", "option write_rule must be one of gru, delta, got 'lstm'"),
+        ("gru,4", r"expected NAME\[,OPTION=VALUE…\], got 'gru,4'"),
+        ("gru,d_model=4,d_model=5", "option d_model must be given once"),
+    ],
+)
+def test_bad_specifications_are_named(layer, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(ModelConfig(layer=layer), TOKENS)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_is_as_large_as_its_state_may_be(layer):
+    """The next size would be too much, and half of what may be is used."""
+    config = ModelConfig(layer=layer, d_model=8, num_layers=1)
+    model = build_model(replace(config, state_bytes=40_000), TOKENS)
+    used = state_bytes(model, 8)
+    assert 40_000 / 4 < used <= 40_000
+    with pytest.raises(ValueError, match=r"state_bytes must be at least \d+ for layer=.*, got 3"):
+        build_model(replace(config, state_bytes=3), TOKENS)
+
+
+def test_parameters_and_state_are_not_both_given():
+    with pytest.raises(ValueError, match="give parameters or state_bytes, not both, got 9 and 8"):
+        ModelConfig(layer="gru", parameters=9, state_bytes=8)
