@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "ramgru"
 
 STOREYS = [
-    {"errors", "files", "spec", "version"},
+    {"errors", "files", "version", "config"},
     {"kernels"},
     {"memory", "address", "tape", "controller", "ragged"},
     {"layer", "contract", "arguments", "state", "streaming", "trace"},
