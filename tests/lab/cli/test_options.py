@@ -13,7 +13,6 @@ from ramgru.lab.cli.taskoptions import with_help
 from ramgru.lab.compare.compare import CompareConfig, ReportConfig
 from ramgru.lab.compare.levers.config import StudyConfig
 from ramgru.lab.evaluate import EvaluateConfig
-from ramgru.lab.evaluate.meters.config import CapacityConfig, ParametersConfig, StateConfig
 from ramgru.lab.show.inspect import InspectConfig
 from ramgru.lab.train import TrainConfig
 
@@ -22,9 +21,6 @@ DEFAULTS = {
     "generate": GenerateConfig(task=TASK),
     "train": TrainConfig(task=TASK),
     "evaluate": EvaluateConfig(),
-    "meter capacity": CapacityConfig(),
-    "meter parameters": ParametersConfig(),
-    "meter state": StateConfig(),
     "compare": CompareConfig(task=TASK),
     "study": StudyConfig(task=TASK),
     "report": ReportConfig(Path("runs")),

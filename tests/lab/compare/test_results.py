@@ -108,7 +108,7 @@ def test_incomplete_runs_are_refused(comparison, missing):
 def test_an_evaluation_is_read_with_its_axes(tmp_path):
     path = tmp_path / "evaluation.json"
     row = {"pairs": 4, "length": 64, "score": 1.0, "count": 10, "low": 0.9, "high": 1.0}
-    more = {"chance": 0.1, "plateau": 0.25, "exact": 1.0, "loss": 0.5}
+    more = {"chance": 0.1, "plateau": 0.25, "exact": 1.0, "loss": 0.5, "state_bytes": 512}
     near = {"low": 4, "high": 7, "score": 0.5, "count": 2, "interval": [0.1, 0.9]}
     whole = {"metric": "recall", "chance": 0.2, "state_bytes": 512, "distance": [near]}
     path.write_text(json.dumps({**whole, "rows": [{**row, **more}, row]}))

@@ -75,6 +75,9 @@ def test_perfect_memory_is_perfect_at_every_size():
     assert all((row.low, row.high) == wilson(row.count, row.count) for row in found.rows)
     assert model.longest <= 100
     assert found.state_bytes == 28
+    for row in found.rows:  # 32 values
+        assert row.bits_held == pytest.approx(row.axes["pairs"] * 5)
+        assert row.bits_per_state_byte == pytest.approx(row.axes["pairs"] * 5 / 28)
     assert {group.score for group in found.distance} == {1.0}
     assert sum(group.count for group in found.distance) == sum(row.count for row in found.rows)
 
@@ -94,6 +97,7 @@ def test_guess_in_bits_is_near_chance():
         assert row.chance == 0.5
     assert found.metric == "bit accuracy"
     assert found.rows[-1].exact == 0.0
+    assert found.rows[0].bits_held is found.rows[0].bits_per_state_byte is None  # no pairs
 
 
 def test_kinds_of_question_are_told_apart():
@@ -203,12 +207,19 @@ def test_evaluation_is_written_and_shown(run, capsys):
     assert written["state_bytes"] == 4 * 2 * 8
     first = written["rows"][0]
     assert {"pairs", "length", "score", "count", "low", "high", "chance", "plateau"} <= set(first)
+    assert first["bits_held"] == 64 * first["bits_per_state_byte"] < 2 * 3
+    assert written["memory_capacity"] == found.memory_capacity
+    assert 0 < written["memory_capacity"] <= 8
     assert [row["pairs"] for row in written["rows"]] == [row.axes["pairs"] for row in found.rows]
     assert {"low", "high", "score", "count"} <= set(written["distance"][0])
     out = capsys.readouterr().out
-    assert "recall" in out
-    assert "plateau" in out
-    assert f"{found.rows[0].score:.3f}" in out
+    for shown in ("recall", "plateau", "bits held", "bits a state", f"{found.rows[0].score:.3f}"):
+        assert shown in out
+    assert f"memory capacity {found.memory_capacity:.1f} past inputs" in " ".join(out.split())
+
+
+def test_memory_capacity_keeps_to_the_longest_sequence_allowed(run):
+    assert evaluate(EvaluateConfig(run, replace(EFFORT, max_length=255))).memory_capacity is None
 
 
 def test_evaluation_is_the_same_from_a_checkpoint(run):
@@ -266,10 +277,13 @@ def test_max_length_counts_steps_where_no_axis_is_called_length(name, options, l
 
 
 def test_a_state_that_grows_is_told_at_its_longest():
-    model = build_model(ModelConfig(layer="attention", d_model=4, num_layers=2), MQAR)
-    found = sweep(model, MQAR, Effort(questions=1, examples=1))
-    longest = max(row.axes["length"] for row in found.rows)
-    assert longest > 32
+    task = tasks.get("mqar", vocab_size=256, pairs=4, length=64)
+    model = build_model(ModelConfig(layer="attention", d_model=4, num_layers=2), task)
+    found = sweep(model, task, Effort(questions=1, examples=1, max_length=256))
+    assert {row.axes["length"] for row in found.rows} == {64, 256}
     # of each block three steps of q, k, v, and the keys and values of all steps
-    held = 2 * (3 * 3 * 4 + longest * 2 * 4)
-    assert found.state_bytes == 4 * held
+    for row in found.rows:
+        held = 2 * (3 * 3 * 4 + row.axes["length"] * 2 * 4)
+        assert row.state_bytes == 4 * held
+    assert found.state_bytes == max(row.state_bytes for row in found.rows)
+    assert "state bytes" in [column.header for column in render(found, "a run")[0].columns]

@@ -13,14 +13,16 @@ from ramgru.lab.evaluate import EvaluateConfig, evaluate
 
 DESCRIPTION = """Measure a trained model: `ramgru evaluate [RUN] [OPTIONS]`.
 
-RUN is the directory of a run (default: the newest below runs/). The model is asked at the sizes it
-was trained on and far beyond; every score stands beside its 95 % interval, the chance of a guess,
-and, where that is known, the plateau of a memory that knows which answers it saw but not where.
-Writes evaluation.json into the run.
+RUN is the directory of a run (default: the newest below runs/). The model answers held-out
+questions at its training sizes and far beyond. Each score comes with its 95 % confidence interval,
+the chance of a guess and, if known, the plateau: the score of a memory that knows which values it
+saw but not where. Tasks with key-value pairs also show the bits of information held, in total and a
+byte of state. Memory capacity is the number of past inputs that a linear readout finds in the
+hidden units (Jaeger, 2001). Writes evaluation.json into the run.
 
     ramgru evaluate
     ramgru evaluate runs/mqar-gru --effort.max-length 1024
-    ramgru evaluate --layer my_module:MyLayer     a run of a layer of your own, which is imported
+    ramgru evaluate --layer my_module:MyLayer     the run's layer is your own class
 """
 
 
@@ -30,7 +32,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def configure(args: Sequence[str]) -> EvaluateConfig:
-    """The configuration that a command line means. Raises UsageError."""
+    """The configuration of a command line. Raises UsageError."""
     name, rest = split_task(imported(args))
     config = parse(EvaluateConfig, rest, prog="ramgru evaluate", description=DESCRIPTION)
     return config if name is None else replace(config, run=Path(name))

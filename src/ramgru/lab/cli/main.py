@@ -21,7 +21,6 @@ COMMANDS = {
     "generate": "write examples of a task to a file",
     "train": "train a model on a task, a file or a text",
     "evaluate": "measure a trained model at its training sizes and far beyond",
-    "meter": "measure how much a memory holds: past inputs, bits in weights, bits in state",
     "compare": "train RAM-GRU, nn.GRU and minGRU alike and write a report",
     "study": "pull the levers of memory efficiency one by one and write a report",
     "report": "draw the report of a comparison or a study again",

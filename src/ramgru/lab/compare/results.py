@@ -17,7 +17,10 @@ from ramgru.lab.show.data import Answer, Curve, Line, Occupancy, Sample, Score, 
 
 FORMAT = "ramgru-compare-2"
 
-_NO_AXES = ("score", "count", "low", "high", "chance", "plateau", "exact", "loss")
+_NO_AXES = (
+    *("score", "count", "low", "high", "chance", "plateau", "exact", "loss"),
+    *("state_bytes", "bits_held", "bits_per_state_byte"),
+)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Evaluating: what a trained model can do, at the sizes it was trained on and far beyond."""
+"""Evaluation: the score of a trained model at its training sizes and far beyond."""
 
+from ramgru.lab.evaluate.capacity import bits_held, information, memory_capacity
 from ramgru.lab.evaluate.evaluate import EvaluateConfig, evaluate
 from ramgru.lab.evaluate.interval import wilson
 from ramgru.lab.evaluate.sweep import Effort, Evaluation, Group, Row, measure_at, sweep
@@ -10,8 +11,11 @@ __all__ = [
     "Evaluation",
     "Group",
     "Row",
+    "bits_held",
     "evaluate",
+    "information",
     "measure_at",
+    "memory_capacity",
     "sweep",
     "wilson",
 ]

@@ -1,30 +1,31 @@
-"""`ramgru evaluate`: measure the model of a run and write evaluation.json beside it."""
+"""`ramgru evaluate`: measure a run's model and write evaluation.json into the run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from ramgru import files
-from ramgru.lab.evaluate.sweep import Effort, Evaluation, sweep
+from ramgru.lab.evaluate.capacity import LENGTH, memory_capacity
+from ramgru.lab.evaluate.sweep import Effort, Evaluation, Row, sweep
 from ramgru.lab.train.parallel import pick_device
 from ramgru.lab.train.run import EVALUATION, load_run, newest_run
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Ask the model of a run, at the sizes it was trained on and far beyond."""
+    """Measure the model of a run at its training sizes and far beyond."""
 
     run: Path | None = None
     """Directory of the run; None: the newest below runs/."""
     effort: Effort = field(default_factory=Effort)
-    """How much is asked, and how much memory that may take."""
+    """Number of questions, and the memory they may use."""
     threads: int = 0
     """CPU threads of torch; 0: torch's own choice."""
     device: str = "auto"
-    """auto (CUDA where there is one, else CPU), cpu, or cuda."""
+    """auto (CUDA if available, else CPU), cpu, or cuda."""
 
     def __post_init__(self) -> None:
         for name in ("questions", "examples", "tokens"):
@@ -37,22 +38,26 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> Evaluation:
     """Measure, write evaluation.json into the run, and print the tables.
 
-    Raises CheckpointError where the run cannot be read, RamgruError where there is none.
+    Memory capacity is left out if `max_length` is shorter than its sequences of noise.
+    Raises CheckpointError if the run cannot be read, RamgruError if there is none.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    run = config.run or newest_run()
+    run, effort = config.run or newest_run(), config.effort
     device = pick_device(config.device)
     _, task, model = load_run(run, device)
-    done = _Progress(quiet)
-    evaluation = sweep(model, task, config.effort, device=device, on_row=done.row)
+    progress = _Progress(quiet)
+    evaluation = sweep(model, task, effort, device=device, on_row=progress.row)
+    if not effort.max_length or effort.max_length >= LENGTH:
+        held = memory_capacity(model.eval(), seed=effort.seed, tokens=effort.tokens)
+        evaluation = replace(evaluation, memory_capacity=held)
     files.write_json(run / EVALUATION, evaluation.to_dict())
-    done.tables(evaluation, f"{run}")
+    progress.tables(evaluation, f"{run}")
     return evaluation
 
 
 class _Progress:
-    """Which size was measured last, on a terminal; then the tables."""
+    """Prints the size that was measured last, on a terminal only; then the tables."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
@@ -64,9 +69,9 @@ class _Progress:
         if self.console.is_terminal:
             self.status.start()
 
-    def row(self, row: object) -> None:
-        axes = ", ".join(f"{k} {v:,}" for k, v in getattr(row, "axes", {}).items())
-        self.status.update(f"measured {axes}, going on …")
+    def row(self, row: Row) -> None:
+        axes = ", ".join(f"{k} {v:,}" for k, v in row.axes.items())
+        self.status.update(f"measured {axes}; measuring the next size …")
 
     def tables(self, evaluation: Evaluation, name: str) -> None:
         from ramgru.lab.evaluate.table import render

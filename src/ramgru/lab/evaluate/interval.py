@@ -1,4 +1,4 @@
-"""How sure a share is: Wilson's score interval.
+"""Confidence interval of a proportion: Wilson's score interval.
 
 E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927, eq. 4.
 """
@@ -11,10 +11,10 @@ Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 
 def wilson(right: int, count: int, z: float = Z95) -> tuple[float, float]:
-    """The 95 % interval of a share of which `right` of `count` were seen; (0, 1) of nothing.
+    """The 95 % confidence interval of a proportion, given `right` of `count` independent answers.
 
-    It stays within [0, 1] and is of use at shares of 0 and 1, where the usual one shrinks to a
-    point. It takes the answers as independent of each other.
+    The interval stays within [0, 1] and keeps a width at 0 and 1, where the normal approximation
+    shrinks to a point. With count = 0 the interval is (0, 1).
     """
     if not 0 <= right <= count:
         raise ValueError(f"right must be in [0, count], got right={right}, count={count}")

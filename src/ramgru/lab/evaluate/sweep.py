@@ -1,4 +1,4 @@
-"""One model at many sizes of its task: score, interval and chance at each."""
+"""One model at many sizes of its task: score, confidence interval, chance and bits held at each."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from typing import Any
 
 import torch
 
+from ramgru.lab.evaluate.capacity import bits_held
 from ramgru.lab.evaluate.interval import wilson
-from ramgru.lab.tasks import Slice, Task
+from ramgru.lab.tasks import Slice, Task, to_config
 from ramgru.lab.train.data import held_out_seed
 from ramgru.lab.train.measure import Tally, measure
 from ramgru.lab.train.objective import Objective
 from ramgru.sequence import SequenceModel
 
-FRESH = 1 << 20  # numbers of held-out batches from here on are never drawn while training
+FRESH = 1 << 20  # first index of held-out batches that no training run draws
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is asked, and how much memory that may take."""
+    """How many questions an evaluation asks, and how much memory it may use."""
 
     questions: int = 2048
-    """Symbols asked for at each size, at least."""
+    """Minimum number of symbols asked for at each size."""
     examples: int = 16
-    """Sequences at each size, at least."""
+    """Minimum number of sequences at each size."""
     tokens: int = 32_768
     """Steps in memory at a time, all sequences of a batch together."""
     max_length: int = 0
-    """Leave out sizes with longer sequences; 0: none."""
+    """Longest sequence; sizes with longer sequences are left out. 0: no limit."""
     seed: int = 0
-    """Seed of the questions; none of them was seen in training."""
+    """Seed of the held-out questions."""
 
     def allows(self, point: Slice) -> bool:
-        """Whether the sequences of a size are no longer than `max_length`: as its axis says, or,
-        where it has none of lengths, as one that it draws."""
+        """Whether a size has sequences of at most `max_length` steps.
+
+        The length is the size's "length" axis, or that of one drawn sequence.
+        """
         if not self.max_length:
             return True
         length = point.axes.get("length") or int(point.task.draw(1, 0).lengths[0])
@@ -44,8 +47,16 @@ class Effort:
 
 @dataclass(frozen=True)
 class Row:
-    """One size. score: share of right symbols, [low, high]: its 95 % interval (Wilson), count:
-    symbols asked for, exact: share of whole answers that were right, loss: nats a symbol."""
+    """The result at one size.
+
+    score:       share of right symbols; [low, high]: its 95 % confidence interval (Wilson)
+    count:       symbols asked for
+    exact:       share of whole answers that are right
+    loss:        nats a symbol
+    state_bytes: recurrent state of one sequence at the end of the longest one, 4 bytes a float
+    bits_held:   information that the answers of one sequence carry about its stored values; None if
+                 the task does not store key-value pairs (has no `pairs`)
+    """
 
     axes: dict[str, int]
     score: float
@@ -56,14 +67,23 @@ class Row:
     plateau: float | None
     exact: float
     loss: float
+    state_bytes: int
+    bits_held: float | None = None
+
+    @property
+    def bits_per_state_byte(self) -> float | None:
+        """`bits_held` over `state_bytes`; None if the bits are unknown or there is no state."""
+        if self.bits_held is None or not self.state_bytes:
+            return None
+        return self.bits_held / self.state_bytes
 
 
 @dataclass(frozen=True)
 class Group:
-    """The symbols that have something in common: a range of distances, or a kind of question.
+    """The result over symbols that share a range of distances or a kind of question.
 
-    answers, exact: of a kind of question, how many whole answers were asked for, and the share of
-    them that were right; None of a range of distances.
+    answers, exact: for a kind of question, the number of whole answers and the share of right ones;
+    None for a range of distances.
     """
 
     name: dict[str, Any]
@@ -76,8 +96,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model can do. state_bytes: the recurrent state of one sequence, at 4 bytes a float;
-    where it grows, at the end of the longest sequence that was asked."""
+    """The results of one model on one task.
+
+    state_bytes:     the largest of the rows
+    memory_capacity: past inputs held in the hidden units (`capacity.memory_capacity`); None if it
+                     was not measured
+    """
 
     task: dict[str, Any]
     metric: str
@@ -86,12 +110,13 @@ class Evaluation:
     rows: list[Row] = field(default_factory=list)
     distance: list[Group] = field(default_factory=list)
     kinds: list[Group] = field(default_factory=list)
+    memory_capacity: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of evaluation.json."""
         rows = []
         for row in self.rows:
-            values = asdict(row)
+            values = asdict(row) | {"bits_per_state_byte": row.bits_per_state_byte}
             rows.append({**values.pop("axes"), **values})
         groups: dict[str, Any] = {"distance": [], "kinds": []}
         for name, shown in groups.items():
@@ -109,12 +134,11 @@ def sweep(
     device: torch.device | str = "cpu",
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> Evaluation:
-    """Measure `model` at every size of `task.grid()`; on_row is told of each as it is done.
+    """Measure `model` at every size of `task.grid()`.
 
-    Raises ValueError where `effort` leaves no size.
+    on_row: called with each row as soon as it is measured
+    Raises ValueError if `effort` leaves no size.
     """
-    from ramgru.lab.tasks import to_config
-
     found = measure_at(model, task.grid(), effort, device=device, on_row=on_row)
     return replace(found, task=to_config(task), metric=task.metric, chance=task.chance)
 
@@ -127,37 +151,38 @@ def measure_at(
     device: torch.device | str = "cpu",
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> Evaluation:
-    """Measure `model` at the sizes of `slices`, all of one task; on_row is told of each as it is
-    done. The evaluation's own task is the first of them.
+    """Measure `model` at the sizes of `slices`, all of one task.
 
-    Raises ValueError where there is no size, or `effort` leaves none.
+    The evaluation's own task is that of the first size.
+    on_row: called with each row as soon as it is measured
+    Raises ValueError if there is no size, or if `effort` leaves none.
     """
-    from ramgru.lab.tasks import to_config
-
     if not slices:
         raise ValueError("slices must hold at least one size, got none")
     task = slices[0].task
     objective = Objective(model).to(device)
-    rows, total, longest = [], Tally(), 0
+    rows, total = [], Tally()
     for number, point in enumerate(slices):
         if not effort.allows(point):
             continue
-        tally, steps = _measure(objective, point, effort, number, device)
+        tally, longest = _measure(objective, point, effort, number, device)
         low, high = wilson(tally.right, tally.count)
+        pairs, chance = getattr(point.task, "pairs", None), point.task.chance
         row = Row(
             axes=dict(point.axes),
             score=tally.score,
             count=tally.count,
             low=low,
             high=high,
-            chance=point.task.chance,
+            chance=chance,
             plateau=point.task.plateau,
             exact=tally.exact[0] / max(1, tally.exact[1]),
             loss=tally.mean_loss,
+            state_bytes=4 * (model.state_size + longest * model.state_growth),
+            bits_held=None if pairs is None else bits_held(pairs, tally.score, chance),
         )
         rows.append(row)
         total.merge(tally)
-        longest = max(longest, steps)
         on_row(row)
     if not rows:
         raise ValueError(
@@ -168,7 +193,7 @@ def measure_at(
         task=to_config(task),
         metric=task.metric,
         chance=task.chance,
-        state_bytes=4 * (model.state_size + longest * model.state_growth),
+        state_bytes=max(row.state_bytes for row in rows),
         rows=rows,
         distance=_buckets(total.distance),
         kinds=_kinds(task, total),
@@ -178,9 +203,9 @@ def measure_at(
 def _measure(
     objective: Objective, point: Slice, effort: Effort, number: int, device: Any
 ) -> tuple[Tally, int]:
-    """Batch after batch until enough was asked; the batch shrinks as the sequences grow.
+    """Draw batches until enough is asked; -> the tally, and the length of the longest sequence.
 
-    -> what was right, and the steps of the longest sequence
+    The batch size shrinks as the sequences grow.
     """
     tally, sequences, index, longest = Tally(), 0, 0, 0
     rows = 1

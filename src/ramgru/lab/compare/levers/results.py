@@ -17,7 +17,7 @@ from ramgru.lab.compare.levers.capacity import Capacity, capacity
 from ramgru.lab.compare.levers.cost import FLOAT, Cost
 from ramgru.lab.compare.levers.points import DEFAULT
 from ramgru.lab.compare.results import Row, Run, run_from_dict
-from ramgru.lab.evaluate.meters.information import recalled_bits
+from ramgru.lab.evaluate.capacity import bits_held
 from ramgru.lab.show.data import Score, over_seeds
 
 FORMAT = "ramgru-study-1"
@@ -53,7 +53,7 @@ class PointRun:
     @property
     def bits(self) -> float | None:
         """Bits recalled at the size at which they are most; None where the task has no pairs."""
-        each = [recalled_bits(n, row.score, 1 / row.chance) for n, row in self.counted]
+        each = [bits_held(n, row.score, row.chance) for n, row in self.counted]
         return max(each, default=None)
 
     @property
@@ -65,7 +65,7 @@ class PointRun:
     def bits_per_written_bit(self) -> float | None:
         """At the size at which it is most: of the cells that one sequence writes alone."""
         each = [
-            recalled_bits(row.axes[PAIRS], row.score, 1 / row.chance)
+            bits_held(row.axes[PAIRS], row.score, row.chance)
             / (8 * FLOAT * self.cost.cell_floats * written)
             for row, written in zip(self.run.rows, self.cost.written, strict=True)
             if PAIRS in row.axes and written
