@@ -151,7 +151,7 @@ def addresses(B: int, T: int, H: int, K: int, N: int, device: str) -> tuple[Call
 
     def run(query: Tensor, sharpness: Tensor) -> Tensor:
         given = (query, before, nothing, codes, sharpness, None)
-        return product_keys(given, K, sizes, (1,) * H)[3]
+        return product_keys(given, K, K, sizes, (1,) * H)[3]
 
     query = torch.randn(B, T, width, device=device)
     return both_ways(run, [query, torch.zeros(H, device=device)])

@@ -493,7 +493,7 @@ def accuracies() -> dict[str, float]:
         inputs = (normal(B, T, H * 64), normal(B, 3, H * 64), normal(H * 64), books, normal(H) / 8)
 
         def keys(*values: Tensor) -> Any:
-            return product_keys((*values, None), 4, sizes, (1, 0, 2, 3))
+            return product_keys((*values, None), 4, 4, sizes, (1, 0, 2, 3))
 
         cells = [keys(*(v.to(d) for v in inputs))[::2] for d in (torch.float32, torch.float64)]
         same = [(a == b).all(-1, keepdim=True) for a, b in zip(*cells, strict=True)]  # but for ties

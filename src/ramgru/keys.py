@@ -174,6 +174,7 @@ class ProductKeys(nn.Module):
             write_index, write_weight, read_index, read_weight = product_keys(
                 (query, before, nothing, codes, self.sharpness.to(query.dtype), reset),
                 self.top_k,
+                self.top_k,
                 self.sizes,
                 self.offsets,
             )

@@ -127,6 +127,10 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
         return None
     if unit.gate == "cell" or unit.gate_range != (0, 1) or unit.tape is not None:
         return None
+    if unit.write_rule == "delta" or unit.candidate_activation == "tanh":
+        return None
+    if isinstance(address.taps, nn.Parameter):
+        return None
     modules: list[tuple[dict[str, Any], str, nn.Module]]
     modules = [(unit._modules, "address", address)]
     modules += [(unit._modules, name, module) for name, module in linears.items()]
@@ -146,7 +150,6 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
     ):
         return None
     places = _places(found)
-    convolves = isinstance(taps, nn.Parameter)
     constants = Constants(
         layer.layer_input_size(n),
         layer.hidden_size,
@@ -154,15 +157,14 @@ def _plan(layer: RAMGRU, n: int, dtype: torch.dtype) -> _Plan | None:
         unit.memory_size,
         unit.head_size,
         unit.top_k,
+        unit.top_k,
         address.window,
         address.width,
         0 if taps is None else taps.shape[1],
         layer.controller == "gru",
-        unit.write_rule == "delta",
-        unit.candidate_activation == "tanh",
         address.offsets,
-        (0,) * unit.num_heads if convolves else address.skips,
-        (len(taps[0]),) * unit.num_heads if convolves else address.spans,
+        address.skips,
+        address.spans,
         address.sizes,
         places[:-U],
         places[-U:],

@@ -24,7 +24,10 @@ def _seed() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """B sequences of T steps after W, H heads, K best cells, codebooks of `sizes` codes, A wide."""
+    """B sequences of T steps after W, H heads, codebooks of `sizes` codes, A wide.
+
+    K cells are written and J are read, K where J is None.
+    """
 
     B: int = 2
     T: int = 7
@@ -32,6 +35,7 @@ class Case:
     H: int = 3
     A: int = 5
     K: int = 3
+    J: int | None = None
     sizes: tuple[int, ...] = (4, 5)
     offsets: tuple[int, ...] = (1, 0, 3)
     resets: float = 0.3
@@ -50,7 +54,13 @@ class Case:
 
     @property
     def options(self) -> tuple[Any, ...]:
-        return self.K, self.sizes, tuple(self.offsets[h % len(self.offsets)] for h in range(self.H))
+        J = self.K if self.J is None else self.J
+        return (
+            self.K,
+            J,
+            self.sizes,
+            tuple(self.offsets[h % len(self.offsets)] for h in range(self.H)),
+        )
 
 
 CASES = {
@@ -68,6 +78,10 @@ CASES = {
     "more_than_a_codebook_has": Case(K=9, sizes=(2, 3, 4)),
     "more_than_there_are": Case(K=40, sizes=(3, 2, 5)),
     "one_code": Case(K=4, sizes=(1, 1)),
+    "one_written": Case(K=1, J=4, T=40, sizes=(16, 16)),
+    "one_read": Case(K=4, J=1, T=40, sizes=(16, 16)),
+    "two_written_of_more_than_there_are": Case(K=2, J=40, sizes=(3, 2)),
+    "two_read_of_more_than_there_are": Case(K=40, J=2, sizes=(3, 2)),
     "long": Case(B=2, T=600, A=3, K=2, sizes=(3, 4)),
 }
 CASES |= {
@@ -112,7 +126,9 @@ def test_what_torch_gives(case: Case, isa: str) -> None:
 
 
 @every_isa
-@pytest.mark.parametrize("name", ["usual", "four_parts", "eight", "many", "one_part"])
+@pytest.mark.parametrize(
+    "name", ["usual", "four_parts", "eight", "many", "one_part", "one_written", "one_read"]
+)
 def test_single_precision(name: str, isa: str) -> None:
     """The same best cells, up to ties within rounding, with weights that are right for them."""
     case = CASES[name]
@@ -145,7 +161,7 @@ def test_the_best_sums_are_the_best_also_with_ties(K: int, dtype: torch.dtype, i
     with native.use(isa):
         _, _, cell, weight = product_keys(
             (query, query[:, :0], query[0, 0], codes, torch.zeros(1, dtype=dtype), None),
-            K, sizes, (0,),
+            1, K, sizes, (0,),
         )  # fmt: skip
     scale = math.sqrt(A / 6)
     first, second, third = query.unflatten(-1, (3, A)).unbind(-2)
@@ -158,7 +174,7 @@ def test_the_best_sums_are_the_best_also_with_ties(K: int, dtype: torch.dtype, i
 
 @every_isa
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("name", ["usual", "many", "eight", "one_part"])
+@pytest.mark.parametrize("name", ["usual", "many", "eight", "one_part", "one_written", "one_read"])
 def test_a_token_has_the_same_bits_wherever_it_stands(
     name: str, dtype: torch.dtype, isa: str
 ) -> None:
@@ -205,6 +221,23 @@ def test_threads_change_no_bit(name: str, isa: str) -> None:
 
 
 @every_isa
+def test_written_and_read_are_the_first_of_the_same_cells(isa: str) -> None:
+    case = Case(B=3, T=40, K=5, offsets=(0,), sizes=(4, 5))
+    tensors, (*_, sizes, offsets) = case.tensors(torch.float64), case.options
+    with native.use(isa):
+        cell, weight, *_ = product_keys(tensors, 5, 5, sizes, offsets)
+        for writes, reads in ((1, 5), (5, 1), (2, 3), (3, 2)):
+            found = product_keys(tensors, writes, reads, sizes, offsets)
+            assert torch.equal(found[0], cell[..., :writes])
+            assert torch.equal(found[1], weight[..., :writes])
+            assert torch.equal(found[2], cell[..., :reads])
+            part = weight[..., :reads]
+            torch.testing.assert_close(
+                found[3], part / part.sum(-1, keepdim=True), rtol=1e-14, atol=0
+            )
+
+
+@every_isa
 def test_more_cells_than_32_bits_can_number(isa: str) -> None:
     case = Case(T=40, H=2, sizes=(2000, 2000, 2000), A=4, K=4)
     tensors = case.tensors(torch.float32)
@@ -245,7 +278,7 @@ def test_gradients_that_are_not_wanted(isa: str) -> None:
 
 
 def test_second_derivatives() -> None:
-    case = Case(B=1, T=3, H=1, A=2, K=2, sizes=(3, 2), offsets=(1,))
+    case = Case(B=1, T=3, H=1, A=2, K=2, J=3, sizes=(3, 2), offsets=(1,))
     *leaves, reset = case.tensors(torch.float64)
     leaves = [t.requires_grad_() for t in leaves]
 

@@ -154,7 +154,7 @@ def test_the_address_is_computed_by_it(kernel, gpu_device, monkeypatch):
     g = torch.Generator().manual_seed(5)
     shapes = ((2, 7, 3 * 2 * 5), (2, 2, 30), (30,), (3, 4 + 6, 5), (3,))
     tensors = [torch.randn(s, generator=g).to(gpu_device).requires_grad_() for s in shapes]
-    options = (3, (4, 6), (1, 0, 2))
+    options = (2, 3, (4, 6), (1, 0, 2))
     with native.use(native.PORTABLE):
         got = product_keys((*tensors, None), *options)
     assert calls == [3, 3]  # the queries, and what stands before a reset

@@ -13,7 +13,7 @@ from ramgru.kernels import native
 
 STEP = native.arguments(
     "LayerStep",
-    "B I C H N D K window U A steps gru delta squash",
+    "B I C H N D K J window U A steps gru",
     "weight_ih weight_hh bias_ih bias_hh candidate_weight candidate_bias gate_weight gate_bias "
     "output_weight output_bias read_out_weight query_weight query_bias sharpness "
     "taps offsets skips spans sizes codes "
@@ -24,9 +24,10 @@ STEP = native.arguments(
 class Constants:
     """What does not change from step to step, laid out as the kernel reads it.
 
-    K, A, window, offsets, skips, spans and sizes as in `ProductKeys`, steps those of its taps;
-    weights are addresses of contiguous tensors of one dtype, from weight_ih to taps in the order of
-    STEP, 0 for one that is not there; codes are those of U tensors (H, n_u, A).
+    K cells are written and J read; A, window, offsets, skips, spans and sizes as in `ProductKeys`,
+    steps those of its taps. weights are addresses of contiguous tensors of one dtype, in the order
+    of STEP from weight_ih to taps, 0 for a tensor that is absent; codes are the addresses of U
+    tensors (H, n_u, A).
     """
 
     def __init__(
@@ -37,12 +38,11 @@ class Constants:
         N: int,
         D: int,
         K: int,
+        J: int,
         window: int,
         A: int,
         steps: int,
         gru: bool,
-        delta: bool,
-        tanh: bool,
         offsets: Sequence[int],
         skips: Sequence[int],
         spans: Sequence[int],
@@ -62,7 +62,7 @@ class Constants:
         )
         self.dtype = dtype
         self.fields = (
-            *(I, C, H, N, D, K, window, U, A, steps, gru, delta, tanh),
+            *(I, C, H, N, D, K, J, window, U, A, steps, gru),
             *weights,
             *[ctypes.addressof(array) for array in self._arrays],
         )

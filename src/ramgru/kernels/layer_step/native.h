@@ -1,4 +1,5 @@
-// One time step of a whole layer, for streams: every weight is read once, K rows of cells change.
+// One time step of a whole layer, for streams: every weight is read once, K rows of cells change,
+// J rows are read.
 //
 // Three stretches with a meeting of the threads between them: all products of the input, then the
 // memories (addresses, write, read), then the read-out and the controller. A thread owns output
@@ -15,10 +16,8 @@ namespace ramgru {
 
 struct LayerStep {
   std::int64_t bytes, threads;
-  std::int64_t B, I, C, H, N, D, K, window, U, A, steps;
-  std::int64_t gru;    // 1: an exact GRU, 0: a minGRU
-  std::int64_t delta;  // 1: the delta rule, 0: the GRU rule
-  std::int64_t squash; // 1: tanh of the candidate
+  std::int64_t B, I, C, H, N, D, K, J, window, U, A, steps;  // K cells written, J read
+  std::int64_t gru;              // 1: an exact GRU, 0: a minGRU
   const void* weight_ih;         // (3 C, I): r, z, n; or (2 C, I): z, n
   const void* weight_hh;         // (3 C, C), or null
   const void* bias_ih;           // or null
@@ -140,15 +139,13 @@ void layer_step(const LayerStep& a) {
     barrier.wait(threads, round);
 
     share(B * H, [&](int64_t first, int64_t last) {
-      TokenAddress<real> address(codes, a.K);
-      Scratch<int64_t> read_cell(a.K);
-      Scratch<real> read_weight(a.K), key(Q);
+      TokenAddress<real> address(codes, a.K, a.J);
+      Scratch<int64_t> read_cell(a.J);
+      Scratch<real> read_weight(a.J), key(Q);
       for (int64_t item = first; item < last; ++item) {
         int64_t h = item % H;
         real sharpness = as(a.sharpness)[h];
         real *table = static_cast<real*>(a.rows) + item * a.N * D, *c = candidate.get() + item * D;
-        if (a.squash)
-          each_vector<real>(D, [&](int64_t i, auto n) { store_n(c + i, tanh(load_n(c + i, n)), n); });
 
         auto key_at = [&](int64_t offset) {  // that ends `offset` steps before
           each_vector<real>(Q, [&](int64_t i, auto n) {
@@ -162,18 +159,15 @@ void layer_step(const LayerStep& a) {
           return key.get();
         };
         address.find(h, key_at(0), sharpness);
-        int64_t K = address.found();
-        std::memcpy(read_cell.get(), address.cell(), K * sizeof(int64_t));
-        std::memcpy(read_weight.get(), address.read(), K * sizeof(real));
+        int64_t K = address.writes(), J = address.reads();
+        std::memcpy(read_cell.get(), address.cell(), J * sizeof(int64_t));
+        std::memcpy(read_weight.get(), address.read(), J * sizeof(real));
         if (a.offsets[h]) address.find(h, key_at(a.offsets[h]), sharpness);
 
         auto written = [&](int64_t k) { return table + address.cell()[k] * D; };
         auto open = sigmoid(broadcast(gate[item]))[0];
-        if (a.delta)
-          memory_write<true>(K, address.write(), open, c, D, written, written, written);
-        else
-          memory_write<false>(K, address.write(), open, c, D, written, written, written);
-        memory_read(K, read_weight.get(), read.get() + item * D, D,
+        memory_write<false>(K, address.write(), open, c, D, written, written, written);
+        memory_read(J, read_weight.get(), read.get() + item * D, D,
                     [&](int64_t k) { return table + read_cell[k] * D; });
       }
     });

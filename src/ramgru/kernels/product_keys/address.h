@@ -88,15 +88,18 @@ class PackedCodes {
   Scratch<real> data_;
 };
 
-// The address of one token in one head: cells, weights to write and to read, the best first.
+// The address of one token in one head, from the nearest cell on: the first `writes` of the cells
+// are written and the first `reads` are read, or all cells of a memory that has fewer.
 template <class real>
 class TokenAddress {
  public:
-  TokenAddress(const PackedCodes<real>& codes, int64_t K)
-      : codes_(codes), K_(K), scores_(codes.longest()), value_(3 * (K + lanes<real>)),
-        spread_(codes.A * lanes<real>), cell_(3 * K), read_(K) {}
+  TokenAddress(const PackedCodes<real>& codes, int64_t writes, int64_t reads)
+      : codes_(codes), writes_(writes), reads_(reads), K_(std::max(writes, reads)),
+        scores_(codes.longest()), value_(3 * (K_ + lanes<real>)), spread_(codes.A * lanes<real>),
+        cell_(3 * K_), read_(reads) {}
 
-  int64_t found() const { return found_; }
+  int64_t writes() const { return std::min(writes_, found_); }
+  int64_t reads() const { return std::min(reads_, found_); }
   const int64_t* cell() const { return cell_.get(); }
   const real* write() const { return value_.get(); }
   const real* read() const { return read_.get(); }
@@ -184,12 +187,12 @@ class TokenAddress {
       vec<real> below = load(value + k, std::min(lanes<real>, found_ - k)) - highest;
       store(value + k, exp(below * factor));
     }
-    for (int64_t k = 0; k < found_; ++k) sum += value[k];
-    for (int64_t k = 0; k < found_; ++k) read_[k] = value[k] / sum;
+    for (int64_t k = 0; k < reads(); ++k) sum += value[k];
+    for (int64_t k = 0; k < reads(); ++k) read_[k] = value[k] / sum;
   }
 
   const PackedCodes<real>& codes_;
-  int64_t K_, found_ = 0;
+  int64_t writes_, reads_, K_, found_ = 0;
   Scratch<real> scores_, value_, spread_;
   Scratch<int64_t> cell_;
   Scratch<real> read_;
@@ -203,8 +206,8 @@ class BlockAddress {
   using integer = std::conditional_t<sizeof(real) == 4, std::int32_t, std::int64_t>;
 
  public:
-  BlockAddress(const PackedCodes<real>& codes, Size K)
-      : codes_(codes), K_(K), tokens_(codes.U * codes.A * token_tile<real>),
+  BlockAddress(const PackedCodes<real>& codes, Size K, int64_t reads)
+      : codes_(codes), K_(K), reads_(reads), tokens_(codes.U * codes.A * token_tile<real>),
         lists_(3 * token_vectors * K), cells_(3 * token_vectors * K) {}
 
   // Whether lanes can number so many cells.
@@ -236,8 +239,8 @@ class BlockAddress {
     for (int64_t v = 0; v < token_vectors && v * lanes<real> < count; ++v) {
       V *w = value + v * K_, *r = more + v * K_, total{}, highest = w[0];
       for (int64_t k = 0; k < found; ++k) w[k] = exp((w[k] - highest) * factor);
-      for (int64_t k = 0; k < found; ++k) total += w[k];
-      for (int64_t k = 0; k < found; ++k) r[k] = w[k] / total;
+      for (int64_t k = 0; k < reads_; ++k) total += w[k];
+      for (int64_t k = 0; k < reads_; ++k) r[k] = w[k] / total;
       for (int64_t i = 0; i < lanes<real> && v * lanes<real> + i < count; ++i)
         each(v * lanes<real> + i, reinterpret_cast<const integer*>(cell + v * K_) + i,
              reinterpret_cast<const real*>(w) + i, reinterpret_cast<const real*>(r) + i);
@@ -344,6 +347,7 @@ class BlockAddress {
 
   const PackedCodes<real>& codes_;
   Size K_;
+  int64_t reads_;
   Scratch<real> tokens_;
   Scratch<V> lists_;
   Scratch<I> cells_;

@@ -13,7 +13,7 @@ namespace ramgru {
 
 struct ProductKeysForward {
   std::int64_t bytes, threads;
-  std::int64_t B, T, H, A, U, W, K, found;  // found = min(K, N) cells come back
+  std::int64_t B, T, H, A, U, W, writes, reads;  // at most the number of cells
   const void* query;                        // (B, T, H, U, A)
   const void* before;                       // (B, W, H, U, A) the W steps before the first
   const void* nothing;                      // (H, U, A) stands for a step behind a reset
@@ -22,17 +22,17 @@ struct ProductKeysForward {
   const bool* reset;                        // (B, T) or null
   const std::int64_t* sizes;                // (U) n_1 ... n_U
   const std::int64_t* offsets;              // (H) at most W
-  std::int64_t* write_index;                // (B, T, H, found)
+  std::int64_t* write_index;                // (B, T, H, writes)
   void* write_weight;
-  std::int64_t* read_index;
+  std::int64_t* read_index;                 // (B, T, H, reads)
   void* read_weight;
-  std::int64_t* nothing_index;              // (H, found) the address of `nothing`
+  std::int64_t* nothing_index;              // (H, writes) where `nothing` is written
   void* nothing_weight;
 };
 
 struct ProductKeysBackward {
   std::int64_t bytes, threads;
-  std::int64_t B, T, H, A, U, W, K, found;
+  std::int64_t B, T, H, A, U, W, writes, reads;
   const void* query;
   const void* before;
   const void* nothing;
@@ -47,8 +47,8 @@ struct ProductKeysBackward {
   const void* read_weight;
   const std::int64_t* nothing_index;
   const void* nothing_weight;
-  const void* grad_write;                   // (B, T, H, found) of the weights, or null
-  const void* grad_read;
+  const void* grad_write;                   // (B, T, H, writes) of the weights, or null
+  const void* grad_read;                    // (B, T, H, reads) or null
   void* grad_query;                         // as what they are gradients of
   void* grad_before;
   void* grad_nothing;
@@ -79,7 +79,8 @@ void find_addresses(const ProductKeysForward& a, Size K) {
   auto write_weight = static_cast<real*>(a.write_weight);
   auto read_weight = static_cast<real*>(a.read_weight);
   auto nothing_weight = static_cast<real*>(a.nothing_weight);
-  int64_t T = a.T, H = a.H, rows = a.B * T, found = a.found, width = a.U * a.A;
+  int64_t T = a.T, H = a.H, rows = a.B * T, writes = a.writes, reads = a.reads;
+  int64_t width = a.U * a.A;
   PackedCodes<real> codes(H, a.A, a.U, a.sizes);
   parallel(a.threads, H, [&](Work& work) {
     int64_t every = std::accumulate(a.sizes, a.sizes + a.U, int64_t{0});
@@ -89,11 +90,11 @@ void find_addresses(const ProductKeysForward& a, Size K) {
     }
   });
   if (a.reset != nullptr) {
-    TokenAddress<real> address(codes, K);
+    TokenAddress<real> address(codes, writes, reads);
     for (int64_t h = 0; h < H; ++h) {
       address.find(h, nothing + h * width, sharpness[h]);
-      std::memcpy(a.nothing_index + h * found, address.cell(), found * sizeof(int64_t));
-      std::memcpy(nothing_weight + h * found, address.write(), found * sizeof(real));
+      std::memcpy(a.nothing_index + h * writes, address.cell(), writes * sizeof(int64_t));
+      std::memcpy(nothing_weight + h * writes, address.write(), writes * sizeof(real));
     }
   }
 
@@ -103,12 +104,12 @@ void find_addresses(const ProductKeysForward& a, Size K) {
     const bool* reset = a.reset == nullptr ? nullptr : a.reset + b * T;
     int64_t t = step_written(reset, T, source, a.offsets[h]);
     if (t >= 0)
-      for (int64_t k = 0, slot = ((b * T + t) * H + h) * found; k < found; ++k) {
+      for (int64_t k = 0, slot = ((b * T + t) * H + h) * writes; k < writes; ++k) {
         a.write_index[slot + k] = cell[k * stride];
         write_weight[slot + k] = write[k * stride];
       }
     if (source >= 0)
-      for (int64_t k = 0, slot = ((b * T + source) * H + h) * found; k < found; ++k) {
+      for (int64_t k = 0, slot = ((b * T + source) * H + h) * reads; k < reads; ++k) {
         a.read_index[slot + k] = cell[k * stride];
         read_weight[slot + k] = read[k * stride];
       }
@@ -122,8 +123,8 @@ void find_addresses(const ProductKeysForward& a, Size K) {
     context_items[h + 1] =
         context_items[h] + (a.B * a.offsets[h] + token_chunk - 1) / token_chunk;
   parallel(a.threads, context_items[H], [&](Work& work) {
-    BlockAddress<real, Size> block(codes, K);
-    TokenAddress<real> alone(codes, K);
+    BlockAddress<real, Size> block(codes, K, reads);
+    TokenAddress<real> alone(codes, writes, reads);
     struct Source {
       const real* query;
       int64_t b, step;
@@ -157,12 +158,12 @@ void find_addresses(const ProductKeysForward& a, Size K) {
           find(h, count);
           if (a.reset == nullptr) continue;
           for (int64_t i = 0, row = begin; i < count; ++i, ++row) {
-            int64_t offset = a.offsets[h], slot = (row * H + h) * found;
+            int64_t offset = a.offsets[h], slot = (row * H + h) * writes;
             const Source& here = sources[i];
             if (step_written(a.reset + here.b * T, T, here.step - offset, offset) >= 0) continue;
-            std::memcpy(a.write_index + slot, a.nothing_index + h * found,
-                        found * sizeof(int64_t));
-            std::memcpy(write_weight + slot, nothing_weight + h * found, found * sizeof(real));
+            std::memcpy(a.write_index + slot, a.nothing_index + h * writes,
+                        writes * sizeof(int64_t));
+            std::memcpy(write_weight + slot, nothing_weight + h * writes, writes * sizeof(real));
           }
         }
       } else {
@@ -181,13 +182,14 @@ void find_addresses(const ProductKeysForward& a, Size K) {
 
 template <class real>
 void product_keys_forward(const ProductKeysForward& a) {
+  int64_t K = std::max(a.writes, a.reads);
   if constexpr (std::is_same_v<real, float>) {  // lists of the usual lengths stay in registers
-    if (a.K == 1) return find_addresses<real>(a, std::integral_constant<int64_t, 1>{});
-    if (a.K == 2) return find_addresses<real>(a, std::integral_constant<int64_t, 2>{});
-    if (a.K == 4) return find_addresses<real>(a, std::integral_constant<int64_t, 4>{});
-    if (a.K == 8) return find_addresses<real>(a, std::integral_constant<int64_t, 8>{});
+    if (K == 1) return find_addresses<real>(a, std::integral_constant<int64_t, 1>{});
+    if (K == 2) return find_addresses<real>(a, std::integral_constant<int64_t, 2>{});
+    if (K == 4) return find_addresses<real>(a, std::integral_constant<int64_t, 4>{});
+    if (K == 8) return find_addresses<real>(a, std::integral_constant<int64_t, 8>{});
   }
-  find_addresses<real>(a, a.K);
+  find_addresses<real>(a, K);
 }
 
 // The way back of one token in one head, from the gradients of its scores.
@@ -196,11 +198,11 @@ class TokenBackward {
   using V = vec<real>;
 
  public:
-  const int64_t A, U, K, every, stride;  // K cells; rows of a head's codes; room for a row
+  const int64_t A, U, every, stride;  // rows of a head's codes; room for a row
 
   explicit TokenBackward(const ProductKeysBackward& a)
-      : A(a.A), U(a.U), K(a.found), every(rows(a)), stride(padded(a.A)), sizes_(a.sizes),
-        digit_(K), cell_(K), grad_(stride) {}
+      : A(a.A), U(a.U), every(rows(a)), stride(padded(a.A)), sizes_(a.sizes),
+        digit_(std::max(a.writes, a.reads)), cell_(std::max(a.writes, a.reads)), grad_(stride) {}
 
   static int64_t rows(const ProductKeysBackward& a) {
     int64_t every = 0;
@@ -209,9 +211,9 @@ class TokenBackward {
   }
   static int64_t padded(int64_t A) { return (A + lanes<real> - 1) / lanes<real> * lanes<real>; }
 
-  // query (U, A); grad (K) of the scores; unit (every, stride) the codes, and grad_unit, which is
-  // added to -> the gradient of the logarithm of what the scores were multiplied with
-  real run(const real* query, const int64_t* cells, const real* grad, const real* unit,
+  // query (U, A); K cells and the gradients of their scores; unit (every, stride) the codes, and
+  // grad_unit, which is added to -> the gradient of the logarithm of the scores' factor
+  real run(const real* query, int64_t K, const int64_t* cells, const real* grad, const real* unit,
            real* grad_unit, real* grad_query) {
     for (int64_t k = 0; k < K; ++k) cell_[k] = (double)cells[k];
     real total = 0;
@@ -225,13 +227,13 @@ class TokenBackward {
         digit_[k] = (row + (int64_t)(cell_[k] - rest * n)) * stride;
         cell_[k] = rest;
       }
-      total += part(query + u * A, grad, unit, grad_unit, grad_query + u * A);
+      total += part(query + u * A, K, grad, unit, grad_unit, grad_query + u * A);
     }
     return total;
   }
 
  private:
-  real part(const real* query, const real* grad, const real* unit, real* grad_unit,
+  real part(const real* query, int64_t K, const real* grad, const real* unit, real* grad_unit,
             real* grad_query) {
     V squares{}, products{};
     each_vector<real>(A, [&](int64_t a, auto n) {
@@ -300,7 +302,7 @@ void product_keys_backward(const ProductKeysBackward& a) {
   auto grad_nothing = static_cast<real*>(a.grad_nothing);
   auto grad_codes = static_cast<real*>(a.grad_codes);
   auto grad_sharpness = static_cast<real*>(a.grad_sharpness);
-  int64_t T = a.T, H = a.H, W = a.W, K = a.found, width = a.U * a.A;
+  int64_t T = a.T, H = a.H, W = a.W, writes = a.writes, reads = a.reads, width = a.U * a.A;
   int64_t rows = a.B * T, context = a.B * W;
   int64_t every = TokenBackward<real>::rows(a), stride = TokenBackward<real>::padded(a.A);
   int64_t book = every * stride;
@@ -310,7 +312,7 @@ void product_keys_backward(const ProductKeysBackward& a) {
   int64_t chunks = std::max<int64_t>(1, std::min<int64_t>(16, rows / 128));
   while (chunks > 1 && chunks * H * book > (int64_t{1} << 22)) chunks /= 2;
   Scratch<real> unit(H * book), grad_unit(chunks * H * book), norm(H * every), factor(H);
-  Scratch<double> grad_factor(chunks * H), grad_outside(chunks * H * K);
+  Scratch<double> grad_factor(chunks * H), grad_outside(chunks * H * writes);
   for (int64_t h = 0; h < H; ++h) factor[h] = std::exp(sharpness[h]);
 
   parallel(a.threads, H, [&](Work& work) {
@@ -327,35 +329,41 @@ void product_keys_backward(const ProductKeysBackward& a) {
 
   parallel(a.threads, chunks, [&](Work& work) {
     TokenBackward<real> token(a);
-    Scratch<real> grad_space(K);
+    Scratch<real> grad_space(std::max(writes, reads));
     real* grad = grad_space.get();
     for (int64_t chunk; work.next(chunk);) {
       real* sums = grad_unit.get() + chunk * H * book;
-      double *total = grad_factor.get() + chunk * H, *outside = grad_outside.get() + chunk * H * K;
+      double *total = grad_factor.get() + chunk * H, *outside = grad_outside.get() + chunk * H * writes;
       std::fill_n(sums, H * book, real(0));
       std::fill_n(total, H, 0.0);
-      std::fill_n(outside, H * K, 0.0);
+      std::fill_n(outside, H * writes, 0.0);
       auto back = [&](int64_t b, int64_t source, int64_t h, const real* q, real* grad_q) {
         const bool* reset = a.reset == nullptr ? nullptr : a.reset + b * T;
         int64_t t = step_written(reset, T, source, a.offsets[h]);
-        int64_t read = ((b * T + source) * H + h) * K, write = ((b * T + t) * H + h) * K;
+        int64_t read = ((b * T + source) * H + h) * reads, write = ((b * T + t) * H + h) * writes;
         if (source < 0 && (t < 0 || grad_write == nullptr)) {
           std::fill_n(grad_q, width, real(0));
           return;
         }
-        std::fill_n(grad, K, real(0));
-        if (source >= 0 && grad_read) through_read(read_weight + read, grad_read + read, K, grad);
-        if (t >= 0 && grad_write) through_write(write_weight + write, grad_write + write, K, grad);
+        // Of the cells written and those read, one list begins with the other.
+        bool written = source < 0 || (t >= 0 && writes > reads);
+        int64_t K = written ? writes : reads;
+        const int64_t* cells = written ? a.write_index + write : a.read_index + read;
+        std::fill_n(grad, std::max(writes, reads), real(0));
+        if (source >= 0 && grad_read)
+          through_read(read_weight + read, grad_read + read, reads, grad);
+        if (t >= 0 && grad_write)
+          through_write(write_weight + write, grad_write + write, writes, grad);
         for (int64_t k = 0; k < K; ++k) grad[k] *= factor[h];
-        const int64_t* cells = source < 0 ? a.write_index + write : a.read_index + read;
-        total[h] += token.run(q, cells, grad, unit.get() + h * book, sums + h * book, grad_q);
+        total[h] += token.run(q, K, cells, grad, unit.get() + h * book, sums + h * book, grad_q);
       };
       for (int64_t row = rows * chunk / chunks; row < rows * (chunk + 1) / chunks; ++row)
         for (int64_t h = 0, b = row / T, t = row % T; h < H; ++h) {
           int64_t at = row * H + h, offset = a.offsets[h];
           back(b, t, h, query + at * width, grad_query + at * width);
           if (a.reset && grad_write && step_written(a.reset + b * T, T, t - offset, offset) < 0)
-            for (int64_t k = 0; k < K; ++k) outside[h * K + k] += grad_write[at * K + k];
+            for (int64_t k = 0; k < writes; ++k)
+              outside[h * writes + k] += grad_write[at * writes + k];
         }
       for (int64_t row = context * chunk / chunks; row < context * (chunk + 1) / chunks; ++row)
         for (int64_t h = 0; h < H; ++h) {
@@ -367,24 +375,25 @@ void product_keys_backward(const ProductKeysBackward& a) {
 
   parallel(a.threads, H, [&](Work& work) {
     TokenBackward<real> token(a);
-    Scratch<real> above(K), grad(K);
+    Scratch<real> above(writes), grad(writes);
     for (int64_t h; work.next(h);) {
       real* sum = grad_unit.get() + h * book;
       double total = grad_factor[h];
       for (int64_t item = H + h; item < chunks * H; item += H) {
         const real* more = grad_unit.get() + item * book;
         for (int64_t i = 0; i < book; ++i) sum[i] += more[i];
-        for (int64_t k = 0; k < K; ++k) grad_outside[h * K + k] += grad_outside[item * K + k];
+        for (int64_t k = 0; k < writes; ++k)
+          grad_outside[h * writes + k] += grad_outside[item * writes + k];
         total += grad_factor[item];
       }
       if (a.reset != nullptr) {
-        for (int64_t k = 0; k < K; ++k) {
-          above[k] = (real)grad_outside[h * K + k];
+        for (int64_t k = 0; k < writes; ++k) {
+          above[k] = (real)grad_outside[h * writes + k];
           grad[k] = 0;
         }
-        through_write(nothing_weight + h * K, above.get(), K, grad.get());
-        for (int64_t k = 0; k < K; ++k) grad[k] *= factor[h];
-        total += token.run(nothing + h * width, a.nothing_index + h * K, grad.get(),
+        through_write(nothing_weight + h * writes, above.get(), writes, grad.get());
+        for (int64_t k = 0; k < writes; ++k) grad[k] *= factor[h];
+        total += token.run(nothing + h * width, writes, a.nothing_index + h * writes, grad.get(),
                            unit.get() + h * book, sum, grad_nothing + h * width);
       } else {
         std::fill_n(grad_nothing + h * width, width, real(0));

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ramgru.kernels import native
 
-SIZES = "B T H A U W K found"
+SIZES = "B T H A U W writes reads"
 GIVEN = "query before nothing codes sharpness reset sizes offsets"
 ADDRESSES = "write_index write_weight read_index read_weight nothing_index nothing_weight"
 GRADS = "query before nothing codes sharpness"
@@ -32,19 +32,19 @@ def forward(
     codes: Tensor,
     sharpness: Tensor,
     reset: Tensor | None,
-    top_k: int,
+    writes: int,
+    reads: int,
     sizes: tuple[int, ...],
     offsets: tuple[int, ...],
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
     given = _given(query, before, nothing, codes, sharpness, reset, sizes, offsets)
-    B, T, H, found = *query.shape[:2], codes.shape[0], _found(top_k, sizes)
-    real = given[0].dtype
+    numbers, real = _numbers(query, before, codes, writes, reads, sizes), given[0].dtype
+    B, T, H, *_, writes, reads = numbers
 
     def made(*shape: int) -> tuple[Tensor, Tensor]:
         return torch.empty(shape, dtype=torch.int64), torch.empty(shape, dtype=real)
 
-    addresses = (*made(B, T, H, found), *made(B, T, H, found), *made(H, found))
-    numbers = (B, T, H, codes.shape[2], len(sizes), before.shape[1], top_k, found)
+    addresses = (*made(B, T, H, writes), *made(B, T, H, reads), *made(H, writes))
     native.call("product_keys_forward", real, FORWARD, numbers, (*given, *addresses))
     return addresses[:4], list(addresses)
 
@@ -59,22 +59,17 @@ def backward(
     codes: Tensor,
     sharpness: Tensor,
     reset: Tensor | None,
-    top_k: int,
+    writes: int,
+    reads: int,
     sizes: tuple[int, ...],
     offsets: tuple[int, ...],
 ) -> list[Tensor | None]:
     given = _given(query, before, nothing, codes, sharpness, reset, sizes, offsets)
-    B, T, H, found = *query.shape[:2], codes.shape[0], _found(top_k, sizes)
     of_weights = [None if g is None else g.to(given[0].dtype).contiguous() for g in grads[1::2]]
     outputs = [torch.empty_like(t) for t in given[:5]]
-    numbers = (B, T, H, codes.shape[2], len(sizes), before.shape[1], top_k, found)
-    native.call(
-        "product_keys_backward",
-        given[0].dtype,
-        BACKWARD,
-        numbers,
-        (*given, *kept, *of_weights, *outputs),
-    )
+    numbers = _numbers(query, before, codes, writes, reads, sizes)
+    given = (*given, *kept, *of_weights, *outputs)
+    native.call("product_keys_backward", given[0].dtype, BACKWARD, numbers, given)
     tensors = (query, before, nothing, codes, sharpness)
     return [*(g.to(t.dtype) for g, t in zip(outputs, tensors, strict=True)), None]
 
@@ -100,6 +95,15 @@ def _list(numbers: tuple[int, ...]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
 
 
-def _found(top_k: int, sizes: tuple[int, ...]) -> int:
-    """How many cells come back: all there are, where there are fewer than top_k."""
-    return min(top_k, math.prod(sizes))
+def _numbers(
+    query: Tensor,
+    before: Tensor,
+    codes: Tensor,
+    writes: int,
+    reads: int,
+    sizes: tuple[int, ...],
+) -> tuple[int, ...]:
+    """The fields SIZES; no more cells are written or read than there are."""
+    N = math.prod(sizes)
+    (B, T), (H, _, A), W = query.shape[:2], codes.shape, before.shape[1]
+    return B, T, H, A, len(sizes), W, min(writes, N), min(reads, N)

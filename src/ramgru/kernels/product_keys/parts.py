@@ -20,20 +20,22 @@ def product_keys(
     codes: Tensor,  # (H, n_1 + … + n_U, A) codebook after codebook
     sharpness: Tensor,  # (H,) logarithm of what the scores are multiplied with
     reset: Tensor | None,  # (B, T) True where a step begins anew
-    top_k: int,
+    writes: int,  # cells
+    reads: int,
     sizes: tuple[int, ...],  # n_1 … n_U
     offsets: tuple[int, ...],  # (H) a head writes at the address of so many steps before, <= W
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """-> cells to write and their weights, cells to read and theirs, each (B, T, H, K).
+    """-> cells to write and their weights (B, T, H, writes), cells to read and theirs (…, reads).
 
-    The best come first. A write's weights are a softmax over its maximum, so that the nearest cell
-    is written in full; those of a read sum to 1.
+    Of the max(writes, reads) nearest cells, nearest first, the first `writes` are written and the
+    first `reads` are read; at most all cells. The weights of a write are exp(score - best score),
+    so that the nearest cell is written in full. The weights of a read are a softmax over its cells.
     """
-    H, (W, T) = codes.shape[0], (before.shape[1], query.shape[1])
+    H, W = codes.shape[0], before.shape[1]
     books = torch.nn.functional.normalize(codes, dim=-1).split(sizes, dim=1)
 
     def score(query: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, H·U·A) -> values and cells of the best (B, T, H, K)"""
+        """(B, T, H·U·A) -> values and cells of the nearest (B, T, H, K)"""
         parts = query.unflatten(-1, (H, len(sizes), -1))
         # Unit codes and queries of one length: no cell is nearer to everything than the others.
         length = parts.square().sum(dim=-1, keepdim=True).clamp_min(1e-24)
@@ -42,7 +44,7 @@ def product_keys(
             torch.einsum("bthd,hnd->bthn", part, book)
             for part, book in zip(parts.unbind(-2), books, strict=True)
         ]
-        value, cell = best(logits, top_k)
+        value, cell = best(logits, max(writes, reads))
         return value * sharpness.exp().unsqueeze(-1), cell
 
     value, cell = score(torch.cat([before, query], dim=1))
@@ -56,10 +58,11 @@ def product_keys(
             c = torch.where(outside, nothing_cell[:, :, h], c)
         values.append(v)
         cells.append(c)
-    write_value, write_cell = torch.stack(values, dim=2), torch.stack(cells, dim=2)
+    write_value = torch.stack(values, dim=2)[..., :writes]
+    write_cell = torch.stack(cells, dim=2)[..., :writes]
     write = (write_value - write_value[..., :1]).exp()
-    here = slice(W, W + T)
-    return write_cell, write, cell[:, here], value[:, here].softmax(dim=-1)
+    read = value[:, W:, :, :reads].softmax(dim=-1)
+    return write_cell, write, cell[:, W:, :, :reads], read
 
 
 def best(logits: list[Tensor], top_k: int) -> tuple[Tensor, Tensor]:
