@@ -1,142 +1,63 @@
-"""Checks of the arguments that `nn.GRU` does not have: what came, and what was expected."""
+"""Checks of the arguments that `nn.GRU` does not have: each error names the argument, the value
+that came and the values expected."""
 
 from __future__ import annotations
 
-import math
-import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import WRITE_RULES
+from ramgru.config import Memory
 from ramgru.kernels.transforms import is_readable
-from ramgru.keys import default_parts, factorise
-from ramgru.state import RAMGRUState
+from ramgru.state import MemoryState, RAMGRUState
 
-# Cells are sorted by their number times the number of resets before them, in 64 bits.
-MOST_CELLS = 2**40
+CARRY = ("hidden", "state", "flat")
 
 
-def check_memory_options(
-    *,
-    memory_size: int,
-    num_heads: int,
-    head_size: int | None,
-    top_k: int,
-    write_rule: str,
-    parts: int | None,
-    address_size: int,
-    offsets: tuple[int, ...],
-    skips: tuple[int, ...],
-    spans: tuple[int, ...],
-    window: int | None,
-    candidate_activation: str,
-    learn_address: bool,
-    learn_context: bool,
-    learn_initial: bool,
-    gate: str,
-    gate_range: tuple[float, float],
-    gate_bias: float,
-    tape_heads: int,
-) -> tuple[int, int, int]:
-    """-> the number of cells, rounded up to what its codebooks can name, and of codebooks, and the
-    window."""
-    numbers = {
-        "memory_size": memory_size,
-        "num_heads": num_heads,
-        "head_size": head_size,
-        "top_k": top_k,
-        "parts": parts,
-        "address_size": address_size,
-        "window": window,
-        "tape_heads": tape_heads,
-    }
-    for name, value in numbers.items():
-        if value is None and name in ("head_size", "parts", "window"):
-            continue
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-        # Unit codes of one number would all tie.
-        least = {"address_size": 2, "tape_heads": 0}.get(name, 1)
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if memory_size > MOST_CELLS:
-        raise ValueError(f"memory_size: expected at most {MOST_CELLS}, got {memory_size}")
-    if tape_heads >= num_heads:
-        raise ValueError(
-            f"tape_heads: expected 0 or more, and fewer than num_heads = {num_heads}, "
-            f"got {tape_heads}"
+def check_memory(memory: Any) -> None:
+    if not isinstance(memory, Memory):
+        raise TypeError(
+            "memory: expected a ramgru.Memory, as in Memory(cells=4096, heads='key key:2'), "
+            f"got {type(memory).__name__}: {memory!r}"
         )
-    if tape_heads and min(top_k, memory_size) < 2:
-        raise ValueError(
-            "tape_heads: expected top_k and memory_size of at least 2, the cells that a head "
-            f"stands between, got {top_k} and {memory_size}"
-        )
-    flags = {
-        "learn_address": learn_address,
-        "learn_context": learn_context,
-        "learn_initial": learn_initial,
-    }
-    for name, flag in flags.items():
-        if not isinstance(flag, bool):
-            raise TypeError(f"{name}: expected a bool, got {type(flag).__name__}")
-    if not isinstance(gate_bias, (int, float)):
-        raise TypeError(f"gate_bias: expected a number, got {type(gate_bias).__name__}")
-    if not math.isfinite(gate_bias):
-        raise ValueError(f"gate_bias: expected a finite number, got {gate_bias}")
-    if gate not in ("scalar", "cell"):
-        raise ValueError(f"gate: expected 'scalar' or 'cell', got {gate!r}")
-    if not isinstance(gate_range, (tuple, list)) or len(gate_range) != 2:
-        raise TypeError(f"gate_range: expected two numbers, got {type(gate_range).__name__}")
-    low, high = gate_range
-    if not low < high or not -math.inf < low < 1 or not 0 < high < math.inf:
-        raise ValueError(
-            f"gate_range: expected low < high that leave a part of [0, 1], got {gate_range}"
-        )
-    if top_k > memory_size:
-        raise ValueError(f"top_k: expected at most memory_size = {memory_size}, got {top_k}")
-    if write_rule not in WRITE_RULES:
-        raise ValueError(f"write_rule: expected one of {WRITE_RULES}, got {write_rule!r}")
-    if candidate_activation not in ("identity", "tanh"):
-        raise ValueError(
-            f"candidate_activation: expected 'identity' or 'tanh', got {candidate_activation!r}"
-        )
-    for name, steps, least in (("offsets", offsets, 0), ("skips", skips, 0), ("spans", spans, 1)):
-        if not isinstance(steps, (tuple, list)):
-            raise TypeError(f"{name}: expected a tuple of int, got {type(steps).__name__}")
-        if not steps or not all(isinstance(n, int) and n >= least for n in steps):
-            raise ValueError(f"{name}: expected numbers of steps, at least {least}, got {steps}")
-    heads = range(num_heads - tape_heads)  # that look for a key
-    keys = [(skips[h % len(skips)], spans[h % len(spans)]) for h in heads]
-    farthest = max(map(sum, keys)) + max(offsets[h % len(offsets)] for h in heads)
-    if window is not None and window < farthest:
-        raise ValueError(
-            f"window: expected at least {farthest}, what offsets, skips and spans reach, "
-            f"got {window}"
-        )
-    parts = parts or default_parts(memory_size)
-    sizes = factorise(memory_size, parts)
-    cells = math.prod(sizes)
-    if cells != memory_size:
-        shown = " x ".join(map(str, sizes))
-        warnings.warn(
-            f"memory_size={memory_size} is rounded up to {cells} = {shown} cells, "
-            f"so that codebooks of {shown} can name them all",
-            stacklevel=3,
-        )
-    return cells, parts, window or max(4, farthest)
+
+
+def check_carry(carry: Any) -> None:
+    if carry not in CARRY:
+        raise ValueError(f"carry: expected one of {CARRY}, got {carry!r}")
+
+
+def check_hx(hx: Any) -> None:
+    """Whether hx is a tensor, or a state as nested tuples: (hidden, memories)."""
+    if isinstance(hx, Tensor):
+        return
+    forms = "a tensor h_0, a RAMGRUState or None"
+    if isinstance(hx, tuple | list) and len(hx) == 2 and isinstance(hx[0], Tensor):
+        if isinstance(hx[1], Tensor):
+            raise TypeError(
+                f"hx: expected {forms}, got two tensors, as an LSTM's (h_0, c_0): give h_0 alone"
+            )
+        if isinstance(hx[1], tuple | list):
+            return
+    kind = f"{type(hx).__module__}.{type(hx).__name__}".removeprefix("builtins.")
+    hint = "; torch.from_numpy makes it one" if kind == "numpy.ndarray" else ""
+    raise TypeError(f"hx: expected {forms}, got {kind}{hint}")
+
+
+def memory_shape(m: MemoryState) -> tuple[int, ...]:
+    """Cells, heads, width, and the shapes of the carried tensors, without the batch."""
+    _, heads, _, width = m.rows.shape
+    return (m.memory_size, heads, width, *(n for v in m.carried.values() for n in v.shape[1:]))
 
 
 def check_state(state: RAMGRUState, expected: list[tuple[int, ...]]) -> None:
-    """Whether a state is of this layer: of each memory its cells, heads, width, window, input."""
-    found = [
-        (m.memory_size, m.rows.shape[1], m.rows.shape[3], m.tape_heads, *c.shape[1:])
-        for m, c in zip(state.memory, state.context, strict=True)
-    ]
+    """Whether a state is of this layer, whose `memory_shape`s are expected."""
+    found = [memory_shape(m) for m in state.memory]
     if found != expected:
         raise ValueError(
-            "state: expected one of this layer, with (memory_size, num_heads, head_size, "
-            f"tape_heads, window - 1, input size) of {expected}, got {found}"
+            "state: expected one of this layer, with (cells, heads, width, carried sizes) of "
+            f"{expected} for its memories, got {found}"
         )
 
 
@@ -187,7 +108,7 @@ def check_reset(reset: Tensor | None, batch: int, steps: int) -> None:
 
 
 def check_index(
-    name: str, index: Tensor | None, batch: int, steps: int, heads: int, memory_size: int
+    name: str, index: Tensor | None, batch: int, steps: int, heads: int, cells: int
 ) -> Tensor | None:
     """-> the addresses of every head, (B, T, H, K), from (B, T), (B, T, H) or (B, T, H, K)."""
     if index is None:
@@ -205,9 +126,9 @@ def check_index(
         )
     if is_readable(index) and index.numel():
         low, high = int(index.min()), int(index.max())
-        if low < -1 or high >= memory_size:
+        if low < -1 or high >= cells:
             raise IndexError(
-                f"{name}: expected cells in [0, memory_size = {memory_size}), or -1 for no access, "
+                f"{name}: expected cells in [0, Memory.cells = {cells}), or -1 for no access, "
                 f"got {low if low < -1 else high}"
             )
     if index.dim() == 2:

@@ -40,7 +40,7 @@ class RecurrentContract(nn.Module):
         _check_constructor(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, controller
         )
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.input_size, self.output_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout = float(dropout)
         self.controller = controller
@@ -64,7 +64,7 @@ class RecurrentContract(nn.Module):
         return 2 if self.bidirectional else 1
 
     def layer_input_size(self, layer: int) -> int:
-        return self.input_size if layer == 0 else self.hidden_size * self.num_directions
+        return self.input_size if layer == 0 else self.output_size * self.num_directions
 
     def directions(self) -> Iterator[tuple[int, str]]:
         """(layer, suffix of its parameters), in the order of h_n."""
@@ -86,7 +86,7 @@ class RecurrentContract(nn.Module):
 
     def reset_controller(self) -> None:
         """Uniform ±1/√hidden_size, as `nn.GRU` and in its order."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
+        bound = 1.0 / math.sqrt(self.output_size)
         for weights in self.all_weights:
             for weight in weights:
                 nn.init.uniform_(weight, -bound, bound)
@@ -99,7 +99,7 @@ class RecurrentContract(nn.Module):
             "dropout": 0.0,
             "bidirectional": False,
         }
-        parts = [f"{self.input_size}, {self.hidden_size}"]
+        parts = [f"{self.input_size}, {self.output_size}"]
         parts += [
             f"{name}={value}"
             for name, default in defaults.items()
@@ -131,7 +131,7 @@ class RecurrentContract(nn.Module):
             )
 
     def check_hidden(self, hx: Tensor, batch: int) -> None:
-        expected = (self.num_layers * self.num_directions, batch, self.hidden_size)
+        expected = (self.num_layers * self.num_directions, batch, self.output_size)
         if tuple(hx.shape) != expected:
             raise RuntimeError(f"Expected hidden size {expected}, got {list(hx.shape)}")
         weight = getattr(self, f"{self._weight_names[0]}_l0")

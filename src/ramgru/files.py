@@ -56,3 +56,14 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def safetensors() -> Any:
+    """The library that states and models are saved with, imported where it is first needed."""
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise RamgruError(
+            "saving and loading need the library safetensors: pip install safetensors"
+        ) from error
+    return safetensors

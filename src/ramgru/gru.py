@@ -1,4 +1,4 @@
-"""What drives a layer from step to step: an exact GRU, or a minGRU that is parallel over time.
+"""The controllers: an exact GRU, and a minGRU, which is parallel over time.
 
 B sequences, T steps, I inputs, H hidden units, D = 2 directions or 1. Both give outputs
 (B, T, D·H), the forward half first, and the hidden state at each direction's end (D, B, H).
@@ -28,11 +28,13 @@ def gru(
     lengths: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`nn.GRU` within rounding: by the native kernel where it runs, by torch's own elsewhere."""
+    """`nn.GRU` within rounding: the native kernel if available, torch's own code otherwise."""
     if not fused.is_plain() or not native.runs(x, hidden, *weights[0]) or x.shape[0] == 0:
         return torch_gru(x, hidden, weights, lengths, reset)
     if x.shape[1] == 1 and lengths is None and reset is None:
-        return torch_gru(x, hidden, weights)  # one step does not repay the packing of weights
+        return torch_gru(
+            x, hidden, weights
+        )  # for one step, packing weights costs more than it gains
     return _all_ways(_gru, x, hidden, weights, lengths, reset)
 
 
@@ -59,7 +61,7 @@ def torch_gru(
     """
     D, flat = len(weights), [w for one_way in weights for w in one_way]
     bias = len(weights[0]) == 4
-    # `train` only tells cuDNN to keep what backward needs; there is no dropout in here.
+    # `train` only tells cuDNN to keep tensors for backward; there is no dropout here.
     if lengths is None and reset is None:
         return torch.gru(x, hidden, flat, bias, 1, 0.0, True, D == 2, True)
 
@@ -100,7 +102,7 @@ def _all_ways(
     lengths: Tensor | None,
     reset: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """The forward direction and, where there are weights for it, the backward one beside it."""
+    """The forward direction and, if there are weights for it, the reverse one beside it."""
     y, h = one_way(x, hidden[0], weights[0], lengths, reset)
     if len(weights) == 1:
         return y, h.unsqueeze(0)

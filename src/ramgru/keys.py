@@ -1,15 +1,17 @@
-"""Where a step reads and writes: product keys over a short window of the layer's input.
+"""Key heads: a step's cells are found by a hash of its key, product keys over random features.
 
-Each head scores the cells with U small codebooks instead of one of N rows: the best of each
-part, merged two by two, are exactly the best of all N (product keys, arXiv 1907.05242). The address
-is a function of the window alone, so that what is read is found where it was written.
+Each head scores its cells with U small codebooks instead of one of N rows: the best codes of each,
+merged two by two, are exactly the best of all N cells (product keys, arXiv 1907.05242). The address
+is a function of the inputs alone, so a read finds the cells that a write with the same key chose.
 
-B sequences, T steps, H heads, K = top_k, U parts, A address width of one head.
+B sequences, T steps, I inputs, H key heads, U codebooks, A = CODE numbers a code, W steps written
+and J read at a step.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,44 +19,34 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramgru.config import Key, Memory, codebook_sizes
 from ramgru.kernels.product_keys import product_keys
 from ramgru.kernels.projection import projection
 from ramgru.kernels.short_convolution import short_convolution
+from ramgru.ragged import last_steps
+
+CODE = 16  # A, numbers of a code
 
 
 @dataclass(frozen=True)
 class Address:
-    """Which cells, and how much of each. index (B, T, H, K) int64, weight (B, T, H, K)."""
+    """Cells and their weights: index (B, T, H, K) int64, -1 for no access, weight (B, T, H, K)."""
 
     index: Tensor
     weight: Tensor
 
-
-def factorise(memory_size: int, parts: int) -> tuple[int, ...]:
-    """Sizes of the codebooks, nearly equal, whose product is memory_size or the next that fits.
-
-    >>> factorise(65536, 2)
-    (256, 256)
-    >>> factorise(2048, 2)
-    (64, 32)
-    """
-    if parts == 1:
-        return (memory_size,)
-    root = max(1, math.ceil(memory_size ** (1 / parts) - 1e-9))
-    fits = [n for n in range(root, 2 * root + 1) if memory_size % n == 0]
-    first = fits[0] if fits else root
-    return (first, *factorise(math.ceil(memory_size / first), parts - 1))
-
-
-def default_parts(memory_size: int, codes: int = 64) -> int:
-    """The fewest parts in which no codebook has more than `codes` codes.
-
-    So the cost of an address grows with the logarithm of the number of cells.
-    """
-    parts = 1
-    while max(factorise(memory_size, parts)) > codes:
-        parts += 1
-    return parts
+    @staticmethod
+    def join(addresses: Sequence[Address]) -> Address:
+        """The heads of several groups side by side, filled up to one K with no access."""
+        if len(addresses) == 1:
+            return addresses[0]
+        most = max(address.index.shape[-1] for address in addresses)
+        pad = nn.functional.pad
+        free = [(0, most - address.index.shape[-1]) for address in addresses]
+        return Address(
+            torch.cat([pad(a.index, f, value=-1) for a, f in zip(addresses, free)], dim=2),
+            torch.cat([pad(a.weight, f) for a, f in zip(addresses, free)], dim=2),
+        )
 
 
 def autocasts(device: str) -> bool:
@@ -63,134 +55,133 @@ def autocasts(device: str) -> bool:
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """A block in which tensors that lie where x does are computed with in the dtypes they have."""
+    """A context without autocast for the device of x."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if autocasts(device) else nullcontext()
 
 
-class ProductKeys(nn.Module):
-    """Read and write addresses of all heads from the input and the `window - 1` inputs before.
+class KeyHeads(nn.Module):
+    """The write and read addresses of all key heads of a layer.
 
-    The key of head h at a step is what was read `skips[h]` steps before it and at the steps before
-    that, `spans[h]` steps in all. The head reads at the key of its step, and writes at the key of
-    `offsets[h]` steps before: both are the same function, so that what is read is found where it
-    was written.
+    The key of head h is the `steps[h]` inputs that end `skip[h]` steps ago. The head reads at the
+    key of the current step and writes at the key of `write_after[h]` steps before, both hashed by
+    the same function:
 
         query = cos(sum_j taps[j] * (W x[t - j] + b))        random Fourier features of the key
 
     Two keys are as similar as a Gaussian of their distance (Rahimi and Recht, NeurIPS 2007), so
-    that a key of which one step differs is as good as any other. W, b and the codes are random and
-    stay so, unless `learn_address`: trained, they hold no more (docs/study/levers.md). So do the
-    taps, unless `learn_context`: a convolution over the window is then trained that starts there.
+    keys that differ in a single step are as far apart as any others. W, b, taps and codes are
+    random and frozen; only the sharpness of the weights is trained.
     """
 
     query_weight: Tensor  # (H·U·A, I)
     query_bias: Tensor  # (H·U·A,)
-    taps: Tensor | None  # (H, steps, U·A), where keys are more than the step itself
+    taps: Tensor | None  # (H, longest key, U·A); None where every key is the current input
 
     def __init__(
         self,
+        heads: tuple[Key, ...],
         input_size: int,
-        num_heads: int,
-        memory_size: int,
-        top_k: int,
-        *,
-        parts: int = 2,
-        width: int = 16,
-        window: int = 4,
-        offsets: tuple[int, ...] = (1,),
-        skips: tuple[int, ...] = (0,),
-        spans: tuple[int, ...] = (1,),
-        learn_address: bool = False,
-        learn_context: bool = False,
+        memory: Memory,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.num_heads, self.top_k, self.window = num_heads, top_k, window
-        self.offsets, self.skips, self.spans = (
-            tuple(each[h % len(each)] for h in range(num_heads)) for each in (offsets, skips, spans)
-        )
-        self.sizes = factorise(memory_size, parts)
-        self.width = width
+        self.heads, self.writes, self.reads = heads, memory.writes, memory.reads
+        self.sizes = codebook_sizes(memory.cells)
+        self.write_after = tuple(head.write_after for head in heads)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
-        rows, longest = num_heads * parts * width, max(map(sum, zip(self.skips, self.spans)))
-        steps = window - max(self.offsets) if learn_context else longest
-
-        def hold(name: str, learn: bool, *shape: int) -> None:
-            tensor = torch.empty(shape, **made)
-            if learn:
-                self.register_parameter(name, nn.Parameter(tensor))
-            else:  # no parameter: whoever asks for the gradients of all parameters gets them
-                self.register_buffer(name, tensor)
-
-        hold("query_weight", learn_address, rows, input_size)
-        hold("query_bias", learn_address, rows)
+        H, rows = len(heads), len(heads) * len(self.sizes) * CODE
+        longest = max(head.skip + head.steps for head in heads)
+        self.window = longest + max(self.write_after) - 1
+        # Buffers, not parameters without gradients: who collects gradients meets none missing.
+        self.register_buffer("query_weight", torch.empty(rows, input_size, **made))
+        self.register_buffer("query_bias", torch.empty(rows, **made))
         for u, n in enumerate(self.sizes):
-            hold(f"codes_{u}", learn_address, num_heads, n, width)
-        if learn_context or longest > 1:
-            hold("taps", learn_context, num_heads, steps, parts * width)
-        else:
-            self.register_buffer("taps", None)
-        self.sharpness = nn.Parameter(torch.empty(num_heads, **made))
+            self.register_buffer(f"codes_{u}", torch.empty(H, n, CODE, **made))
+        taps = torch.empty(H, longest, rows // H, **made) if longest > 1 else None
+        self.register_buffer("taps", taps)
+        self.sharpness = nn.Parameter(torch.empty(H, **made))
         self.reset_parameters()
 
     @property
     def codes(self) -> list[Tensor]:
-        """Of each part (H, n_u, A), whose length does not count."""
+        """Of each codebook (H, n_u, A); the length of a code has no effect."""
         return [getattr(self, f"codes_{u}") for u in range(len(self.sizes))]
 
     def reset_parameters(self) -> None:
-        # Unrelated steps of unit variance are e^-8 alike; those of which a tenth differs, half.
+        # Independent inputs of unit variance are e^-8 alike; inputs that differ by a tenth, half.
         nn.init.normal_(self.query_weight, std=(8 / self.query_weight.shape[1]) ** 0.5)
         nn.init.uniform_(self.query_bias, -math.pi, math.pi)
         for codes in self.codes:
             nn.init.normal_(codes)
         nn.init.constant_(self.sharpness, 0.0)
-        if self.taps is not None:
-            with torch.no_grad():
-                self.taps.zero_()
-                for taps, skip, span in zip(self.taps, self.skips, self.spans):
-                    key = taps[skip : skip + span]
-                    if span == 1:
-                        key.fill_(1)
-                    else:  # of either sign and unequal: swapped steps are another key
-                        key.uniform_(0.5, 1.5).mul_(torch.randint_like(key, 2).mul_(2).sub_(1))
+        if self.taps is None:
+            return
+        with torch.no_grad():
+            self.taps.zero_()
+            for taps, head in zip(self.taps, self.heads):
+                key = taps[head.skip : head.skip + head.steps]
+                if head.steps == 1:
+                    key.fill_(1)
+                else:  # of either sign and unequal: swapped steps are another key
+                    key.uniform_(0.5, 1.5).mul_(torch.randint_like(key, 2).mul_(2).sub_(1))
 
-    def forward(self, x: Tensor, context: Tensor, reset: Tensor | None) -> tuple[Address, Address]:
-        """x (B, T, I), context (B, window - 1, I) the inputs before -> write and read addresses.
+    def start(self, batch_size: int) -> Tensor:
+        """(B, window, I) the inputs before the first step of fresh streams."""
+        return self.query_weight.new_zeros(batch_size, self.window, self.query_weight.shape[1])
 
-        A window does not reach across a step that begins anew, reset (B, T). Always computed in
-        float32 or wider, so that ties stay rare.
+    def after(
+        self, x: Tensor, carried: Tensor, lengths: Tensor | None, reset: Tensor | None
+    ) -> Tensor:
+        """(B, window, I) the last inputs, zeros in place of those before a reset."""
+        return last_steps(x, carried.to(x.dtype), lengths, reset)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, T, I)
+        carried: Tensor,  # (B, window, I) the inputs before
+        reset: Tensor | None,  # (B, T)
+    ) -> tuple[Address, Address]:
+        """-> the addresses of writes and of reads.
+
+        A key does not reach across a reset. Always computed in float32 or wider, so that ties stay
+        rare.
         """
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         with without_autocast(x):
             weight, nothing = self.query_weight.to(wide), self.query_bias.to(wide)
-            query, before = (projection(v.to(wide), weight, nothing) for v in (x, context))
+            query, before = (projection(v.to(wide), weight, nothing) for v in (x, carried))
             if self.taps is not None:
-                query, before, nothing = self._keys(query, before, nothing, reset)
+                query, before, nothing = self._convolved(query, before, nothing, reset)
             query, before, nothing = query.cos(), before.cos(), nothing.cos()
             codes = torch.cat([codes.to(query.dtype) for codes in self.codes], dim=1)
             write_index, write_weight, read_index, read_weight = product_keys(
                 (query, before, nothing, codes, self.sharpness.to(query.dtype), reset),
-                self.top_k,
-                self.top_k,
+                self.writes,
+                self.reads,
                 self.sizes,
-                self.offsets,
+                self.write_after,
             )
         return Address(write_index, write_weight), Address(read_index, read_weight)
 
-    def _keys(
+    def _convolved(
         self, query: Tensor, before: Tensor, nothing: Tensor, reset: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of single steps -> those of keys, of which as many before as writes reach."""
+        """Queries of single steps -> queries of keys; as many before as writes reach back to."""
         assert self.taps is not None
-        taps = self.taps.to(query.dtype).transpose(0, 1).flatten(1)  # (steps, H·U·A)
-        reach, steps = max(self.offsets), len(taps)
-        every = torch.cat([before[:, before.shape[1] - reach - steps + 1 :], query], dim=1)
+        taps = self.taps.to(query.dtype).transpose(0, 1).flatten(1)  # (longest key, H·U·A)
+        reach, steps = max(self.write_after), len(taps)
+        every = torch.cat([before, query], dim=1)
         if reset is not None:
             reset = nn.functional.pad(reset, (reach, 0))
         (every,) = short_convolution(
             (every[:, steps - 1 :], every[:, : steps - 1], nothing, taps, reset)
         )
         return every[:, reach:], every[:, :reach], nothing * taps.sum(0)
+
+    def step_tensors(self) -> tuple[list[tuple[dict[str, Any], str]], ...]:
+        """Where the native step finds its tensors: query weight, bias, sharpness, taps; codes."""
+        found = [(self._buffers, "query_weight"), (self._buffers, "query_bias")]
+        found += [(self._parameters, "sharpness"), (self._buffers, "taps")]
+        return found, [(self._buffers, f"codes_{u}") for u in range(len(self.sizes))]

@@ -1,314 +1,214 @@
-"""The random-access memory of one layer: what is written, how much, and how it is read out.
+"""The random-access memory of one layer: addresses, gated writes, reads and the read-out.
 
-B sequences, T steps, I inputs, H heads, N cells of width D, C = hidden_size.
+B sequences, T steps, I inputs, H heads, N cells of width D, C = hidden_size; K cells written and J
+read a step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ramgru import open_gates
+from ramgru.config import Head, Key, Memory, Tape, factorise
 from ramgru.kernels.gated_sum import gated_sum
 from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.projection import Projection
 from ramgru.kernels.transforms import is_readable
-from ramgru.keys import Address, ProductKeys, factorise
-from ramgru.ragged import last_steps
-from ramgru.tape import TapeHeads, beside
+from ramgru.keys import Address, KeyHeads
+from ramgru.state import MemoryState
+from ramgru.tape import TapeHeads
 
+# The module that finds the addresses of each kind of head: a new kind is a file and a line here.
+ADDRESSES: dict[type[Head], Callable[..., nn.Module]] = {Key: KeyHeads, Tape: TapeHeads}
 
-@dataclass(frozen=True)
-class MemoryState:
-    """What the cells of one layer hold, of every sequence: plain tensors.
-
-    cells (B, H, P) the numbers of the cells that were ever written, -1 where unused, with
-    rows  (B, H, P, D) what they hold; or cells (B, H, 0) and the rows of all cells (B, H, N, D).
-    A cell that is not among them holds fresh_left[i // C] + fresh_right[i % C], or zeros.
-    position (B, tape heads) float64, where these heads stand, or None without such heads.
-    """
-
-    cells: Tensor
-    rows: Tensor
-    memory_size: int
-    fresh_left: Tensor | None = None  # (H, R, D)
-    fresh_right: Tensor | None = None  # (H, C, D)
-    position: Tensor | None = None
-
-    @property
-    def is_dense(self) -> bool:
-        return self.rows.shape[2] != self.cells.shape[2]
-
-    @property
-    def tape_heads(self) -> int:
-        return 0 if self.position is None else self.position.shape[1]
-
-    def fresh_rows(self) -> Tensor:
-        """(H, N, D) what cells hold before they are written."""
-        if self.fresh_left is None or self.fresh_right is None:
-            heads, width = self.rows.shape[1], self.rows.shape[3]
-            return self.rows.new_zeros(heads, self.memory_size, width)
-        fresh = (self.fresh_left.unsqueeze(2) + self.fresh_right.unsqueeze(1)).flatten(1, 2)
-        return fresh[:, : self.memory_size].to(self.rows.dtype)
-
-    def dense(self) -> MemoryState:
-        """The same with all N rows."""
-        if self.is_dense:
-            return self
-        B, H, P, D = self.rows.shape
-        if self.fresh_left is None:
-            rows = self.rows.new_zeros(B * H * self.memory_size, D)
-        else:
-            rows = self.fresh_rows().repeat(B, 1, 1, 1).flatten(0, 2)
-        held = (self.cells >= 0).flatten().nonzero().squeeze(-1)
-        table = torch.arange(B * H, device=rows.device).repeat_interleave(P)
-        where = (table * self.memory_size + self.cells.flatten())[held]
-        rows = rows.index_copy_(0, where, self.rows.flatten(0, 2)[held])
-        return replace(
-            self,
-            cells=self.cells.new_empty(B, H, 0),
-            rows=rows.view(B, H, self.memory_size, D),
-        )
-
-    def trimmed(self) -> MemoryState:
-        """The same without columns that no sequence uses."""
-        if self.is_dense or self.cells.shape[-1] == 0:
-            return self
-        used = int((self.cells >= 0).sum(-1).max()) if self.cells.numel() else 0
-        # Contiguous copies: a view would keep the untrimmed tensors alive.
-        return replace(
-            self,
-            cells=self.cells[..., :used].contiguous(),
-            rows=self.rows[..., :used, :].contiguous(),
-        )
-
-    def row(self, cell: int, batch: int, head: int) -> Tensor:
-        """(D,) what one cell holds."""
-        if self.is_dense:
-            return self.rows[batch, head, cell]
-        found = (self.cells[batch, head] == cell).nonzero()
-        if len(found):
-            return self.rows[batch, head, int(found[0])]
-        if self.fresh_left is None or self.fresh_right is None:
-            return self.rows.new_zeros(self.rows.shape[-1])
-        columns = self.fresh_right.shape[1]
-        left, right = self.fresh_left[head, cell // columns], self.fresh_right[head, cell % columns]
-        return (left + right).to(self.rows.dtype)
-
-    def map(self, function: Any) -> MemoryState:
-        """The same with `function` applied to every tensor of the sequences."""
-        position = None if self.position is None else function(self.position)
-        return replace(
-            self, cells=function(self.cells), rows=function(self.rows), position=position
-        )
+# Initial scale of the read-out, in units of the usual 1/sqrt(fan-in): an untrained memory must not
+# disturb the controller (a larger one costs accuracy on tasks that need no memory).
+READ_OUT = 0.1
 
 
 class Steps(NamedTuple):
-    """What a layer computes from its input before any cell is touched."""
+    """All that a layer computes from its input before any cell is touched."""
 
     write: Address  # (B, T, H, K)
     read: Address  # (B, T, H, J)
-    gate: Tensor  # (B, T, H); of a gate for each cell the write weights hold what it lets pass
+    gate: Tensor  # (B, T, H)
     candidate: Tensor  # (B, T, H, D)
-    position: Tensor | None  # (B, T, tape heads) where these heads stand at each step
+    carried: dict[str, Tensor]  # by kind of head, what it carries to the next call
 
 
 class RandomAccessMemory(nn.Module):
-    """Reads and writes N gated cells a head; adds what it read to a layer's output.
+    """Reads and writes N gated cells a head, and adds the read-out to the controller's output.
 
-    M[i] <- (1 - z a[i]) M[i] + z a[i] c;  y = sum_i r[i] M[i];  out = gate * W_o y   (DESIGN §2)
+        M[i] <- (1 - z a[i]) M[i] + z a[i] c     for each of the K addressed cells, then
+        y    =  sum_i r[i] M[i];   out = h + sigmoid(o) * W y
+
+    with update gate z = sigmoid(W_z x), candidate c = W_c x, output gate o = W_o x, and write and
+    read weights a and r of the heads' addresses.
     """
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
-        memory_size: int,
-        num_heads: int,
-        head_size: int,
-        top_k: int,
-        write_rule: str,
-        *,
-        learn_initial: bool = False,
-        candidate_activation: str = "identity",
-        gate: str = "scalar",
-        gate_range: tuple[float, float] = (0.0, 1.0),
-        gate_bias: float = 1.0,
-        tape_heads: int = 0,
+        memory: Memory,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        **address: Any,
     ) -> None:
         super().__init__()
         made: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.memory_size, self.num_heads, self.head_size = memory_size, num_heads, head_size
-        self.top_k, self.write_rule = top_k, write_rule
-        self.candidate_activation = candidate_activation
-        self.gate, self.gate_range, self.gate_bias = gate, gate_range, gate_bias
-        keys = num_heads - tape_heads
-        self.address = ProductKeys(input_size, keys, memory_size, top_k, **address, **made)
-        self.tape = (
-            TapeHeads(input_size, tape_heads, memory_size, top_k, **made) if tape_heads else None
-        )
-        self.candidate = Projection(input_size, num_heads * head_size, **made)
-        gates = num_heads * (top_k if gate == "cell" else 1)
-        self.update_gate = Projection(input_size, gates, **made)
+        H, D = len(memory.heads), memory.width_for(hidden_size)
+        self.memory, self.num_heads, self.width = memory, H, D
+        self.heads = nn.ModuleDict()
+        for kind, module in ADDRESSES.items():
+            if heads := memory.of_kind(kind):
+                self.heads[kind.name] = module(heads, input_size, memory, **made)
+        self.candidate = Projection(input_size, H * D, **made)
+        self.update_gate = Projection(input_size, H, **made)
         self.output_gate = Projection(input_size, hidden_size, **made)
-        self.read_out = Projection(num_heads * head_size, hidden_size, bias=False, **made)
+        self.read_out = Projection(H * D, hidden_size, bias=False, **made)
         self.fresh_left: nn.Parameter | None
         self.fresh_right: nn.Parameter | None
-        if learn_initial:
-            rows, columns = factorise(memory_size, 2)
-            self.fresh_left = nn.Parameter(torch.empty(num_heads, rows, head_size, **made))
-            self.fresh_right = nn.Parameter(torch.empty(num_heads, columns, head_size, **made))
+        if memory.learned_start:
+            rows, columns = factorise(memory.cells, 2)
+            self.fresh_left = nn.Parameter(torch.empty(H, rows, D, **made))
+            self.fresh_right = nn.Parameter(torch.empty(H, columns, D, **made))
         else:
             self.register_parameter("fresh_left", None)
             self.register_parameter("fresh_right", None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        self.address.reset_parameters()
-        if self.tape is not None:
-            self.tape.reset_parameters()
+        for heads in self.heads.values():
+            heads.reset_parameters()
         for linear in (self.candidate, self.update_gate, self.output_gate, self.read_out):
             nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
-        nn.init.constant_(self.update_gate.bias, self.gate_bias)
+        nn.init.constant_(self.update_gate.bias, self.memory.gate_bias)
+        with torch.no_grad():
+            self.read_out.weight.mul_(READ_OUT)
         for factor in (self.fresh_left, self.fresh_right):
             if factor is not None:
                 nn.init.normal_(factor, std=0.02)
 
     def initial_state(self, batch_size: int, dense: bool = False) -> MemoryState:
-        """A fresh memory: no cell is stored before it is written, unless all are asked for."""
+        """A fresh memory: no cell is stored before it is written, unless `dense`."""
         weight = self.candidate.weight
         wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        H, D = self.num_heads, self.head_size
+        H, D = self.num_heads, self.width
         state = MemoryState(
             torch.empty(batch_size, H, 0, dtype=torch.int64, device=weight.device),
             torch.empty(batch_size, H, 0, D, dtype=wide, device=weight.device),
-            self.memory_size,
-            self.fresh_left,
-            self.fresh_right,
-            None if self.tape is None else self.tape.start(batch_size),
+            self.memory.cells,
+            {kind: heads.start(batch_size) for kind, heads in self.heads.items()},
+            # Copies: a stream keeps the start that it began with while weights are trained on.
+            *(None if f is None else f.clone() for f in (self.fresh_left, self.fresh_right)),
         )
         return state.dense() if dense else state
 
     def steps(
         self,
         x: Tensor,  # (B, T, I)
-        context: Tensor,  # (B, window - 1, I)
-        position: Tensor | None,  # (B, tape heads)
+        carried: dict[str, Tensor],
         lengths: Tensor | None,
         reset: Tensor | None,
         write_index: Tensor | None,  # (B, T, H, K), -1: no access
         read_index: Tensor | None,
+        carry: bool,
     ) -> Steps:
-        write = read = positions = None
-        if write_index is None or read_index is None:
-            write, read = self.address(x, context, reset)
-        if self.tape is not None:  # which moves on whoever says where to write and read
-            tape, positions = self.tape(x, position, lengths, reset)
-            if write is not None and read is not None:
-                write, read = beside(write, tape), beside(read, tape)
+        writes, reads, after = [], [], {}
+        given = write_index is not None and read_index is not None
+        if "key" in self.heads:
+            keys, before = self.heads["key"], carried["key"]
+            if not given:
+                write, read = keys(x, before, reset)
+                writes.append(write)
+                reads.append(read)
+            if carry:
+                after["key"] = keys.after(x, before, lengths, reset)
+        if "tape" in self.heads:  # positions move on even where addresses are given
+            tape, after["tape"] = self.heads["tape"](x, carried["tape"], lengths, reset)
+            writes.append(tape)
+            reads.append(tape)
         if write_index is not None:
             write = Address(write_index, (write_index >= 0).to(x.dtype))
+        else:
+            write = Address.join(writes)
         if read_index is not None:
             weight = (read_index >= 0).to(x.dtype)
-            weight = weight / weight.sum(-1, keepdim=True).clamp_min(1)
-            read = Address(read_index, weight)
-        candidate = self.candidate(x).unflatten(-1, (self.num_heads, self.head_size))
-        if self.candidate_activation == "tanh":
-            candidate = candidate.tanh()
-        assert write is not None
-        assert read is not None
-        gate = self.openings(self.update_gate(x))
-        if self.gate == "cell":
-            K = write.index.shape[-1]
-            if self.top_k < K:
-                raise ValueError(
-                    f"write_index: expected at most top_k = {self.top_k} cells a head, each has a "
-                    f"gate of its own, got {K}"
-                )
-            each = gate.unflatten(-1, (self.num_heads, self.top_k))[..., :K]
-            write, gate = Address(write.index, write.weight * each), torch.ones_like(each[..., 0])
-        return Steps(write, read, gate, candidate, positions)
-
-    def openings(self, logits: Tensor) -> Tensor:
-        """What update gates let pass, in [0, 1]; both ends can be reached in a wider gate_range."""
-        low, high = self.gate_range
-        opening = torch.sigmoid(logits)
-        if (low, high) == (0, 1):
-            return opening
-        return (low + (high - low) * opening).clamp(0, 1)
+            read = Address(read_index, weight / weight.sum(-1, keepdim=True).clamp_min(1))
+        else:
+            read = Address.join(reads)
+        gate = torch.sigmoid(self.update_gate(x))
+        open_gates.record(self, gate[..., : len(self.memory.of_kind(Key))], lengths)
+        candidate = self.candidate(x).unflatten(-1, (self.num_heads, self.width))
+        return Steps(write, read, gate, candidate, after)
 
     def forward(
         self,
-        x: Tensor,
-        h: Tensor,
-        context: Tensor,
-        memory: MemoryState | None,
+        x: Tensor,  # (B, T, I)
+        h: Tensor,  # (B, T, C)
+        state: MemoryState | None,  # None: a fresh memory, and none at the end
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
         write_index: Tensor | None = None,
         read_index: Tensor | None = None,
-        want_final: bool = True,
     ) -> tuple[Tensor, MemoryState | None, Steps]:
-        """x (B, T, I), h (B, T, C) -> h plus what the memory adds to it, the memory after it."""
-        position = None if memory is None else memory.position
-        s = self.steps(x, context, position, lengths, reset, write_index, read_index)
+        """-> h plus the memory's read-out (B, T, C), the state after it, and the steps."""
+        carry = state is not None
+        before = self.initial_state(x.shape[0]) if state is None else state
+        s = self.steps(x, before.carried, lengths, reset, write_index, read_index, carry)
         if x.shape[0] == 0:
-            after = memory if memory is not None else self.initial_state(0)
-            return self.add_to(h, x, s.candidate), after, s
-        y, after_scan = self.scan(s, memory, lengths, reset, want_final)
-        return self.add_to(h, x, y), after_scan, s
+            return self.add_to(h, x, s.candidate), before if carry else None, s
+        y, after = self.scan(s, before, lengths, reset, carry)
+        return self.add_to(h, x, y), after, s
 
     @torch.no_grad()
     def step_(
         self,
         x: Tensor,  # (B, 1, I)
         h: Tensor,  # (B, 1, C)
-        context: Tensor,
-        memory: MemoryState,
+        state: MemoryState,
         reset: Tensor | None,  # (B, 1)
         write_index: Tensor | None,
         read_index: Tensor | None,
     ) -> tuple[Tensor, MemoryState]:
-        """As `forward` for one step, but the memory given is overwritten: K rows are touched."""
-        memory = memory.dense()
-        # Cut from the graph that made it, whose backward must not meet what is written here.
-        wide = torch.promote_types(torch.promote_types(memory.rows.dtype, x.dtype), torch.float32)
-        memory = replace(memory, rows=memory.rows.detach().to(wide).contiguous())
+        """As `forward` for one step, but the rows of the state are overwritten in place."""
+        state = state.dense()
+        # Without their graph, whose backward must not meet the rows that are written here.
+        wide = torch.promote_types(torch.promote_types(state.rows.dtype, x.dtype), torch.float32)
+        state = replace(state, rows=state.rows.detach().to(wide).contiguous())
         if reset is not None and bool(reset.any()):
-            memory.rows[reset[:, 0]] = memory.fresh_rows()
-        s = self.steps(x, context, memory.position, None, reset, write_index, read_index)
+            state.rows[reset[:, 0]] = state.fresh_rows()
+        s = self.steps(x, state.carried, None, reset, write_index, read_index, carry=True)
         y = step_(
-            memory.rows,
+            state.rows,
             s.write.index[:, 0],
             s.write.weight[:, 0],
             s.gate[:, 0],
             s.candidate[:, 0],
             s.read.index[:, 0],
             s.read.weight[:, 0],
-            rule=self.write_rule,
-            # Product keys never name a cell twice; the unused places of a tape head may.
-            distinct=write_index is None and self.tape is None,
+            # Product keys never name a cell twice; unused places beside a tape head may.
+            distinct=write_index is None and "tape" not in self.heads,
         )
-        memory = replace(memory, position=_last(s.position))
-        return self.add_to(h, x, y.unsqueeze(1)), memory
+        return self.add_to(h, x, y.unsqueeze(1)), replace(state, carried=s.carried)
 
     def scan(
         self,
         s: Steps,
-        memory: MemoryState | None,
+        state: MemoryState,
         lengths: Tensor | None,
         reset: Tensor | None,
-        want_final: bool,
+        carry: bool,
     ) -> tuple[Tensor, MemoryState | None]:
-        """-> what each head reads (B, T, H, D), and the memory after it."""
-        given = memory if memory is not None and memory.rows.shape[2] else None
+        """-> the reads of each head (B, T, H, D), and the memory after them."""
+        holds = state.rows.shape[2] > 0
         y, cells, rows = memory_scan(
             s.write.index,
             s.write.weight,
@@ -316,33 +216,30 @@ class RandomAccessMemory(nn.Module):
             s.candidate,
             s.read.index,
             s.read.weight,
-            memory_size=self.memory_size,
-            rule=self.write_rule,
-            initial_cells=None if given is None or given.is_dense else given.cells,
-            initial_rows=None if given is None else given.rows,
-            fresh_left=self.fresh_left,
-            fresh_right=self.fresh_right,
+            memory_size=self.memory.cells,
+            initial_cells=state.cells if holds and not state.is_dense else None,
+            initial_rows=state.rows if holds else None,
+            fresh_left=state.fresh_left,
+            fresh_right=state.fresh_right,
             reset=reset,
             lengths=lengths,
-            want_final=want_final,
+            want_final=carry,
         )
-        if not want_final:
+        if not carry:
             return y, None
-        fresh = (self.fresh_left, self.fresh_right)
-        after = MemoryState(cells, rows, self.memory_size, *fresh, _last(s.position))
-        # How many cells are in use is data, which is not there to be looked at in these cases.
+        after = replace(state, cells=cells, rows=rows, carried=s.carried)
+        # The number of cells in use is data-dependent, so it is unavailable while tracing.
         return y, after.trimmed() if is_readable(cells) else after
 
     def add_to(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """h + gate * W_o y: h (B, T, C), x (B, T, I), y (B, T, H, D) -> (B, T, C)"""
+        """h + sigmoid(o) * W y: h (B, T, C), x (B, T, I), y (B, T, H, D) -> (B, T, C)"""
         return gated_sum((h, self.output_gate(x), self.read_out(y.flatten(-2).to(x.dtype))))[0]
 
-    def next_context(
-        self, x: Tensor, context: Tensor, lengths: Tensor | None, reset: Tensor | None
-    ) -> Tensor:
-        """(B, window - 1, I) the last inputs, zeros in place of those before a reset."""
-        return last_steps(x, context, lengths, reset)
-
-
-def _last(position: Tensor | None) -> Tensor | None:
-    return None if position is None else position[:, -1]
+    def step_tensors(self) -> list[tuple[dict[str, Any], str]]:
+        """Where the native step finds its tensors, in its order; see `fast_step`."""
+        found = [
+            (linear._parameters, kind)
+            for linear in (self.candidate, self.update_gate, self.output_gate)
+            for kind in ("weight", "bias")
+        ]
+        return [*found, (self.read_out._parameters, "weight")]

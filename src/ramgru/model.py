@@ -1,28 +1,33 @@
-"""`RAMGRUModel`: the token model whose every block remembers."""
+"""`RAMGRUModel`: the token model with a random-access memory in every block."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ramgru import generation, pretrained
+from ramgru.arguments import check_memory
+from ramgru.config import Memory
 from ramgru.layer import RAMGRU
 from ramgru.sequence import SequenceModel
 
 
 class RAMGRUModel(SequenceModel):
-    """A token model whose every block is a `RAMGRU`: fixed state, random access.
+    """A token model with a `RAMGRU` in every block: a fixed state with random access.
 
-    vocab_size   V, number of tokens
+    vocab_size   V, number of tokens; 0 with `features`
     d_model      C, width of embeddings and blocks
-    nhead        memories side by side in each block
-    memory_size  N, cells of each of them
+    nhead        heads of each memory; the heads of `memory` are repeated over them
+    memory_size  N, cells of each head
     num_layers   number of blocks
+    memory       all other options of the memories
+    controller, checkpoint_every   as in `RAMGRU`
+    features, outputs   width of feature vectors in place of tokens, and of the outputs then
     mlp_ratio    width of a gated MLP in each block, in units of d_model; 0 for none
-    layer_options  any further option of `RAMGRU`: controller, top_k, write_rule, …
+    dropout      probability that a channel is zeroed after each layer while training
 
     >>> model = RAMGRUModel(vocab_size=100, d_model=32, nhead=2, memory_size=1024)
     >>> model(torch.randint(100, (3, 7)), tgt=torch.randint(100, (3, 4))).shape
@@ -37,38 +42,38 @@ class RAMGRUModel(SequenceModel):
         memory_size: int,
         num_layers: int = 2,
         *,
+        memory: Memory = Memory(),  # noqa: B008 - frozen
+        controller: str = "gru",
+        checkpoint_every: int | None = None,
         features: int = 0,
         outputs: int = 0,
         mlp_ratio: float = 0.0,
         dropout: float = 0.0,
-        **layer_options: Any,
     ) -> None:
-        for name in ("device", "dtype", "batch_first", "bidirectional"):
-            if name in layer_options:
-                raise TypeError(
-                    f"RAMGRUModel has no argument {name!r}: it is causal, batch first, "
-                    "and moved with .to(device, dtype)"
-                )
+        check_memory(memory)
+        memory = replace(memory.dealt(nhead), cells=memory_size)
         self.config = {
             "vocab_size": vocab_size,
             "d_model": d_model,
             "nhead": nhead,
-            "memory_size": memory_size,
+            "memory_size": memory.cells,
             "num_layers": num_layers,
+            "memory": memory.to_dict(),
+            "controller": controller,
+            "checkpoint_every": checkpoint_every,
             "features": features,
             "outputs": outputs,
             "mlp_ratio": mlp_ratio,
             "dropout": dropout,
-            **layer_options,
         }
         super().__init__(
             lambda width: RAMGRU(
                 width,
                 width,
                 batch_first=True,
-                memory_size=memory_size,
-                num_heads=nhead,
-                **layer_options,
+                memory=memory,
+                controller=controller,
+                checkpoint_every=checkpoint_every,
             ),
             d_model,
             num_layers,

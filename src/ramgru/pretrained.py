@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from torch import nn
 
 from ramgru import files
-from ramgru.errors import CheckpointError, RamgruError
+from ramgru.config import Memory
+from ramgru.errors import CheckpointError
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -19,7 +20,7 @@ CONFIG, WEIGHTS, KIND = "config.json", "model.safetensors", "ramgru"
 
 def save(model: nn.Module, folder: str | Path) -> Path:
     """model.config and its weights -> `folder`, made if it is not there."""
-    safetensors = _safetensors()
+    safetensors = files.safetensors()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
@@ -40,8 +41,11 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     kind = config.pop("model_type", None) if isinstance(config, dict) else None
     if kind != KIND:
         raise CheckpointError(f"{path}: expected a model of type {KIND!r}, got {kind!r}")
-    if isinstance(config.get("offsets"), list):  # JSON has no tuples
-        config["offsets"] = tuple(config["offsets"])
+    if isinstance(config.get("memory"), dict):
+        try:
+            config["memory"] = Memory(**config["memory"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} describes no such memory: {error}") from error
     return config
 
 
@@ -58,7 +62,7 @@ def build(model: Callable[..., Model], folder: str | Path) -> Model:
 
 def load_weights(model: nn.Module, folder: str | Path) -> None:
     """Fill a model of the right shape; `safetensors` holds numbers only, so nothing can run."""
-    safetensors = _safetensors()
+    safetensors = files.safetensors()
     path = Path(folder) / WEIGHTS
     try:
         tensors = safetensors.torch.load_file(path)
@@ -72,13 +76,3 @@ def load_weights(model: nn.Module, folder: str | Path) -> None:
         raise CheckpointError(f"{path} is broken: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit its {CONFIG}: {error}") from error
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.torch
-    except ModuleNotFoundError as error:
-        raise RamgruError(
-            "saved models need safetensors, which is not installed: pip install 'ramgru[models]'"
-        ) from error
-    return safetensors

@@ -18,6 +18,18 @@ def padding_mask(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) >= lengths.unsqueeze(1)
 
 
+def last_output(
+    y: Tensor,  # (B, T, C)
+    lengths: Tensor | None,  # (B,)
+    empty: Tensor,  # (B, C) the result for sequences without a step
+) -> Tensor:
+    """(B, C) the output at the last step of each sequence."""
+    if lengths is None:
+        return y[:, -1]
+    last = (lengths - 1).clamp_min(0).view(-1, 1, 1).expand(-1, 1, y.shape[2])
+    return torch.where((lengths > 0).unsqueeze(1), y.gather(1, last).squeeze(1), empty)
+
+
 def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
     """x (B, T, ...) with every sequence back to front; padding stays behind."""
     if lengths is None:

@@ -49,8 +49,8 @@ class Block(nn.Module):
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """x (B, C) -> (B, C); see `SequenceModel.step`."""
-        if hasattr(self.layer, "step"):
-            y, state = self.layer.step(self.norm(x), state, donate=True)
+        if hasattr(self.layer, "step_"):
+            y, state = self.layer.step_(self.norm(x), state)
         else:
             y, state = self.layer(self.norm(x).unsqueeze(1), state)
             y = y.squeeze(1)
@@ -70,7 +70,7 @@ class SequenceModel(nn.Module):
     layer(d_model) builds one recurrent layer with `forward(x, state, *, lengths, reset)
     -> (y, state)`, x and y (B, T, C), where a state of None is a fresh one; `initial_state(
     batch_size)` and `state_size`; where the state grows, `state_growth`; and, where one step can be
-    cheaper than a sequence of one, `step(x, state, donate=True)`, x and y (B, C).
+    cheaper than a sequence of one, `step_(x, state)`, x and y (B, C), which uses the state up.
     """
 
     blocks: Any  # an nn.ModuleList of `Block`

@@ -1,57 +1,235 @@
-"""What a stream carries from step to step: hidden vectors, the last inputs, the cells.
+"""The state that a stream carries from step to step: hidden vectors, cells, and tensors of heads.
 
-B sequences, L = num_layers times directions, C = hidden_size.
+B sequences, L = num_layers times directions, C = hidden_size, H heads, N cells of width D.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ramgru.memory import MemoryState
+from ramgru import files
+from ramgru.errors import CheckpointError
+from ramgru.kernels.transforms import is_readable
 
-if TYPE_CHECKING:
-    from ramgru.trace import LayerTrace
+Index = int | slice | Tensor
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A memory unit, as it was used: its state, its gate and its activation at every step."""
+    """One cell over time: its state, its gate and its activation at every step."""
 
-    state: Tensor  # (D,) what it holds at the end
-    gate: Tensor  # (T,) how far each step opened it: 1 overwrites the state, 0 leaves it as it is
-    activation: Tensor  # (T, D) what it gave out at each step: its state times the read weight
+    state: Tensor  # (D,) the value at the end
+    gate: Tensor  # (T,) how far each step opened it: 1 overwrites the state, 0 keeps it
+    activation: Tensor  # (T, D) its contribution to each read: its state times the read weight
+
+
+class Trace(Protocol):
+    """The recording of one layer (`ramgru.trace`), as a state carries it along."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Any: ...
+
+    def of_sequences(self, index: Index) -> Any: ...
+
+    def cell(self, index: int, head: int = 0, batch: int = 0) -> Cell: ...
+
+
+@dataclass(frozen=True)
+class MemoryState:
+    """The memory of one layer and direction, as plain tensors.
+
+    Compact form: cells (B, H, P) int64, the numbers of the cells that were written, -1 where
+    unused, with rows (B, H, P, D), their values. Dense form: cells (B, H, 0) and rows (B, H, N, D).
+    A cell that is not listed holds fresh_left[i // C'] + fresh_right[i % C'] (factors of a learned
+    start, as they were when the stream began), or zeros.
+
+    carried: by kind of head, a tensor (B, …): "key" the last inputs (B, window, I) that keys reach
+    back to, "tape" the positions (B, tape heads) in float64.
+    """
+
+    cells: Tensor
+    rows: Tensor
+    memory_size: int
+    carried: dict[str, Tensor] = field(default_factory=dict)
+    fresh_left: Tensor | None = None  # (H, R, D)
+    fresh_right: Tensor | None = None  # (H, C', D)
+
+    @property
+    def is_dense(self) -> bool:
+        return self.rows.shape[2] != self.cells.shape[2]
+
+    @property
+    def fresh(self) -> tuple[Tensor, Tensor] | None:
+        """The factors of a learned start, or None: cells begin as zeros."""
+        if self.fresh_left is None or self.fresh_right is None:
+            return None
+        return self.fresh_left, self.fresh_right
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """All its tensors, in the order that `with_tensors` takes them."""
+        yield from (self.cells, self.rows, *self.carried.values(), *(self.fresh or ()))
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> MemoryState:
+        """The same kind of state with other tensors, in the order of iteration."""
+        names = list(self.carried)
+        if len(tensors) != 2 + len(names) + 2 * (self.fresh is not None):
+            raise ValueError(
+                f"hx: expected {len(list(self))} tensors for the memory of a layer, "
+                f"got {len(tensors)}"
+            )
+        cells, rows, *rest = tensors
+        carried, fresh = dict(zip(names, rest)), rest[len(names) :]
+        return MemoryState(cells, rows, self.memory_size, carried, *fresh)
+
+    def fresh_rows(self) -> Tensor:
+        """(H, N, D) the values of cells before they are written."""
+        if self.fresh is None:
+            heads, width = self.rows.shape[1], self.rows.shape[3]
+            return self.rows.new_zeros(heads, self.memory_size, width)
+        left, right = self.fresh
+        rows = (left.unsqueeze(2) + right.unsqueeze(1)).flatten(1, 2)
+        return rows[:, : self.memory_size].to(self.rows.dtype)
+
+    def dense(self) -> MemoryState:
+        """The same in dense form."""
+        if self.is_dense:
+            return self
+        B, H, P, D = self.rows.shape
+        if self.fresh is None:
+            rows = self.rows.new_zeros(B * H * self.memory_size, D)
+        else:
+            rows = self.fresh_rows().repeat(B, 1, 1, 1).flatten(0, 2)
+        held = (self.cells >= 0).flatten().nonzero().squeeze(-1)
+        table = torch.arange(B * H, device=rows.device).repeat_interleave(P)
+        where = (table * self.memory_size + self.cells.flatten())[held]
+        rows = rows.index_copy_(0, where, self.rows.flatten(0, 2)[held])
+        return replace(
+            self,
+            cells=self.cells.new_empty(B, H, 0),
+            rows=rows.view(B, H, self.memory_size, D),
+        )
+
+    def trimmed(self) -> MemoryState:
+        """The same without columns that no sequence uses."""
+        if self.is_dense or self.cells.shape[-1] == 0:
+            return self
+        used = int((self.cells >= 0).sum(-1).max()) if self.cells.numel() else 0
+        return self._with_columns(used)
+
+    def _with_columns(self, number: int) -> MemoryState:
+        """The compact form with room for `number` cells; unused columns are last."""
+        more = number - self.cells.shape[-1]
+        pad = torch.nn.functional.pad
+        # Copies: a view would keep the tensors that it was cut from alive.
+        cells = pad(self.cells, (0, more), value=-1) if more > 0 else self.cells[..., :number]
+        rows = pad(self.rows, (0, 0, 0, more)) if more > 0 else self.rows[..., :number, :]
+        return replace(self, cells=cells.contiguous(), rows=rows.contiguous())
+
+    def row(self, cell: int, batch: int, head: int) -> Tensor:
+        """(D,) the value of one cell."""
+        if self.is_dense:
+            return self.rows[batch, head, cell]
+        found = (self.cells[batch, head] == cell).nonzero()
+        if len(found):
+            return self.rows[batch, head, int(found[0])]
+        if self.fresh is None:
+            return self.rows.new_zeros(self.rows.shape[-1])
+        left, right = self.fresh
+        columns = right.shape[1]
+        return (left[head, cell // columns] + right[head, cell % columns]).to(self.rows.dtype)
+
+    def of_sequences(self, index: Index) -> MemoryState:
+        """The chosen sequences alone, in tensors of their own."""
+        chosen = replace(
+            self,
+            cells=_chosen(self.cells, index),
+            rows=_chosen(self.rows, index),
+            carried={kind: _chosen(value, index) for kind, value in self.carried.items()},
+        )
+        return chosen.trimmed() if is_readable(self.cells) else chosen
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> MemoryState:
+        """The same with `function` applied to every tensor."""
+        return self.with_tensors([function(value) for value in self])
+
+    @staticmethod
+    def cat(states: Sequence[MemoryState]) -> MemoryState:
+        """The sequences of several states of one layer, one after the other."""
+        first = states[0]
+        same = all(
+            s.memory_size == first.memory_size
+            and s.rows.shape[1] == first.rows.shape[1]
+            and s.rows.shape[3] == first.rows.shape[3]
+            and {k: v.shape[1:] for k, v in s.carried.items()}
+            == {k: v.shape[1:] for k, v in first.carried.items()}
+            for s in states
+        )
+        if not same:
+            raise ValueError("states: expected states of one layer, got different memories")
+        if any(s.is_dense for s in states) or not all(_same_start(s, first) for s in states):
+            states = [s.dense() for s in states]
+        else:
+            most = max(s.cells.shape[-1] for s in states)
+            states = [s._with_columns(most) for s in states]
+        return replace(
+            first,
+            cells=torch.cat([s.cells for s in states]),
+            rows=torch.cat([s.rows for s in states]),
+            carried={k: torch.cat([s.carried[k] for s in states]) for k in first.carried},
+        )
+
+
+def _chosen(x: Tensor, index: Index) -> Tensor:
+    """Some entries of a tensor in memory of their own, so that saving them saves nothing else."""
+    part = x[index]
+    return part.clone(memory_format=torch.contiguous_format) if isinstance(index, slice) else part
+
+
+def _same_start(a: MemoryState, b: MemoryState) -> bool:
+    if a.fresh is None or b.fresh is None:
+        return a.fresh is b.fresh
+    return all(torch.equal(x, y) for x, y in zip(a.fresh, b.fresh))
 
 
 @dataclass(frozen=True)
 class RAMGRUState:
-    """The state of a `RAMGRU` after some steps: plain tensors, one tuple entry a layer.
+    """The state of a `RAMGRU` after some steps: plain tensors, one entry a layer and direction.
 
-    hidden  (L, B, C), as `nn.GRU`'s h_n
-    context L tensors (B, window - 1, I): the inputs that address windows still reach back to
+    hidden  (L, B, C), the controller's hidden vectors
     memory  L `MemoryState`s
-    trace   what was recorded on the way, where it came from `ramgru.trace`
+    trace   L recordings, where the state comes from `ramgru.trace`
 
-    It can be copied, pickled, saved with `torch.save`, moved, and indexed by sequence:
-    `state[2]`, `state[1:3]`, `state[torch.tensor([0, 2])]`.
+    It can be copied, pickled, moved, saved (`save`, `torch.save`), joined (`cat`) and indexed by
+    sequence: `state[2]`, `state[1:3]` and `state[torch.tensor([0, 2])]` are copies of these
+    sequences alone. Iteration gives its two parts, as in `hidden, memory = state`; a layer takes
+    the same nesting of tuples as `hx`.
     """
 
     hidden: Tensor
-    context: tuple[Tensor, ...]
     memory: tuple[MemoryState, ...]
-    trace: tuple[LayerTrace, ...] | None = None
+    trace: tuple[Any, ...] | None = None
 
     @property
     def batch_size(self) -> int:
         return self.hidden.shape[1]
 
-    def __getitem__(self, index: int | slice | Tensor) -> RAMGRUState:
+    def __iter__(self) -> Iterator[Any]:
+        yield from (self.hidden, self.memory)
+
+    def with_parts(self, parts: Sequence[Any]) -> RAMGRUState:
+        """A state of the same layer from its two parts, as nested tuples of tensors."""
+        hidden, memory = parts
+        return RAMGRUState(hidden, tuple(m.with_tensors([*p]) for m, p in zip(self.memory, memory)))
+
+    def __getitem__(self, index: Index) -> RAMGRUState:
         if not isinstance(index, slice) and not (isinstance(index, Tensor) and index.dim()):
             index = operator.index(index)  # also of numpy, or of a tensor without a dimension
             if not -self.batch_size <= index < self.batch_size:
@@ -60,106 +238,109 @@ class RAMGRUState:
                 )
             index = slice(index, index + 1 or None)
         chosen = index
-        return RAMGRUState(
-            self.hidden[:, chosen],
-            tuple(c[chosen] for c in self.context),
-            tuple(m.map(lambda x: x[chosen]) for m in self.memory),
-        )
+        trace = None if self.trace is None else tuple(t.of_sequences(chosen) for t in self.trace)
+        hidden = _chosen(self.hidden.transpose(0, 1), chosen).transpose(0, 1).contiguous()
+        return RAMGRUState(hidden, tuple(m.of_sequences(chosen) for m in self.memory), trace)
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> RAMGRUState:
-        def fresh(x: Tensor | None) -> Tensor | None:
-            return None if x is None else function(x)
+    @staticmethod
+    def cat(states: Sequence[RAMGRUState]) -> RAMGRUState:
+        """The sequences of several states of one layer as one batch; traces are dropped.
 
-        memory = tuple(
-            replace(
-                m.map(function),
-                fresh_left=fresh(m.fresh_left),
-                fresh_right=fresh(m.fresh_right),
+        Raises ValueError where the states are of different layers.
+        """
+        states = list(states)
+        if not states:
+            raise ValueError("states: expected at least one state, got none")
+        shapes = {(s.hidden.shape[0], s.hidden.shape[2], len(s.memory)) for s in states}
+        if len(shapes) > 1:
+            raise ValueError(
+                "states: expected states of one layer, got (layers, hidden_size, memories) of "
+                + " and ".join(map(str, sorted(shapes)))
             )
-            for m in self.memory
+        memories = zip(*(s.memory for s in states))
+        return RAMGRUState(
+            torch.cat([s.hidden for s in states], dim=1), tuple(map(MemoryState.cat, memories))
         )
-        return RAMGRUState(function(self.hidden), tuple(map(function, self.context)), memory)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> RAMGRUState:
+        """The same with `function` applied to every tensor, those of a trace included."""
+        trace = None if self.trace is None else tuple(t.map(function) for t in self.trace)
+        return RAMGRUState(
+            function(self.hidden), tuple(m.map(function) for m in self.memory), trace
+        )
 
     def detach(self) -> RAMGRUState:
-        """The same values, cut from the graph that made them."""
-        return self._map(Tensor.detach)
+        """The same values without their autograd graph."""
+        return self.map(Tensor.detach)
 
     def clone(self) -> RAMGRUState:
-        return self._map(Tensor.clone)
+        return self.map(Tensor.clone)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> RAMGRUState:
-        """Moved to a device, and to a floating dtype (cell numbers stay int64)."""
+        """Moved to a device, and to a floating dtype: cell numbers stay int64, and positions of
+        tape heads, which count steps, stay float64."""
 
         def move(x: Tensor) -> Tensor:
             return x.to(device=device, dtype=dtype if x.is_floating_point() else None)
 
-        moved = self._map(move)
-        memory = tuple(  # positions count steps: they stay in float64
-            m if before.position is None else replace(m, position=before.position.to(device))
-            for m, before in zip(moved.memory, self.memory)
-        )
-        return replace(moved, memory=memory)
+        moved = self.map(move)
+        memory = []
+        for before, after in zip(self.memory, moved.memory):
+            position = before.carried.get("tape")
+            kept = {} if position is None else {"tape": position.to(device)}
+            memory.append(replace(after, carried={**after.carried, **kept}))
+        return replace(moved, memory=tuple(memory))
 
     def dense(self) -> RAMGRUState:
-        """The same with the rows of all cells, so that its size does not depend on the past."""
+        """The same with the rows of all cells, so that its size is independent of the past."""
         return replace(self, memory=tuple(m.dense() for m in self.memory))
 
     def to_tensor(self) -> Tensor:
-        """(B, state_size): hidden, contexts, the rows of all cells, and where tape heads stand.
+        """(L, B, S): one flat row a layer and sequence, for frameworks that know no other state.
 
-        One flat row a sequence. Positions are rounded to the dtype of the rest.
+        A row holds the hidden vector, the carried tensors of the heads, and the rows of all cells;
+        rows of layers that have less are filled up with zeros. Positions are rounded to the dtype
+        of the rest.
         """
-        parts = [self.hidden.transpose(0, 1).flatten(1)]
-        parts += [c.flatten(1) for c in self.context]
-        parts += [m.dense().rows.flatten(1) for m in self.memory]
-        dtype = parts[0].dtype
-        for part in parts:
-            dtype = torch.promote_types(dtype, part.dtype)
-        parts += [m.position for m in self.memory if m.position is not None]
-        return torch.cat([part.to(dtype) for part in parts], dim=1)
+        rows = []
+        for hidden, m in zip(self.hidden, self.memory):
+            parts = [hidden, *(v.flatten(1) for v in m.carried.values()), m.dense().rows.flatten(1)]
+            dtype = torch.promote_types(hidden.dtype, m.rows.dtype)
+            rows.append(torch.cat([part.to(dtype) for part in parts], dim=1))
+        size = max(row.shape[1] for row in rows)
+        return torch.stack([torch.nn.functional.pad(r, (0, size - r.shape[1])) for r in rows])
 
     def from_tensor(self, flat: Tensor) -> RAMGRUState:
-        """The state that `to_tensor` flattened; this one (of any batch size) gives the shapes.
-
-        flat (B, state_size)
-        """
-        L, _, C = self.hidden.shape
-        shapes = [(L, C)] + [tuple(c.shape[1:]) for c in self.context]
-        for m in self.memory:
-            shapes.append((m.rows.shape[1], m.memory_size, m.rows.shape[3]))
-        stands = [m.position for m in self.memory if m.position is not None]
-        shapes += [(p.shape[1],) for p in stands]
-        sizes = [math.prod(shape) for shape in shapes]
-        if flat.dim() != 2 or flat.shape[1] != sum(sizes):
-            raise ValueError(f"flat: expected shape (B, {sum(sizes)}), got {tuple(flat.shape)}")
-        parts = [part.unflatten(1, shape) for part, shape in zip(flat.split(sizes, dim=1), shapes)]
-        n = 1 + len(self.context)
-        ends = n + len(self.memory)
-        stood = iter(parts[ends:])
-        B = flat.shape[0]
-        return RAMGRUState(
-            parts[0].transpose(0, 1).to(self.hidden.dtype),
-            tuple(p.to(c.dtype) for p, c in zip(parts[1:n], self.context)),
-            tuple(
+        """The state that `to_tensor` flattened, flat (L, B, S); this one, of any batch size, gives
+        the shapes."""
+        B, hidden, memory = flat.shape[1] if flat.dim() == 3 else 0, [], []
+        shapes = [_flat_shapes(self.hidden.shape[2], m) for m in self.memory]
+        size = max(sum(map(math.prod, each)) for each in shapes)
+        if flat.dim() != 3 or flat.shape[::2] != (len(self.memory), size):
+            raise ValueError(
+                f"flat: expected shape ({len(self.memory)}, B, {size}), got {tuple(flat.shape)}"
+            )
+        for row, m, each in zip(flat, self.memory, shapes):
+            sizes = [math.prod(shape) for shape in each]
+            split = row[:, : sum(sizes)].split(sizes, dim=1)
+            h, *carried, rows = (p.unflatten(1, shape) for p, shape in zip(split, each))
+            hidden.append(h)
+            memory.append(
                 replace(
                     m,
                     cells=m.cells.new_empty(B, m.rows.shape[1], 0),
                     # A copy: a step that overwrites this state must leave `flat` as it is.
-                    rows=p.to(m.rows.dtype, copy=True).contiguous(),
-                    position=None if m.position is None else next(stood).double(),
+                    rows=rows.to(m.rows.dtype, copy=True).contiguous(),
+                    carried={k: v.to(m.carried[k].dtype) for k, v in zip(m.carried, carried)},
                 )
-                for p, m in zip(parts[n:ends], self.memory)
-            ),
-        )
+            )
+        return RAMGRUState(torch.stack(hidden).to(self.hidden.dtype), tuple(memory))
 
     def cell(self, index: int, *, layer: int = 0, head: int = 0, batch: int = 0) -> Cell:
-        """One memory unit: its state, and, where this state carries a trace, what it did.
-
-        -> `Cell` with state (D,); gate (T,), how far each step opened it; activation (T, D), what
-        it gave out at each step. Without a trace gate and activation are empty (T = 0).
-        """
+        """One cell: its state (D,) and, where this state carries a trace, its gate (T,) and its
+        activation (T, D) at each step; without a trace these two are empty (T = 0)."""
         for name, value, size in (
             ("layer", layer, len(self.memory)),
             ("head", head, self.memory[0].rows.shape[1]),
@@ -169,9 +350,77 @@ class RAMGRUState:
             if not 0 <= value < size:
                 raise IndexError(f"{name}: expected a number in [0, {size}), got {value}")
         if self.trace is not None:
-            return self.trace[layer].cell(index, head=head, batch=batch)
+            found: Cell = self.trace[layer].cell(index, head=head, batch=batch)
+            return found
         row = self.memory[layer].row(index, batch, head)
         return Cell(row, row.new_zeros(0), row.new_zeros(0, len(row)))
+
+    def save(self, path: str | Path) -> Path:
+        """Write all tensors but a trace to a safetensors file, which is whole or not there."""
+        safetensors = files.safetensors()
+        tensors = {"hidden": self.hidden}
+        for n, m in enumerate(self.memory):
+            tensors |= {f"memory.{n}.{name}": value for name, value in _named(m).items()}
+        sizes = [m.memory_size for m in self.memory]
+        values = {name: value.detach().contiguous() for name, value in tensors.items()}
+        content = safetensors.torch.save(values, {"ramgru_state": json.dumps(sizes)})
+        return files.write(path, content)
+
+    @staticmethod
+    def load(path: str | Path, device: torch.device | str = "cpu") -> RAMGRUState:
+        """The state that `save` wrote; nothing in the file is executed.
+
+        Raises CheckpointError: the file is missing, broken, or holds something else.
+        """
+        safetensors = files.safetensors()
+        try:
+            with safetensors.safe_open(str(path), "pt", device=str(device)) as file:
+                sizes = json.loads((file.metadata() or {})["ramgru_state"])
+                values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            memory = []
+            for n, size in enumerate(sizes):
+                mine = {
+                    name.removeprefix(f"memory.{n}."): value
+                    for name, value in values.items()
+                    if name.startswith(f"memory.{n}.")
+                }
+                carried = {
+                    name.removeprefix("carried."): mine[name]
+                    for name in mine
+                    if name.startswith("carried.")
+                }
+                fresh = (mine.get("fresh_left"), mine.get("fresh_right"))
+                memory.append(MemoryState(mine["cells"], mine["rows"], size, carried, *fresh))
+            return RAMGRUState(values["hidden"], tuple(memory))
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} is missing") from error
+        except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
+            raise CheckpointError(f"{path} holds no state that ramgru saved: {error}") from error
+
+    def __repr__(self) -> str:
+        L, B, C = self.hidden.shape
+        first = self.memory[0]
+        _, H, P, D = first.rows.shape
+        held = "all stored" if first.is_dense else f"up to {P} stored"
+        traced = ", with a trace" if self.trace is not None else ""
+        return (
+            f"RAMGRUState(batch_size={B}, layers={L}, hidden_size={C}, heads={H}, "
+            f"cells={first.memory_size} of width {D}, {held}, dtype={self.hidden.dtype}{traced})"
+        )
+
+
+def _flat_shapes(hidden_size: int, m: MemoryState) -> list[tuple[int, ...]]:
+    carried = [tuple(value.shape[1:]) for value in m.carried.values()]
+    return [(hidden_size,), *carried, (m.rows.shape[1], m.memory_size, m.rows.shape[3])]
+
+
+def _named(m: MemoryState) -> dict[str, Tensor]:
+    """The tensors of a memory by the names that files use."""
+    named = {"cells": m.cells, "rows": m.rows}
+    named |= {f"carried.{kind}": value for kind, value in m.carried.items()}
+    if m.fresh is not None:
+        named |= {"fresh_left": m.fresh[0], "fresh_right": m.fresh[1]}
+    return named
 
 
 # Tensors and sizes only, so that `torch.load` reads a saved state as it reads weights.

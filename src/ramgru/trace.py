@@ -1,27 +1,28 @@
-"""Looking inside: which cells each step touched, and where each answer came from.
+"""Looking inside a layer: the cells that each step touched, and the origin of each read.
 
 B sequences, T steps, H heads, K cells written and J read a step, D width of a cell.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.layer import RAMGRU
-from ramgru.memory import Steps
+from ramgru.memory import RandomAccessMemory, Steps
 from ramgru.ragged import padding_mask, reverse_reset
 from ramgru.state import Cell, RAMGRUState
 
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What one layer (and direction) did, step by step. It starts from a fresh memory.
+    """The recording of one layer and direction, step by step, from a fresh memory on.
 
-    Steps behind a sequence's end neither write nor read: their gates and weights are 0.
+    Padding neither writes nor reads: its gates and read weights are 0.
     """
 
     write_index: Tensor  # (B, T, H, K)
@@ -31,33 +32,42 @@ class LayerTrace:
     read_index: Tensor  # (B, T, H, J)
     read_weight: Tensor  # (B, T, H, J)
     memory_size: int
-    write_rule: str
     reset: Tensor | None  # (B, T)
-    fresh_left: Tensor | None  # the factors of a learned initial memory, or None for zeros
+    fresh_left: Tensor | None  # the factors of a learned start, or None: cells begin as zeros
     fresh_right: Tensor | None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> LayerTrace:
+        """The same with `function` applied to every tensor."""
+        return self._map(function, [option.name for option in fields(self)])
+
+    def of_sequences(self, index: slice | Tensor) -> LayerTrace:
+        """The chosen sequences alone, in tensors of their own."""
+        names = [option.name for option in fields(self) if not option.name.startswith("fresh")]
+        return self._map(lambda x: x[index].clone(), names)
+
+    def _map(self, function: Callable[[Tensor], Tensor], names: list[str]) -> LayerTrace:
+        values = {name: getattr(self, name) for name in names}
+        tensors = {name: function(v) for name, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
 
     @property
     def write_gate(self) -> Tensor:
-        """(B, T, H, K) how far each step opens the cells that it addresses: z times a."""
+        """(B, T, H, K) how far each step opens each cell that it addresses: z times a."""
         return self.gate.unsqueeze(-1) * self.write_weight
 
     def provenance(self, head: int = 0) -> Tensor:
         """(B, T, S = T): the exact weight of the write at step s in the read at step t.
 
-        sum_i r_t[i] g_s[i] prod_{s < u <= t} (1 - g_u[i])   (DESIGN §2; GRU rule only)
+        sum_i r_t[i] g_s[i] prod_{s < u <= t} (1 - g_u[i])
 
-        With zeros in fresh cells, the read at t is its sum over s times the candidate at s.
+        If cells begin as zeros, the read at t is the sum over s of this weight times the candidate
+        at s.
         """
-        if self.write_rule != "gru":
-            raise ValueError(
-                "write_rule: provenance is known exactly for 'gru' only, "
-                f"this layer has {self.write_rule!r}"
-            )
         index, gate = self.write_index[:, :, head], self.write_gate[:, :, head]
         read, weight = self.read_index[:, :, head], self.read_weight[:, :, head]
         B, T, K = index.shape
         segment = index.new_zeros(B, T) if self.reset is None else self.reset.long().cumsum(1)
-        # Every write so far, and the share of its candidate that its cell still holds.
+        # Of every write so far, the share of its candidate that its cell still holds.
         share = gate.new_zeros(B, T, K)
         result = gate.new_zeros(B, T, T)
         for t in range(T):
@@ -73,7 +83,7 @@ class LayerTrace:
         return result
 
     def occupancy(self) -> Tensor:
-        """(H, N) int64: how many writes each cell got, all sequences together."""
+        """(H, N) int64: the number of writes to each cell, over all sequences."""
         H = self.write_index.shape[2]
         counts = torch.zeros(H, self.memory_size, dtype=torch.int64, device=self.gate.device)
         written = (self.write_gate > 0).transpose(0, 2).flatten(1).long()
@@ -81,7 +91,7 @@ class LayerTrace:
         return counts.scatter_add_(1, index, written)
 
     def cell(self, index: int, head: int = 0, batch: int = 0) -> Cell:
-        """One memory unit: its gate and activation at each step, its state at the end; any rule."""
+        """One cell: its gate and activation at each step, and its state at the end."""
         for name, value, size in (
             ("index", index, self.memory_size),
             ("head", head, self.write_index.shape[2]),
@@ -100,7 +110,6 @@ class LayerTrace:
             torch.full((1, T, 1, 1), index, device=self.gate.device),
             self.gate.new_ones(1, T, 1, 1),
             memory_size=self.memory_size,
-            rule=self.write_rule,
             fresh_left=None if self.fresh_left is None else self.fresh_left[mine],
             fresh_right=None if self.fresh_right is None else self.fresh_right[mine],
             reset=None if self.reset is None else self.reset[one],
@@ -124,10 +133,10 @@ def trace(
     write_index: Tensor | None = None,
     read_index: Tensor | None = None,
 ) -> tuple[Tensor, RAMGRUState]:
-    """Run `layer` over fresh streams and record it -> output, and a state that carries the trace.
+    """Run `layer` over fresh sequences and record it -> output, and a state with the recording.
 
-    input (B, T, I), or (T, B, I) if the layer is not batch_first, and so the other arguments.
-    The state's `trace` has one `LayerTrace` a layer and direction; `state.cell(i)` reads it. The
+    input (B, T, I), or (T, B, I) if the layer is not batch_first, and the other arguments alike.
+    The state's `trace` has one `LayerTrace` a layer and direction; `state.cell(i)` uses it. The
     trace of a reverse direction runs, as that direction does, from the end to the start.
     """
     if not isinstance(layer, RAMGRU):
@@ -143,40 +152,33 @@ def trace(
     assert x is not None
     record: list[Steps] = []
     with torch.no_grad():
-        y, state = layer._run(
+        y, _, state = layer._forward(
             x,
             layer.initial_state(x.shape[0]),
             lengths,
             reset,
             batch_first(write_index),
             batch_first(read_index),
-            record=record,
+            record,
         )
-    assert isinstance(state, RAMGRUState)
+    assert state is not None
     traces = []
-    for n, steps in enumerate(record):
+    for n, (memory, steps) in enumerate(zip(layer.memories, record)):
         backward = layer.bidirectional and n % 2 == 1
-        traces.append(_layer_trace(layer, n, steps, lengths, reset, backward))
+        there = reverse_reset(reset, lengths) if backward else reset
+        traces.append(_layer_trace(memory, steps, lengths, there))
     return (y if layer.batch_first else y.transpose(0, 1)), replace(state, trace=tuple(traces))
 
 
 def _layer_trace(
-    layer: RAMGRU,
-    n: int,
-    s: Steps,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    backward: bool,
+    memory: RandomAccessMemory, s: Steps, lengths: Tensor | None, reset: Tensor | None
 ) -> LayerTrace:
-    if backward:
-        reset = reverse_reset(reset, lengths)
     gate, weight = s.gate, s.read.weight
     if lengths is not None:
         pad = padding_mask(lengths, gate.shape[1])
         gate = gate.masked_fill(pad.unsqueeze(-1), 0)
         weight = weight.masked_fill(pad[..., None, None], 0)
         reset = None if reset is None else reset & ~pad
-    memory = layer.memories[n]
     return LayerTrace(
         s.write.index,
         s.write.weight,
@@ -184,11 +186,9 @@ def _layer_trace(
         s.candidate,
         s.read.index,
         weight,
-        layer.memory_size,
-        layer.write_rule,
+        memory.memory.cells,
         reset,
-        None if memory.fresh_left is None else memory.fresh_left.detach(),
-        None if memory.fresh_right is None else memory.fresh_right.detach(),
+        *(None if f is None else f.detach() for f in (memory.fresh_left, memory.fresh_right)),
     )
 
 

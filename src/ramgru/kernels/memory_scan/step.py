@@ -23,7 +23,7 @@ def step_(
     read_index: Tensor,  # (B, H, J), -1: no access
     read_weight: Tensor,  # (B, H, J)
     *,
-    rule: str,
+    rule: str = "gru",
     distinct: bool = False,  # whether no step writes one cell twice
 ) -> Tensor:
     """-> what each head reads after it has written (B, H, D); not differentiable"""

@@ -133,12 +133,9 @@ class SparseDelta(nn.Module):
             y = y.masked_fill(padding.unsqueeze(-1), 0)
         return y, SparseDeltaState(memory, context)
 
-    def step(
-        self, x: Tensor, state: SparseDeltaState, donate: bool = False
-    ) -> tuple[Tensor, SparseDeltaState]:
-        """One step of a stream: x (B, C) -> (B, C). donate: the memory may be overwritten, so that
-        none is copied."""
-        y, state = self(x.unsqueeze(1), state, donate=donate)
+    def step_(self, x: Tensor, state: SparseDeltaState) -> tuple[Tensor, SparseDeltaState]:
+        """One step of a stream: x (B, C) -> (B, C). The memory is overwritten, not copied."""
+        y, state = self(x.unsqueeze(1), state, donate=True)
         return y.squeeze(1), state
 
     def _touch(self, query: Tensor) -> Touch:

@@ -1,0 +1,166 @@
+"""One step of a stream as one native call a layer: the fast path of streams.
+
+A step takes microseconds, so everything that stays the same between steps is looked up once and
+kept in a cache (`_Plan`), valid while the weights' storage is unchanged. B sequences, I inputs,
+C hidden units, L layers, H heads, N cells of width D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ramgru.kernels import native
+from ramgru.kernels.fused import is_plain
+from ramgru.kernels.layer_step import Constants, layer_step_
+from ramgru.kernels.projection import Projection
+from ramgru.keys import CODE, autocasts
+from ramgru.memory import RandomAccessMemory
+from ramgru.state import MemoryState, RAMGRUState
+
+# A tensor as a part of a layer owns it: a dictionary of the module, and the tensor's name in it.
+Place = tuple[dict[str, Any], str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One layer of a stack, as the layer hands it over: its controller and its memory."""
+
+    is_gru: bool  # False: a minGRU
+    input_size: int
+    weights: list[Place]  # weight_ih, weight_hh, bias_ih, bias_hh; missing where there is none
+    memory: RandomAccessMemory
+
+
+def step_(
+    parts: Sequence[Part], x: Tensor, state: RAMGRUState
+) -> tuple[Tensor, RAMGRUState] | None:
+    """x (B, I) -> output (B, C) and the next state; the cells of `state` are overwritten.
+
+    Returns None if an option or a tensor is unsupported: the general path then runs, or raises.
+    """
+    (L, B, C), dtype = state.hidden.shape, x.dtype
+    if not (B and x.shape[0] == B and is_plain() and native.runs(x)) or autocasts("cpu"):
+        return None
+    if len(parts) != L or state.hidden.dtype != dtype:
+        return None
+    plans = []
+    for part, memory in zip(parts, state.memory):
+        plan = _plan(part, dtype)
+        if plan is None or plan.hidden_size != C or not plan.fits(memory, B):
+            return None
+        plans.append(plan)
+    with torch.no_grad():
+        hidden, y = state.hidden.contiguous(), x.contiguous()
+        next_hidden, memories = torch.empty_like(hidden), []
+        for n, (plan, memory) in enumerate(zip(plans, state.memory)):
+            context, output = memory.carried["key"].contiguous(), y.new_empty(B, C)
+            after = torch.empty_like(context)
+            rows, last = memory.rows.detach(), L == 1
+            h, h_next = (hidden, next_hidden) if last else (hidden[n], next_hidden[n])
+            layer_step_(plan.constants, B, y, h, context, rows, output, h_next, after)
+            memories.append(replace(memory, rows=rows, carried={"key": after}))
+            y = output
+    return y, RAMGRUState(next_hidden, tuple(memories))
+
+
+@dataclass
+class _Plan:
+    """The arguments that the steps of one layer have in common."""
+
+    modules: list[tuple[dict[str, Any], str, nn.Module]]  # where each module was found
+    weights: list[Place]
+    storage: list[int]  # where the weights lie in memory
+    constants: Constants
+    hidden_size: int
+    cells: tuple[int, int, int]  # H, N, D
+    context: tuple[int, int]  # window, I
+    dtype: torch.dtype
+
+    def is_valid(self, dtype: torch.dtype) -> bool:
+        """Whether nothing was replaced, hooked or moved since."""
+        for owner, name, module in self.modules:
+            if owner.get(name) is not module or module._forward_hooks or module._forward_pre_hooks:
+                return False
+        return dtype == self.dtype and self.storage == _storage(_found(self.weights))
+
+    def fits(self, memory: MemoryState, batch: int) -> bool:
+        """Whether a state is as the kernel takes it, which does not check again."""
+        rows, context = memory.rows, memory.carried.get("key")
+        return (
+            context is not None
+            and memory.is_dense
+            and rows.dtype == context.dtype == self.dtype
+            and rows.shape == (batch, *self.cells)
+            and context.shape == (batch, *self.context)
+            and rows.is_contiguous()
+            and rows.device.type == "cpu"
+        )
+
+
+_plans: WeakKeyDictionary[RandomAccessMemory, _Plan] = WeakKeyDictionary()
+
+
+def _found(places: Sequence[Place]) -> list[Tensor | None]:
+    return [owner.get(name) for owner, name in places]
+
+
+def _storage(weights: Sequence[Tensor | None]) -> list[int]:
+    return [0 if w is None else w.data_ptr() for w in weights]
+
+
+def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
+    """The cached plan, or a new one; None where the native step does not support the layer."""
+    memory: Any = part.memory
+    plan = _plans.get(memory)
+    if plan is not None and plan.is_valid(dtype):
+        return plan
+    linears = {
+        name: getattr(memory, name)
+        for name in ("candidate", "update_gate", "output_gate", "read_out")
+    }
+    if list(memory.heads) != ["key"] or any(type(m) is not Projection for m in linears.values()):
+        return None
+    keys = memory.heads["key"]
+    modules = [(memory.heads._modules, "key", keys)]
+    modules += [(memory._modules, name, module) for name, module in linears.items()]
+    tensors, codes = keys.step_tensors()
+    required = [*memory.step_tensors(), *tensors[:-1], *codes]  # only taps may be missing
+    weights = [*part.weights, *memory.step_tensors(), *tensors, *codes]
+    if any(w is None for w in _found([part.weights[0], *required])) or not all(
+        w is None or (w.dtype == dtype and w.is_contiguous() and w.device.type == "cpu")
+        for w in _found(weights)
+    ):
+        return None
+    storage, U = _storage(_found(weights)), len(codes)
+    H, N, D = memory.num_heads, memory.memory.cells, memory.width
+    constants = Constants(
+        I=part.input_size,
+        C=linears["output_gate"].out_features,
+        H=H,
+        N=N,
+        D=D,
+        K=keys.writes,
+        J=keys.reads,
+        window=keys.window + 1,
+        A=CODE,
+        steps=0 if keys.taps is None else keys.taps.shape[1],
+        gru=part.is_gru,
+        offsets=keys.write_after,
+        skips=[head.skip for head in keys.heads],
+        spans=[head.steps for head in keys.heads],
+        sizes=keys.sizes,
+        weights=storage[:-U],
+        codes=storage[-U:],
+        dtype=dtype,
+    )
+    hidden_size = linears["output_gate"].out_features
+    context = (keys.window, part.input_size)
+    plan = _Plan(modules, weights, storage, constants, hidden_size, (H, N, D), context, dtype)
+    _plans[memory] = plan
+    return plan if plan.is_valid(dtype) else None
