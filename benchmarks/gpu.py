@@ -31,7 +31,6 @@ from timing import digits
 
 from ramgru import files
 from ramgru.kernels import gpu
-from ramgru.kernels.memory_scan import WRITE_RULES
 from ramgru.lab.show import machine
 
 
@@ -158,10 +157,7 @@ def layers(run: Run) -> None:
 def operators(run: Run) -> None:
     (B, T, H, D), at = run.plan.operator, run.device.name
     pairs: dict[str, Callable[[], tuple[Call, Call]]] = {
-        f"memory_scan, {rule}": (lambda rule=rule: who.memory(B, T, H, D, 4, 2**16, rule, at))
-        for rule in WRITE_RULES
-    }
-    pairs |= {
+        "memory_scan": lambda: who.memory(B, T, H, D, 4, 2**16, at),
         "linear_scan": lambda: who.recurrence(B, T, H * D, at),
         "product_keys": lambda: who.addresses(B, T, H, 4, 2**16, at),
         "gated delta rule (fla)": lambda: who.delta_rule(B, T, H, D, at),
@@ -251,7 +247,7 @@ def bandwidth_bars(run: Run) -> list[Bar]:
     (B, T, H, D), N = run.plan.operator, 2**16
     bars = []
     for way, what in ((0, "forward"), (1, "forward and backward")):
-        took = run.alone(lambda: who.memory(B, T, H, D, 4, N, "gru", run.device.name)[way])  # noqa: B023
+        took = run.alone(lambda: who.memory(B, T, H, D, 4, N, run.device.name)[way])  # noqa: B023
         share = who.memory_bytes(B, T, H, D, 4, bool(way)) / took.median / bandwidth(run)
         text = f"memory_scan, {what}: share of a copy's bandwidth"
         bars.append(Bar(text, 100 * share, 40, True, " %"))

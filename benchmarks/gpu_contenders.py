@@ -103,9 +103,7 @@ def both_ways(run: Callable[..., Tensor], leaves: list[Tensor]) -> tuple[Call, C
     return forward, train
 
 
-def memory(
-    B: int, T: int, H: int, D: int, K: int, N: int, rule: str, device: str
-) -> tuple[Call, Call]:
+def memory(B: int, T: int, H: int, D: int, K: int, N: int, device: str) -> tuple[Call, Call]:
     def index() -> Tensor:
         return torch.randint(N, (B, T, H, K), device=device)
 
@@ -115,7 +113,6 @@ def memory(
         return memory_scan(
             *(write, weight, gate, candidate, read, read_weight),
             memory_size=N,
-            rule=rule,
             want_final=False,
         )[0]
 

@@ -24,7 +24,7 @@ from timing import bandwidth as copy_bandwidth
 from torch import Tensor
 
 from ramgru import files
-from ramgru.kernels.memory_scan import WRITE_RULES, memory_scan
+from ramgru.kernels.memory_scan import memory_scan
 from ramgru.lab.show import machine
 
 CELLS = (2**10, 2**14, 2**20)
@@ -69,8 +69,8 @@ def draw(cells: int, steps: int) -> dict[str, Tensor]:
     return {name: v.requires_grad_() if v.is_floating_point() else v for name, v in x.items()}
 
 
-def forward_backward(x: dict[str, Tensor], cells: int, rule: str, want_final: bool) -> None:
-    outputs, _, rows = memory_scan(**x, memory_size=cells, rule=rule, want_final=want_final)
+def forward_backward(x: dict[str, Tensor], cells: int, want_final: bool) -> None:
+    outputs, _, rows = memory_scan(**x, memory_size=cells, want_final=want_final)
     results = [outputs, rows] if want_final else [outputs]
     torch.autograd.backward(results, [torch.ones_like(r) for r in results])
     for value in x.values():
@@ -93,31 +93,29 @@ def floor_bytes(setting: Setting) -> int:
     return rows * D * 4 + 2 * inputs + gradients + outputs
 
 
-def measure_time(setting: Setting, rule: str, rounds: int) -> dict[int, Times]:
+def measure_time(setting: Setting, rounds: int) -> dict[int, Times]:
     calls = {
-        str(cells): partial(
-            forward_backward, draw(cells, setting.steps), cells, rule, setting.want_final
-        )
+        str(cells): partial(forward_backward, draw(cells, setting.steps), cells, setting.want_final)
         for cells in CELLS
     }
     return {int(cells): times for cells, times in take_turns(calls, rounds=rounds).items()}
 
 
-def child(setting: Setting, rule: str, cells: int) -> None:
+def child(setting: Setting, cells: int) -> None:
     """In a fresh process: prints the peak of one forward and backward above what was there."""
     small = draw(cells, 1)  # what is loaded at first use is not the operator's
-    forward_backward(small, cells, rule, setting.want_final)
+    forward_backward(small, cells, setting.want_final)
     x = draw(cells, setting.steps)
     forget_peak()
     before = process_memory("VmRSS")
-    forward_backward(x, cells, rule, setting.want_final)
+    forward_backward(x, cells, setting.want_final)
     print(process_memory("VmHWM") - before, process_memory("VmHWM"))
 
 
-def measure_memory(setting: Setting, rule: str, cells: int, threads: int) -> tuple[int, int]:
+def measure_memory(setting: Setting, cells: int, threads: int) -> tuple[int, int]:
     """(bytes above what was there, bytes of the whole process) at the peak"""
     command = [sys.executable, __file__, "--threads", str(threads), "--child"]
-    command += [setting.name, rule, str(cells)]
+    command += [setting.name, str(cells)]
     # Large blocks go back at once, so that the peak is what was alive, not how the heap lay.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -131,7 +129,6 @@ NO_BARS = "No bars: 2^10 cells give back 2^10 rows a head, more cells a row for 
 @dataclass(frozen=True)
 class Table:
     setting: Setting
-    rule: str
     floor: float  # milliseconds
     lines: list[str]
     ok: bool
@@ -142,7 +139,7 @@ class Table:
         bars = f"Bars {'met' if self.ok else '**missed**'}." if self.setting.bars else NO_BARS
         return "\n".join(
             [
-                f"### Rule `{self.rule}`, {self.setting.name} ({T} steps)",
+                f"### {self.setting.name} ({T} steps)",
                 "",
                 f"Floor {self.floor:.1f} ms. {bars}",
                 "",
@@ -154,9 +151,9 @@ class Table:
         )
 
 
-def table(setting: Setting, rule: str, rounds: int, threads: int, bandwidth: float) -> Table:
-    times = measure_time(setting, rule, rounds)
-    memory = {cells: measure_memory(setting, rule, cells, threads) for cells in CELLS}
+def table(setting: Setting, rounds: int, threads: int, bandwidth: float) -> Table:
+    times = measure_time(setting, rounds)
+    memory = {cells: measure_memory(setting, cells, threads) for cells in CELLS}
     base, first = times[CELLS[0]], memory[CELLS[0]]
     floor = floor_bytes(setting) / bandwidth
     lines, ok, quiet = [], True, True
@@ -174,7 +171,7 @@ def table(setting: Setting, rule: str, rounds: int, threads: int, bandwidth: flo
             f"| {median / floor:.1f} × | {above / 2**20:.1f} | {above / first[0]:.3f} "
             f"| {whole / first[1]:.3f} |"
         )
-    return Table(setting, rule, 1e3 * floor, lines, ok, quiet)
+    return Table(setting, 1e3 * floor, lines, ok, quiet)
 
 
 HEADER = """# What the operator costs
@@ -200,22 +197,21 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("docs/operator.md"))
-    parser.add_argument("--child", nargs=3, metavar=("SETTING", "RULE", "CELLS"), default=None)
+    parser.add_argument("--child", nargs=2, metavar=("SETTING", "CELLS"), default=None)
     options = parser.parse_args()
     if options.rounds < 2 or options.threads < 1:
         parser.error("--rounds: expected at least 2; --threads: expected at least 1")
     torch.set_num_threads(options.threads)
     if options.child:
-        name, rule, cells = options.child
-        child(SETTINGS[name], rule, int(cells))
+        name, cells = options.child
+        child(SETTINGS[name], int(cells))
         return 0
 
     bandwidth = copy_bandwidth(2**28)
     tables = []
-    for rule in WRITE_RULES:
-        for setting in SETTINGS.values():
-            tables.append(table(setting, rule, options.rounds, options.threads, bandwidth))
-            print(tables[-1].markdown(), end="\n\n", flush=True)
+    for setting in SETTINGS.values():
+        tables.append(table(setting, options.rounds, options.threads, bandwidth))
+        print(tables[-1].markdown(), end="\n\n", flush=True)
     if not all(t.quiet for t in tables):
         print("Others used the processor meanwhile: nothing written. Run again when it is quiet.")
         return 1

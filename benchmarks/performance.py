@@ -42,7 +42,7 @@ from torch import Tensor, nn
 
 from ramgru import files
 from ramgru.kernels import native
-from ramgru.kernels.memory_scan import WRITE_RULES, memory_scan
+from ramgru.kernels.memory_scan import memory_scan
 from ramgru.lab.show import machine
 
 Shape = tuple[int, int, int]  # sequences, steps, width
@@ -358,9 +358,9 @@ def memory_inputs(
     return {n: v.to(dtype).requires_grad_() if v.is_floating_point() else v for n, v in x.items()}
 
 
-def operator(x: dict[str, Tensor], cells: int, rule: str = "gru") -> Callable[[], None]:
+def operator(x: dict[str, Tensor], cells: int) -> Callable[[], None]:
     def call() -> None:
-        memory_scan(**x, memory_size=cells, rule=rule, want_final=False)[0].sum().backward()
+        memory_scan(**x, memory_size=cells, want_final=False)[0].sum().backward()
         for value in x.values():
             value.grad = None
 
@@ -461,12 +461,10 @@ def accuracies() -> dict[str, float]:
         normal(B, T, 2 * width),
         normal(B, width),
     )
-    for rule in WRITE_RULES:
-        x = memory_inputs(B, T, H, 4, 32, 500)
-        index = {n: v for n, v in x.items() if not v.is_floating_point()}
-        names = [n for n in x if n not in index]
-        scan = partial(scanned, rule, names, index)
-        check(f"memory_scan, {rule} rule", scan, *(x[n].detach() for n in names))
+    x = memory_inputs(B, T, H, 4, 32, 500)
+    index = {n: v for n, v in x.items() if not v.is_floating_point()}
+    names = [n for n in x if n not in index]
+    check("memory_scan", partial(scanned, names, index), *(x[n].detach() for n in names))
     try:
         from ramgru.kernels.gru import gru
 
@@ -518,9 +516,9 @@ def accuracies() -> dict[str, float]:
     return found
 
 
-def scanned(rule: str, names: list[str], index: dict[str, Tensor], *values: Tensor) -> Any:
+def scanned(names: list[str], index: dict[str, Tensor], *values: Tensor) -> Any:
     given = dict(zip(names, values, strict=True)) | index
-    outputs, _, rows = memory_scan(**given, memory_size=500, rule=rule, want_final=True)
+    outputs, _, rows = memory_scan(**given, memory_size=500, want_final=True)
     return outputs, rows
 
 

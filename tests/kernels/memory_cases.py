@@ -31,7 +31,6 @@ class Case:
     J: int = 2
     D: int = 3
     N: int = 7
-    rule: str = "gru"
     initial: str = "none"  # "none", "cells" (some, with unused places) or "dense" (all rows)
     fresh: bool = False
     reset: bool = False
@@ -99,7 +98,6 @@ def cases(**fixed: Any) -> st.SearchStrategy[Case]:
         "J": size,
         "D": size,
         "N": st.sampled_from([1, 2, 5, 40]),
-        "rule": st.sampled_from(["gru", "delta"]),
         "initial": st.sampled_from(["none", "cells", "dense"]),
         "fresh": st.booleans(),
         "reset": st.booleans(),
@@ -119,12 +117,12 @@ def floating(x: Tensors) -> list[str]:
 
 def slow(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:
     """-> outputs and all rows of the final memory, by the equations."""
-    return reference(**x, memory_size=case.N, rule=case.rule)
+    return reference(**x, memory_size=case.N)
 
 
 def fast(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:
     """The same by the operator."""
-    outputs, cells, rows = memory_scan(**x, memory_size=case.N, rule=case.rule)
+    outputs, cells, rows = memory_scan(**x, memory_size=case.N)
     return outputs, all_rows(cells, rows, x, case.N)
 
 
@@ -196,8 +194,8 @@ SMALL = {
 }
 
 
-def small(kind: str, rule: str) -> tuple[Case, Tensors]:
-    case = Case(**{**SMALL[kind].__dict__, "rule": rule})
+def small(kind: str) -> tuple[Case, Tensors]:
+    case = Case(**{**SMALL[kind].__dict__})
     return case, case.tensors()
 
 
@@ -207,7 +205,7 @@ def of_leaves(x: Tensors, case: Case) -> tuple[Callable[..., tuple[Tensor, Tenso
 
     def scan(*values: Tensor) -> tuple[Tensor, Tensor]:
         given = {**x, **dict(zip(names, values, strict=True))}
-        outputs, _, rows = memory_scan(**given, memory_size=case.N, rule=case.rule)
+        outputs, _, rows = memory_scan(**given, memory_size=case.N)
         return outputs, rows
 
     return scan, [x[name].detach().requires_grad_() for name in names]

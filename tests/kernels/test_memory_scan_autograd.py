@@ -9,22 +9,19 @@ from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, jacrev, jvp, vmap
 
-RULES = pytest.mark.parametrize("rule", ["gru", "delta"])
 KINDS = pytest.mark.parametrize("kind", SMALL)
 
 
-@RULES
 @KINDS
-def test_first_and_second_derivatives_equal_finite_differences(kind: str, rule: str) -> None:
-    scan, leaves = of_leaves(*reversed(small(kind, rule)))
+def test_first_and_second_derivatives_equal_finite_differences(kind: str) -> None:
+    scan, leaves = of_leaves(*reversed(small(kind)))
     assert gradcheck(scan, leaves, fast_mode=False)
     assert gradgradcheck(scan, leaves, fast_mode=True)
 
 
-@RULES
 @KINDS
-def test_second_derivatives_equal_those_of_the_reference(kind: str, rule: str) -> None:
-    case, x = small(kind, rule)
+def test_second_derivatives_equal_those_of_the_reference(kind: str) -> None:
+    case, x = small(kind)
 
     def second(scan) -> list[Tensor]:
         leaves = {name: x[name].detach().requires_grad_() for name in floating(x)}
@@ -37,9 +34,8 @@ def test_second_derivatives_equal_those_of_the_reference(kind: str, rule: str) -
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
 
 
-@RULES
-def test_only_what_is_asked_for_gets_a_gradient(rule: str) -> None:
-    case, x = small("cells-and-all-options", rule)
+def test_only_what_is_asked_for_gets_a_gradient() -> None:
+    case, x = small("cells-and-all-options")
     x["gate"].requires_grad_()
     outputs, _ = fast(x, case)
     outputs.sum().backward()
@@ -47,9 +43,8 @@ def test_only_what_is_asked_for_gets_a_gradient(rule: str) -> None:
     assert x["candidate"].grad is None
 
 
-@RULES
-def test_gradient_of_a_sum_that_torch_expands(rule: str) -> None:
-    case, x = small("cells-and-all-options", rule)
+def test_gradient_of_a_sum_that_torch_expands() -> None:
+    case, x = small("cells-and-all-options")
     leaves = {name: x[name].detach().requires_grad_() for name in floating(x)}
     found = torch.autograd.grad(fast({**x, **leaves}, case)[0].sum(), leaves.values())
     wanted = torch.autograd.grad(slow({**x, **leaves}, case)[0].sum(), leaves.values())
@@ -60,7 +55,7 @@ def test_gradient_of_a_sum_that_torch_expands(rule: str) -> None:
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_forward_mode_is_refused() -> None:
     """Not answered with tangents that are silently none."""
-    case, x = small("no-initial-memory", "gru")
+    case, x = small("no-initial-memory")
     gate = x.pop("gate")
 
     def scan(z: Tensor) -> Tensor:
@@ -72,11 +67,10 @@ def test_forward_mode_is_refused() -> None:
         jvp(scan, (gate,), (gate,))
 
 
-@RULES
 @KINDS
-def test_second_derivatives_by_torch_func(kind: str, rule: str) -> None:
+def test_second_derivatives_by_torch_func(kind: str) -> None:
     """grad of grad, alone and mapped over many inputs, equals autograd through the reference."""
-    case, x = small(kind, rule)
+    case, x = small(kind)
     names = floating(x)
     numbers = tuple(range(len(names)))
 
@@ -99,7 +93,7 @@ def test_second_derivatives_by_torch_func(kind: str, rule: str) -> None:
 
 
 def test_hessian_by_torch_func_equals_autograd() -> None:
-    case, x = small("cells-and-all-options", "gru")
+    case, x = small("cells-and-all-options")
     gate = x.pop("gate")
 
     def loss(z: Tensor) -> Tensor:
@@ -110,10 +104,9 @@ def test_hessian_by_torch_func_equals_autograd() -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
 
 
-@RULES
-def test_third_derivatives_are_refused(rule: str) -> None:
+def test_third_derivatives_are_refused() -> None:
     """They would miss terms: an error is better than a wrong number."""
-    case, x = small("no-initial-memory", rule)
+    case, x = small("no-initial-memory")
     gate = x["gate"].requires_grad_()
     value = fast(x, case)[0].pow(3).sum()
     for _ in range(2):

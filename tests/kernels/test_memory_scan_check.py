@@ -20,7 +20,6 @@ def zeros(*shape: int) -> Tensor:
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "rule": ({"rule": "lstm"}, ValueError, "rule: expected one of ('gru', 'delta'), got 'lstm'"),
     "no-cells": ({"memory_size": 0}, ValueError, "memory_size: expected at least 1 cell, got 0"),
     "candidate-dimensions": (
         {"candidate": zeros(2, 6, 3)},

@@ -10,23 +10,21 @@ from ramgru.kernels.linear_scan import reference as linear_scan
 from ramgru.kernels.memory_scan import memory_scan, reference
 
 SCANS = pytest.mark.parametrize("scan", [memory_scan, reference], ids=["operator", "reference"])
-RULES = pytest.mark.parametrize("rule", ["gru", "delta"])
 
 
 @SCANS
-@RULES
-def test_one_cell_with_weight_one_is_a_mingru(scan, rule: str) -> None:
-    x = Case(T=9, K=1, J=1, N=1, D=4, initial="dense", rule=rule).tensors()
+def test_one_cell_with_weight_one_is_a_mingru(scan) -> None:
+    x = Case(T=9, K=1, J=1, N=1, D=4, initial="dense").tensors()
     x["write_weight"].fill_(1)
     x["read_weight"].fill_(1)
-    outputs = scan(**x, memory_size=1, rule=rule)[0]
+    outputs = scan(**x, memory_size=1)[0]
     for h in range(2):
         z = x["gate"][:, :, h, None].expand(-1, -1, 4)
         states = linear_scan(1 - z, z * x["candidate"][:, :, h], x["initial_rows"][:, h, 0])
         torch.testing.assert_close(outputs[:, :, h], states, rtol=0, atol=1e-14)
 
 
-def constant(rule: str, *, index: list[int], weight: list[float], gate: float, T: int = 12):
+def constant(*, index: list[int], weight: list[float], gate: float, T: int = 12):
     """The same write at every step, of c = (1, -2), read with the weights of the write."""
     K = len(index)
     where = torch.tensor(index).expand(1, T, 1, K)
@@ -40,52 +38,33 @@ def constant(rule: str, *, index: list[int], weight: list[float], gate: float, T
         "read_index": where,
         "read_weight": a,
         "memory_size": 50,
-        "rule": rule,
     }, c
 
 
 @SCANS
-def test_gru_rule_approaches_a_constant_candidate_geometrically(scan) -> None:
-    x, c = constant("gru", index=[3, 30], weight=[0.5, 0.25], gate=0.6)
+def test_approaches_a_constant_candidate_geometrically(scan) -> None:
+    x, c = constant(index=[3, 30], weight=[0.5, 0.25], gate=0.6)
     n = torch.arange(1, 13, dtype=torch.float64)[:, None]
     wanted = 0.5 * (1 - 0.7**n) * c + 0.25 * (1 - 0.85**n) * c
     torch.testing.assert_close(scan(**x)[0][0, :, 0], wanted, rtol=0, atol=1e-14)
 
 
 @SCANS
-def test_gru_rule_writes_a_repeated_address_twice(scan) -> None:
-    x, c = constant("gru", index=[3, 3], weight=[1.0, 1.0], gate=0.25)
+def test_writes_a_repeated_address_twice(scan) -> None:
+    x, c = constant(index=[3, 3], weight=[1.0, 1.0], gate=0.25)
     n = torch.arange(1, 13, dtype=torch.float64)[:, None]
     wanted = 2 * (1 - 0.75 ** (2 * n)) * c
     torch.testing.assert_close(scan(**x)[0][0, :, 0], wanted, rtol=0, atol=1e-14)
 
 
-@SCANS
-def test_delta_rule_removes_its_error_geometrically(scan) -> None:
-    """What it reads back is c (1 - (1 - z |a|²)^n)."""
-    x, c = constant("delta", index=[3, 30], weight=[0.6, 0.8], gate=0.3)
-    n = torch.arange(1, 13, dtype=torch.float64)[:, None]
-    torch.testing.assert_close(scan(**x)[0][0, :, 0], (1 - 0.7**n) * c, rtol=0, atol=1e-14)
-
-
-@SCANS
-def test_delta_rule_adds_up_the_weights_of_a_repeated_address(scan) -> None:
-    x, c = constant("delta", index=[3, 3], weight=[0.25, 0.5], gate=0.4)
-    n = torch.arange(1, 13, dtype=torch.float64)[:, None]
-    torch.testing.assert_close(
-        scan(**x)[0][0, :, 0], (1 - (1 - 0.4 * 0.75**2) ** n) * c, rtol=0, atol=1e-14
-    )
-
-
-@RULES
-def test_a_cell_never_written_reads_the_fresh_memory(rule: str) -> None:
-    x = Case(N=20, K=1, fresh=True, rule=rule).tensors()
+def test_a_cell_never_written_reads_the_fresh_memory() -> None:
+    x = Case(N=20, K=1, fresh=True).tensors()
     x["write_index"].fill_(0)
     x["read_index"].clamp_(min=1)
     fresh = (x["fresh_left"].unsqueeze(2) + x["fresh_right"].unsqueeze(1)).flatten(
         1, 2
     )  # (H, N, D)
-    outputs, cells, rows = memory_scan(**x, memory_size=20, rule=rule)
+    outputs, cells, rows = memory_scan(**x, memory_size=20)
     held = torch.stack([fresh[h][x["read_index"][:, :, h]] for h in range(2)], dim=2)
     wanted = (held * x["read_weight"].unsqueeze(-1)).sum(-2)
     torch.testing.assert_close(outputs, wanted, rtol=0, atol=1e-14)

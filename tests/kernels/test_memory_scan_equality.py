@@ -29,10 +29,9 @@ def test_equals_the_reference(case: Case) -> None:
     assert_near(everything(fast, x, case), everything(slow, x, case), absolute=1e-10)
 
 
-@pytest.mark.parametrize("rule", ["gru", "delta"])
 @pytest.mark.parametrize("name", CORNERS)
-def test_equals_the_reference_in_corners(name: str, rule: str) -> None:
-    case = Case(**{**CORNERS[name].__dict__, "rule": rule})
+def test_equals_the_reference_in_corners(name: str) -> None:
+    case = CORNERS[name]
     x = case.tensors()
     assert_near(everything(fast, x, case), everything(slow, x, case), absolute=1e-10)
 
@@ -47,10 +46,9 @@ def test_float32_is_near_float64(case: Case) -> None:
     assert_near(found, wanted, absolute=1e-6, relative=1e-5)
 
 
-@pytest.mark.parametrize("rule", ["gru", "delta"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
-def test_half_precision_is_computed_wide(dtype: torch.dtype, rule: str) -> None:
-    case = Case(T=16, N=20, rule=rule, initial="cells", fresh=True, reset=True, lengths=True)
+def test_half_precision_is_computed_wide(dtype: torch.dtype) -> None:
+    case = Case(T=16, N=20, initial="cells", fresh=True, reset=True, lengths=True)
     x = case.tensors(dtype)
     exact = {name: value.double() if name in floating(x) else value for name, value in x.items()}
     found = everything(fast, x, case)
@@ -83,12 +81,8 @@ def dense_table(a: dict[str, np.ndarray], case: Case) -> tuple[np.ndarray, np.nd
             c, z, weight = a["candidate"][b, t, h], a["gate"][b, t, h], a["write_weight"][b, t, h]
             hot = np.eye(case.N + 1)[:, :-1]  # the last row, which -1 takes, names no cell
             one_hot = hot[a["write_index"][b, t, h]]  # (K, N)
-            if case.rule == "gru":
-                for address in one_hot * weight[:, None] * z:
-                    M = np.diag(1 - address) @ M + np.outer(address, c)
-            else:
-                address = weight @ one_hot
-                M = M + z * np.outer(address, c - address @ M)
+            for address in one_hot * weight[:, None] * z:
+                M = np.diag(1 - address) @ M + np.outer(address, c)
             outputs[b, t, h] = a["read_weight"][b, t, h] @ hot[a["read_index"][b, t, h]] @ M
         final[b, h] = M
     return outputs, final

@@ -16,7 +16,6 @@ from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.memory_scan import native as native_scan
 
 pytestmark = pytest.mark.skipif(not native.supported(), reason="the native kernels are not built")
-RULES = pytest.mark.parametrize("rule", ["gru", "delta"])
 ALL = {"fresh": True, "reset": True, "lengths": True, "holes": True}
 
 
@@ -36,19 +35,17 @@ def assert_same(found: Tensors, wanted: Tensors) -> None:
         assert torch.equal(found[name], value), name
 
 
-@RULES
 @pytest.mark.parametrize("D", [1, 3, 4, 7, 8, 9, 16, 17, 31, 33, 64, 70, 133])
-def test_every_width_equals_the_reference(isa: str, D: int, rule: str) -> None:
-    case = Case(B=2, T=5, H=1, K=2, D=D, rule=rule, initial="cells", seed=D, **ALL)
+def test_every_width_equals_the_reference(isa: str, D: int) -> None:
+    case = Case(B=2, T=5, H=1, K=2, D=D, initial="cells", seed=D, **ALL)
     x = case.tensors()
     assert_near(everything(fast, x, case), everything(slow, x, case), absolute=1e-11)
 
 
-@RULES
 @pytest.mark.parametrize("heads", [1, 5, 9])
-def test_float32_is_near_float64_in_slices_of_the_width(isa: str, heads: int, rule: str) -> None:
+def test_float32_is_near_float64_in_slices_of_the_width(isa: str, heads: int) -> None:
     """The width is cut in slices where there are few sequences and heads."""
-    case = Case(B=1, T=12, H=heads, D=70, rule=rule, initial="dense", fresh=True)
+    case = Case(B=1, T=12, H=heads, D=70, initial="dense", fresh=True)
     x = case.tensors(torch.float32)
     exact = {name: value.double() if name in floating(x) else value for name, value in x.items()}
     assert_near(everything(fast, x, case), everything(slow, exact, case), relative=1e-6)
@@ -63,12 +60,9 @@ def test_segments_equal_the_reference(case: Case) -> None:
         assert_near(everything(fast, x, case), everything(slow, x, case), absolute=1e-9)
 
 
-@RULES
 @pytest.mark.parametrize("initial", ["none", "cells", "dense"])
-def test_segments_change_no_bit(
-    isa: str, initial: str, rule: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case = Case(T=90, N=9, D=20, rule=rule, initial=initial, **ALL)
+def test_segments_change_no_bit(isa: str, initial: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(T=90, N=9, D=20, initial=initial, **ALL)
     x = case.tensors(torch.float32)
     x["reset"] &= torch.arange(90) % 8 == 0
     whole = everything(fast, x, case)
@@ -76,10 +70,9 @@ def test_segments_change_no_bit(
     assert_same(everything(fast, x, case), whole)
 
 
-@RULES
 @pytest.mark.parametrize("shape", [{"B": 1, "H": 1}, {"B": 7, "H": 3}], ids=["slices", "many"])
-def test_threads_change_no_bit(isa: str, shape: dict[str, int], rule: str) -> None:
-    case = Case(**shape, T=30, K=4, D=70, N=50, rule=rule, initial="cells", **ALL)
+def test_threads_change_no_bit(isa: str, shape: dict[str, int]) -> None:
+    case = Case(**shape, T=30, K=4, D=70, N=50, initial="cells", **ALL)
     x = case.tensors(torch.float32)
     before = torch.get_num_threads()
     found = []
@@ -93,17 +86,16 @@ def test_threads_change_no_bit(isa: str, shape: dict[str, int], rule: str) -> No
         assert_same(other, found[0])
 
 
-@RULES
-def test_far_apart_cells_change_no_bit(isa: str, rule: str) -> None:
+def test_far_apart_cells_change_no_bit(isa: str) -> None:
     """A table of few cells and a growing hash of many give every cell the same row."""
-    case = Case(B=2, T=400, H=1, K=4, D=5, N=3000, rule=rule, initial="cells", reset=True)
+    case = Case(B=2, T=400, H=1, K=4, D=5, N=3000, initial="cells", reset=True)
     x = case.tensors(torch.float32)
     x["reset"] &= torch.arange(400) == 300
-    near = [v.float() for v in memory_scan(**x, memory_size=case.N, rule=rule)]
+    near = [v.float() for v in memory_scan(**x, memory_size=case.N)]
     for name in ("write_index", "read_index", "initial_cells"):
         x[name] = torch.where(x[name] < 0, x[name], x[name] * 2**30)
-    _, cells, rows = memory_scan(**x, memory_size=3000 * 2**30, rule=rule)
-    outputs = memory_scan(**x, memory_size=3000 * 2**30, rule=rule, want_final=False)[0]
+    _, cells, rows = memory_scan(**x, memory_size=3000 * 2**30)
+    outputs = memory_scan(**x, memory_size=3000 * 2**30, want_final=False)[0]
     assert torch.equal(outputs, near[0])
     for b in range(2):
         held = cells[b, 0] >= 0
@@ -112,9 +104,8 @@ def test_far_apart_cells_change_no_bit(isa: str, rule: str) -> None:
         assert torch.equal(near[2][b, 0, where], rows[b, 0, held])
 
 
-@RULES
-def test_bfloat16_is_the_computation_in_float32_rounded_once(isa: str, rule: str) -> None:
-    case = Case(T=20, D=37, N=9, rule=rule, initial="cells", **ALL)
+def test_bfloat16_is_the_computation_in_float32_rounded_once(isa: str) -> None:
+    case = Case(T=20, D=37, N=9, initial="cells", **ALL)
     x = case.tensors(torch.bfloat16)
     found = everything(fast, x, case)
     wide = {name: value.float() if name in floating(x) else value for name, value in x.items()}
@@ -128,40 +119,37 @@ def test_bfloat16_is_the_computation_in_float32_rounded_once(isa: str, rule: str
         assert torch.equal(found[name], value.to(found[name].dtype)), name
 
 
-@RULES
 @pytest.mark.parametrize(
     ("candidate", "weight"),
     [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)],
     ids=["narrow-candidate", "narrow-weights"],
 )
 def test_mixed_dtypes_are_computed_wide(
-    isa: str, candidate: torch.dtype, weight: torch.dtype, rule: str
+    isa: str, candidate: torch.dtype, weight: torch.dtype
 ) -> None:
-    x = Case(N=9, D=18, rule=rule).tensors(torch.float32)
+    x = Case(N=9, D=18).tensors(torch.float32)
     x["candidate"] = x["candidate"].to(candidate)
     for name in ("write_weight", "gate", "read_weight"):
         x[name] = x[name].to(weight)
-    outputs, _, rows = memory_scan(**x, memory_size=9, rule=rule)
+    outputs, _, rows = memory_scan(**x, memory_size=9)
     wide = {name: value.float() if name in floating(x) else value for name, value in x.items()}
-    wanted = memory_scan(**wide, memory_size=9, rule=rule)
+    wanted = memory_scan(**wide, memory_size=9)
     assert torch.equal(outputs, wanted[0].to(candidate))
     assert torch.equal(rows, wanted[2])
 
 
-@RULES
-def test_frozen_rows_keep_the_sign_of_zero(isa: str, rule: str) -> None:
-    x = Case(initial="dense", D=21, rule=rule).tensors()
+def test_frozen_rows_keep_the_sign_of_zero(isa: str) -> None:
+    x = Case(initial="dense", D=21).tensors()
     x["initial_rows"][..., ::2] = -0.0
     x["write_weight"][:, ::2] = 0
     x["gate"][:, 1::2] = 0
     x["candidate"].fill_(float("nan"))  # never looked at
-    _, _, rows = memory_scan(**x, memory_size=7, rule=rule)
+    _, _, rows = memory_scan(**x, memory_size=7)
     assert torch.equal(rows.view(torch.int64), x["initial_rows"].view(torch.int64))
 
 
-@RULES
-def test_backward_may_run_on_another_path_than_forward(rule: str) -> None:
-    case = Case(T=20, rule=rule, initial="cells", **ALL)
+def test_backward_may_run_on_another_path_than_forward() -> None:
+    case = Case(T=20, initial="cells", **ALL)
     x = case.tensors()
     wanted = everything(slow, x, case)
     paths = (native.supported()[0], native.PORTABLE)
@@ -179,18 +167,17 @@ def test_backward_may_run_on_another_path_than_forward(rule: str) -> None:
         assert_near(found, {name: wanted[name] for name in found}, absolute=1e-10)
 
 
-@RULES
 @pytest.mark.parametrize("path", [*native.supported(), native.PORTABLE])
 @pytest.mark.parametrize("D", [1, 16, 37])
-def test_a_step_in_place_equals_a_scan_of_one_step(path: str, D: int, rule: str) -> None:
-    case = Case(B=70, T=4, H=1, K=3, D=D, N=6, rule=rule, initial="dense", holes=True)
+def test_a_step_in_place_equals_a_scan_of_one_step(path: str, D: int) -> None:
+    case = Case(B=70, T=4, H=1, K=3, D=D, N=6, initial="dense", holes=True)
     x = case.tensors()
     x["initial_rows"][..., ::3] = -0.0
-    outputs, _, wanted = memory_scan(**x, memory_size=6, rule=rule)
+    outputs, _, wanted = memory_scan(**x, memory_size=6)
     rows = x.pop("initial_rows").clone()
     with native.use(path):
         for t in range(case.T):
-            y = step_(rows, **{name: value[:, t] for name, value in x.items()}, rule=rule)
+            y = step_(rows, **{name: value[:, t] for name, value in x.items()})
             torch.testing.assert_close(y, outputs[:, t], rtol=0, atol=1e-12)
     torch.testing.assert_close(rows, wanted, rtol=0, atol=1e-12)
     frozen = torch.ones_like(rows, dtype=torch.bool)

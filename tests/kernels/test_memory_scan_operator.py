@@ -21,41 +21,37 @@ from torch.library import opcheck
 
 from ramgru.kernels.memory_scan import memory_scan
 
-RULES = pytest.mark.parametrize("rule", ["gru", "delta"])
 KINDS = pytest.mark.parametrize("kind", SMALL)
 
 
-@RULES
 @KINDS
-def test_operator_keeps_the_rules_of_torch_library(kind: str, rule: str) -> None:
-    case, x = small(kind, rule)
-    args = (*arguments(x), case.N, rule, True)
+def test_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
+    case, x = small(kind)
+    args = (*arguments(x), case.N, True)
     opcheck(torch.ops.ramgru.memory_scan, args)
     opcheck(torch.ops.ramgru.memory_scan, (*args[:-1], False))
 
 
-@RULES
 @KINDS
-def test_backward_operator_keeps_the_rules_of_torch_library(kind: str, rule: str) -> None:
-    case, x = small(kind, rule)
+def test_backward_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
+    case, x = small(kind)
     with torch.no_grad():
-        outputs, _, rows, *saved = torch.ops.ramgru.memory_scan(*arguments(x), case.N, rule, True)
+        outputs, _, rows, *saved = torch.ops.ramgru.memory_scan(*arguments(x), case.N, True)
     g = torch.Generator().manual_seed(1)
     upstream = [torch.randn(v.shape, generator=g, dtype=v.dtype) for v in (outputs, rows)]
     plain = [None if v is None else v.detach() for v in arguments(x)]
     for given in (upstream, [upstream[0], None]):
-        opcheck(torch.ops.ramgru.memory_scan_backward, (*given, *plain, case.N, rule, saved))
+        opcheck(torch.ops.ramgru.memory_scan_backward, (*given, *plain, case.N, saved))
     # Second derivatives read the order of events: they run eagerly and are not traced.
-    args = (*(v.requires_grad_() for v in upstream), *arguments(x), case.N, rule, saved)
+    args = (*(v.requires_grad_() for v in upstream), *arguments(x), case.N, saved)
     eager = ("test_schema", "test_autograd_registration", "test_faketensor")
     opcheck(torch.ops.ramgru.memory_scan_backward, args, test_utils=eager)
 
 
-@RULES
 @KINDS
-def test_vmap_equals_a_loop(kind: str, rule: str) -> None:
+def test_vmap_equals_a_loop(kind: str) -> None:
     """Over a mapped dimension of its own, with the integers and the fresh memory shared."""
-    case, x = small(kind, rule)
+    case, x = small(kind)
     scan, leaves = of_leaves(x, case)
     fresh = [name.startswith("fresh") for name in floating(x)]
     g = torch.Generator().manual_seed(2)
@@ -86,16 +82,15 @@ def _leaves(each: list[list[Tensor]]) -> list[list[Tensor]]:
     return [[v.detach().clone().requires_grad_() for v in values] for values in each]
 
 
-@RULES
-def test_per_sequence_gradients_of_the_shared_fresh_memory(rule: str) -> None:
+def test_per_sequence_gradients_of_the_shared_fresh_memory() -> None:
     """vmap over the batch, integers included: each sequence's own part of a shared gradient."""
-    case = Case(B=3, T=5, N=40, initial="cells", fresh=True, reset=True, lengths=True, rule=rule)
+    case = Case(B=3, T=5, N=40, initial="cells", fresh=True, reset=True, lengths=True)
     x = case.tensors()
     fresh = {name: x.pop(name) for name in ("fresh_left", "fresh_right")}
 
     def loss(fresh: Tensors, one: Tensors) -> Tensor:
         batch = {name: value.unsqueeze(0) for name, value in one.items()}
-        outputs, _, rows = memory_scan(**batch, **fresh, memory_size=40, rule=rule)
+        outputs, _, rows = memory_scan(**batch, **fresh, memory_size=40)
         return outputs.square().sum() + (rows**3).sum()
 
     found = vmap(grad(loss), (None, 0))(fresh, x)
@@ -105,42 +100,39 @@ def test_per_sequence_gradients_of_the_shared_fresh_memory(rule: str) -> None:
             torch.testing.assert_close(found[name][b], wanted[name], rtol=0, atol=1e-12)
 
 
-@RULES
-def test_jacrev_equals_autograd(rule: str) -> None:
-    scan, leaves = of_leaves(*reversed(small("cells-and-all-options", rule)))
+def test_jacrev_equals_autograd() -> None:
+    scan, leaves = of_leaves(*reversed(small("cells-and-all-options")))
     found = jacrev(lambda *v: scan(*v)[0], tuple(range(len(leaves))))(*leaves)
     wanted = torch.autograd.functional.jacobian(lambda *v: scan(*v)[0], tuple(leaves))
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-@RULES
 @KINDS
-def test_compiled_equals_eager(kind: str, rule: str) -> None:
-    case, x = small(kind, rule)
+def test_compiled_equals_eager(kind: str) -> None:
+    case, x = small(kind)
     torch.compiler.reset()
     compiled = torch.compile(memory_scan, fullgraph=True, backend="aot_eager")
 
     def scan(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:
-        outputs, _, rows = compiled(**x, memory_size=case.N, rule=case.rule)
+        outputs, _, rows = compiled(**x, memory_size=case.N)
         return outputs, rows
 
     def eager(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:
-        outputs, _, rows = memory_scan(**x, memory_size=case.N, rule=case.rule)
+        outputs, _, rows = memory_scan(**x, memory_size=case.N)
         return outputs, rows
 
     assert_near(everything(scan, x, case), everything(eager, x, case))
 
 
-@RULES
-def test_one_compilation_serves_every_length(rule: str) -> None:
+def test_one_compilation_serves_every_length() -> None:
     torch.compiler.reset()
     frames = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(memory_scan, fullgraph=True, backend=frames, dynamic=True)
     for T in (5, 6, 9):
-        case = Case(T=T, N=400, initial="cells", fresh=True, reset=True, lengths=True, rule=rule)
+        case = Case(T=T, N=400, initial="cells", fresh=True, reset=True, lengths=True)
         x = case.tensors()
-        found = compiled(**x, memory_size=case.N, rule=rule)
-        for a, b in zip(found, memory_scan(**x, memory_size=case.N, rule=rule), strict=True):
+        found = compiled(**x, memory_size=case.N)
+        for a, b in zip(found, memory_scan(**x, memory_size=case.N), strict=True):
             assert torch.equal(a, b)
     assert frames.frame_count == 1

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from ramgru.kernels.memory_scan import memory_scan
 
-RULES = pytest.mark.parametrize("rule", ["gru", "delta"])
 SEQUENCES = ("write_index", "write_weight", "gate", "candidate", "read_index", "read_weight")
 
 
@@ -42,9 +41,7 @@ def in_pieces(cuts: list[int]):
                 piece["reset"] = x["reset"][:, start:stop]
             if case.lengths:
                 piece["lengths"] = (x["lengths"] - start).clamp(0, stop - start)
-            y, cells, rows = memory_scan(
-                **piece, **carried, **fresh, memory_size=case.N, rule=case.rule
-            )
+            y, cells, rows = memory_scan(**piece, **carried, **fresh, memory_size=case.N)
             carried = {"initial_cells": cells, "initial_rows": rows}
             outputs.append(y)
         return torch.cat(outputs, dim=1), all_rows(cells, rows, x, case.N)
@@ -61,30 +58,27 @@ def test_pieces_equal_the_whole(case: Case, data: st.DataObject) -> None:
     assert_near(everything(in_pieces(cuts), x, case), whole, absolute=1e-10)
 
 
-@RULES
-def test_one_step_at_a_time_equals_the_whole(rule: str) -> None:
+def test_one_step_at_a_time_equals_the_whole() -> None:
     """From no memory over a compact one to a dense one."""
-    case = Case(T=12, K=2, N=20, rule=rule, fresh=True)
+    case = Case(T=12, K=2, N=20, fresh=True)
     x = case.tensors()
     whole = everything(fast, x, case)
     assert_near(everything(in_pieces(list(range(1, 12))), x, case), whole, absolute=1e-10)
 
 
-@RULES
-def test_gate_zero_leaves_every_row_bitwise(rule: str) -> None:
-    x = Case(initial="dense", rule=rule).tensors()
+def test_gate_zero_leaves_every_row_bitwise() -> None:
+    x = Case(initial="dense").tensors()
     x["initial_rows"][..., ::2] = -0.0  # equal to 0.0, but not its bits
     x["gate"].zero_()
-    _, _, rows = memory_scan(**x, memory_size=7, rule=rule)
+    _, _, rows = memory_scan(**x, memory_size=7)
     assert torch.equal(bits(rows), bits(x["initial_rows"]))
 
 
-@RULES
-def test_cells_that_are_not_addressed_keep_their_bits(rule: str) -> None:
-    case = Case(N=90, initial="dense", fresh=True, rule=rule)
+def test_cells_that_are_not_addressed_keep_their_bits() -> None:
+    case = Case(N=90, initial="dense", fresh=True)
     x = case.tensors()
     x["initial_rows"][..., ::3] = -0.0
-    _, _, rows = memory_scan(**x, memory_size=90, rule=rule)
+    _, _, rows = memory_scan(**x, memory_size=90)
     touched = torch.zeros(2, 2, 90, dtype=torch.bool)
     touched.scatter_(2, x["write_index"].transpose(1, 2).flatten(2), True)
     assert 0 < touched.sum() < touched.numel()
@@ -104,10 +98,9 @@ def test_gate_one_and_weight_one_replace_the_row_bitwise() -> None:
     assert torch.equal(bits(outputs), bits(x["candidate"]))
 
 
-@RULES
 @pytest.mark.parametrize("initial", ["none", "cells", "dense"])
-def test_nan_stays_in_its_sequence(initial: str, rule: str) -> None:
-    case = Case(B=3, N=9 if initial == "dense" else 900, initial=initial, reset=True, rule=rule)
+def test_nan_stays_in_its_sequence(initial: str) -> None:
+    case = Case(B=3, N=9 if initial == "dense" else 900, initial=initial, reset=True)
     x = case.tensors()
     clean = everything(fast, x, case)
     for name in floating(x):
@@ -118,14 +111,13 @@ def test_nan_stays_in_its_sequence(initial: str, rule: str) -> None:
         assert torch.equal(value[::2], clean[name][::2]), name
 
 
-@RULES
 @pytest.mark.parametrize("initial", ["none", "cells", "dense"])
-def test_unused_rows_of_a_final_memory_are_zero_beside_nan(initial: str, rule: str) -> None:
-    x = Case(N=900, initial=initial, rule=rule).tensors()
+def test_unused_rows_of_a_final_memory_are_zero_beside_nan(initial: str) -> None:
+    x = Case(N=900, initial=initial).tensors()
     x["write_index"][0] = 5  # one cell only, so that most places stay unused
     for name in floating(x):
         x[name][1] = float("nan")
-    _, cells, rows = memory_scan(**x, memory_size=900, rule=rule)
+    _, cells, rows = memory_scan(**x, memory_size=900)
     if initial == "dense":
         assert cells.shape[-1] == 0
         assert rows.shape[2] == 900
@@ -134,11 +126,10 @@ def test_unused_rows_of_a_final_memory_are_zero_beside_nan(initial: str, rule: s
         assert not rows[cells < 0].any()
 
 
-@RULES
 @pytest.mark.parametrize("initial", ["none", "cells", "dense"])
-def test_nothing_behind_a_length_counts(initial: str, rule: str) -> None:
+def test_nothing_behind_a_length_counts(initial: str) -> None:
     """NaN there, and indices that name no cell, change no bit of anything."""
-    case = Case(B=3, T=7, initial=initial, fresh=True, reset=True, lengths=True, rule=rule)
+    case = Case(B=3, T=7, initial=initial, fresh=True, reset=True, lengths=True)
     x = case.tensors()
     x["lengths"] = torch.tensor([0, 4, 7])
     clean = everything(fast, x, case)
@@ -156,9 +147,8 @@ def test_nothing_behind_a_length_counts(initial: str, rule: str) -> None:
         assert not found[f"grad of {name}"][behind].any(), name
 
 
-@RULES
-def test_a_reset_ends_nan(rule: str) -> None:
-    case = Case(initial="cells", N=40, rule=rule)
+def test_a_reset_ends_nan() -> None:
+    case = Case(initial="cells", N=40)
     x = case.tensors()
     x["reset"] = torch.zeros(2, 6, dtype=torch.bool)
     x["reset"][:, 3] = True
@@ -171,29 +161,26 @@ def test_a_reset_ends_nan(rule: str) -> None:
     assert found["grad of candidate"].isfinite().all()
 
 
-@RULES
-def test_inputs_are_never_changed(rule: str) -> None:
-    case = Case(initial="dense", fresh=True, reset=True, lengths=True, rule=rule)
+def test_inputs_are_never_changed() -> None:
+    case = Case(initial="dense", fresh=True, reset=True, lengths=True)
     x = case.tensors()
     before = {name: value.clone() for name, value in x.items()}
     everything(fast, x, case)
     assert all(torch.equal(value, before[name]) for name, value in x.items())
 
 
-@RULES
 @pytest.mark.parametrize("initial", ["none", "cells", "dense"])
-def test_outputs_share_no_memory_with_inputs(initial: str, rule: str) -> None:
-    x = Case(B=1, T=1, H=1, K=1, J=1, initial=initial, rule=rule).tensors()
+def test_outputs_share_no_memory_with_inputs(initial: str) -> None:
+    x = Case(B=1, T=1, H=1, K=1, J=1, initial=initial).tensors()
     before = {name: value.clone() for name, value in x.items()}
-    for value in memory_scan(**x, memory_size=7, rule=rule):
+    for value in memory_scan(**x, memory_size=7):
         value.zero_()
     assert all(torch.equal(value, before[name]) for name, value in x.items())
 
 
-@RULES
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_same_bits_twice(threads: int, rule: str) -> None:
-    case = Case(B=3, T=40, K=4, J=4, D=64, N=50, rule=rule, initial="cells", fresh=True)
+def test_the_same_bits_twice(threads: int) -> None:
+    case = Case(B=3, T=40, K=4, J=4, D=64, N=50, initial="cells", fresh=True)
     x = case.tensors(torch.float32)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

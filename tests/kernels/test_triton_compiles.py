@@ -57,21 +57,17 @@ for dtype, K, D in ((torch.float32, 4, 64), (torch.bfloat16, 4, 64), (torch.floa
     )
     for name in ("initial_rows", "fresh_left", "fresh_right"):
         given[name].requires_grad_()
-    for rule in ("gru", "delta"):
-        for more in ({}, given):
-            y, _, last = memory_scan(
-                index, weight, gate, rows, index, weight, memory_size=N, rule=rule, **more
-            )
-            (y.sum() + last.sum()).backward()
+    for more in ({}, given):
+        y, _, last = memory_scan(index, weight, gate, rows, index, weight, memory_size=N, **more)
+        (y.sum() + last.sum()).backward()
     table = torch.zeros(B, H, N, D)
     step = [v[:, 0].detach() for v in (index, weight, gate, rows, index, weight)]
-    for rule in ("gru", "delta"):
-        step_(table, *step, rule=rule)
+    step_(table, *step)
 """
 
 SCANNED = "scan_writes finish_writes scan_adjoints finish_adjoints scan_blocks"
 READ = "sum_reads dot_reads copy_rows sum_blocks finish_sums"
-REST = "dot_writes overlap walk walk_back dot_chunks write_and_read"
+REST = "dot_writes write_and_read"
 
 
 @pytest.mark.parametrize("architecture", [80, 90])

@@ -166,7 +166,7 @@ void layer_step(const LayerStep& a) {
 
         auto written = [&](int64_t k) { return table + address.cell()[k] * D; };
         auto open = sigmoid(broadcast(gate[item]))[0];
-        memory_write<false>(K, address.write(), open, c, D, written, written, written);
+        memory_write(K, address.write(), open, c, D, written, written);
         memory_read(J, read_weight.get(), read.get() + item * D, D,
                     [&](int64_t k) { return table + read_cell[k] * D; });
       }

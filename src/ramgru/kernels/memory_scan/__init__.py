@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import operator
-from ramgru.kernels.memory_scan.check import WRITE_RULES, check
+from ramgru.kernels.memory_scan.check import check
 from ramgru.kernels.memory_scan.inputs import Inputs
 from ramgru.kernels.memory_scan.reference import memory_scan as reference
 from ramgru.kernels.memory_scan.step import step_
 
-__all__ = ["WRITE_RULES", "memory_scan", "reference", "step_"]
+__all__ = ["memory_scan", "reference", "step_"]
 
 
 def memory_scan(
@@ -22,7 +22,6 @@ def memory_scan(
     read_weight: Tensor,
     *,
     memory_size: int,
-    rule: str = "gru",
     initial_cells: Tensor | None = None,
     initial_rows: Tensor | None = None,
     fresh_left: Tensor | None = None,
@@ -35,11 +34,10 @@ def memory_scan(
 
     At step t, for each of the K addressed cells i, one after the other, with g = gate * weight:
 
-        rule "gru":    M[i] <- (1 - g) M[i] + g candidate
-        rule "delta":  u = gate (candidate - sum_i weight[i] M[i]);  M[i] <- M[i] + weight[i] u
+        M[i] <- (1 - g) M[i] + g candidate
 
-    then y = sum_j read_weight[j] M[read_index[j]]. Cells that are not addressed do not change by a
-    bit; time, and what is kept for backward, do not depend on `memory_size`.
+    then y = sum_j read_weight[j] M[read_index[j]]. Cells that are not addressed keep their bits.
+    Neither time nor what is saved for backward depends on `memory_size`.
 
     B sequences, T steps, H heads, K writes and J reads a step, D width, N = memory_size.
 
@@ -60,7 +58,7 @@ def memory_scan(
 
     Indices are trusted here; the layer checks those that its caller gives. Differentiable twice
     in weights, gate, candidate, initial_rows and the fresh factors; not in forward mode.
-    Source: DESIGN §2; with one cell and weight 1 the GRU rule is minGRU (arXiv 2410.01201).
+    With one cell and weight 1 this is minGRU (arXiv 2410.01201).
     """
     if (
         initial_cells is not None
@@ -83,6 +81,6 @@ def memory_scan(
         reset,
         lengths,
     )
-    check(x, memory_size, rule)
-    outputs, cells, rows = operator.memory_scan(*x, memory_size, rule, want_final)
+    check(x, memory_size)
+    outputs, cells, rows = operator.memory_scan(*x, memory_size, want_final)
     return outputs, cells, rows

@@ -7,13 +7,9 @@ from torch import Tensor
 
 from ramgru.kernels.memory_scan.inputs import Inputs
 
-WRITE_RULES = ("gru", "delta")
 
-
-def check(x: Inputs, memory_size: int, rule: str) -> None:
+def check(x: Inputs, memory_size: int) -> None:
     """ValueError for a shape or a value, TypeError for a dtype; arguments as in `memory_scan`."""
-    if rule not in WRITE_RULES:
-        raise ValueError(f"rule: expected one of {WRITE_RULES}, got {rule!r}")
     if memory_size < 1:
         raise ValueError(f"memory_size: expected at least 1 cell, got {memory_size}")
     _shape("candidate", x.candidate, ("B", "T", "H", "D"))

@@ -93,12 +93,6 @@ struct MemoryItem {
       store_block(to + i, load_block(l + i, n) + load_block(r + i, n), n);
     });
   }
-
-  // Run f(std::bool_constant) for the rule.
-  template <class F>
-  void rule(F&& f) const {
-    a.delta ? f(std::true_type{}) : f(std::false_type{});
-  }
 };
 
 // Rows of `size` values, one behind the other; row 0 is zeros and never written.
@@ -119,12 +113,11 @@ struct MemoryRows {
 };
 
 // The writes of a step, in a table with a row for each slot.
-template <bool delta, class storage, class real = real_of<storage>>
+template <class storage, class real = real_of<storage>>
 RAMGRU_INLINE void memory_write_in_place(
     const MemoryItem<storage>& item, int64_t t, const Touch* touch, MemoryRows<real>& table) {
   auto row = [&](int64_t k) { return touch[k].none() ? nullptr : table[touch[k].slot()]; };
-  memory_write<delta>(item.a.K, item.write_weight(t), item.gate(t), item.candidate(t), item.size,
-                      row, row, row);
+  memory_write(item.a.K, item.write_weight(t), item.gate(t), item.candidate(t), item.size, row, row);
 }
 
 // The rows that cells hold before any step touches them, where this step is the first.
@@ -187,22 +180,20 @@ void memory_scan_forward(const MemoryForward& a) {
       bool zeros = !a.has_base() && !a.reset;  // what all cells hold at first
       if (zeros) table.clear(slots.peak());
       auto outputs = (storage*)a.outputs;
-      item.rule([&](auto delta) {
-        for (int64_t t = 0; t < slots.length(); ++t) {
-          const Touch* touch = slots.touches(t);
-          if (!zeros) memory_begin_chains(item, slots, t, table);
-          if (t + memory_ahead < slots.length()) {
-            const Touch* later = slots.touches(t + memory_ahead);
-            prefetch(item.candidate(t + memory_ahead), item.size);
-            for (int64_t e = 0; e < a.K + a.J; ++e) table.prefetch(later[e].slot());
-          }
-          memory_write_in_place<delta.value>(item, t, touch, table);
-          auto row = [&](int64_t j) {
-            return touch[a.K + j].none() ? nullptr : table[touch[a.K + j].slot()];
-          };
-          memory_read(a.J, item.read_weight(t), outputs + item.at(t), item.size, row);
+      for (int64_t t = 0; t < slots.length(); ++t) {
+        const Touch* touch = slots.touches(t);
+        if (!zeros) memory_begin_chains(item, slots, t, table);
+        if (t + memory_ahead < slots.length()) {
+          const Touch* later = slots.touches(t + memory_ahead);
+          prefetch(item.candidate(t + memory_ahead), item.size);
+          for (int64_t e = 0; e < a.K + a.J; ++e) table.prefetch(later[e].slot());
         }
-      });
+        memory_write_in_place(item, t, touch, table);
+        auto row = [&](int64_t j) {
+          return touch[a.K + j].none() ? nullptr : table[touch[a.K + j].slot()];
+        };
+        memory_read(a.J, item.read_weight(t), outputs + item.at(t), item.size, row);
+      }
       for (int64_t t = slots.length(); t < a.T; ++t)
         std::memset(outputs + item.at(t), 0, item.size * sizeof(storage));
       if (a.rows) memory_final(a, item, slots, table);
@@ -226,8 +217,7 @@ class MemoryBackwardWalk {
 
   MemoryBackwardWalk(const MemoryBackward& a, int64_t row_bytes)
       : a_(a), steps_(memory_segment(a, row_bytes)), slots_(a, steps_),
-        newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)), from_(steps_ * a.K),
-        dots_(a.K + a.J + 1) {}
+        newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)), dots_(a.K + a.J) {}
 
   void run(MemoryItem<storage>& item) {
     slots_.walk(item.r);
@@ -238,13 +228,11 @@ class MemoryBackwardWalk {
     grads_.clear(slots_.peak());
     from_final_rows(item);
     if (segments > 1) note_rows(item);
-    item.rule([&](auto delta) {
-      for (int64_t s = segments; s-- > 0;) {
-        int64_t start = s * steps_, end = std::min(start + steps_, slots_.length());
-        run_again<delta.value>(item, s, start, end);
-        for (int64_t t = end; t-- > start;) step_back<delta.value>(item, t, start);
-      }
-    });
+    for (int64_t s = segments; s-- > 0;) {
+      int64_t start = s * steps_, end = std::min(start + steps_, slots_.length());
+      run_again(item, s, start, end);
+      for (int64_t t = end; t-- > start;) step_back(item, t, start);
+    }
     pad(item);
   }
 
@@ -306,48 +294,38 @@ class MemoryBackwardWalk {
     table_.reserve(slots_.peak() + 1, item.size);
     noted_.reserve(slots_.entered_before(last + 1) + 1, item.size);
     int64_t noted = 0;
-    item.rule([&](auto delta) {
-      for (int64_t t = 0; t < slots_.length(); ++t) {
-        const Touch* touch = slots_.touches(t);
-        for (int64_t e = 0; e < a_.K + a_.J; ++e)
-          if (touch[e].enters_segment())
-            std::memcpy(noted_[noted++], table_[touch[e].slot()], item.size * sizeof(real));
-        memory_begin_chains(item, slots_, t, table_);
-        memory_write_in_place<delta.value>(item, t, touch, table_);
-      }
-    });
+    for (int64_t t = 0; t < slots_.length(); ++t) {
+      const Touch* touch = slots_.touches(t);
+      for (int64_t e = 0; e < a_.K + a_.J; ++e)
+        if (touch[e].enters_segment())
+          std::memcpy(noted_[noted++], table_[touch[e].slot()], item.size * sizeof(real));
+      memory_begin_chains(item, slots_, t, table_);
+      memory_write_in_place(item, t, touch, table_);
+    }
   }
 
   // The versions that the steps of a segment make, and which of them each access finds.
-  template <bool delta>
   void run_again(const MemoryItem<storage>& item, int64_t segment, int64_t start, int64_t end) {
     int64_t K = a_.K, each = K + a_.J;
     int64_t noted = slots_.entered_before(segment), bases = first_base_;
     for (int64_t t = start; t < end; ++t) {
       const Touch* touch = slots_.touches(t);
       int32_t* found = &found_[(t - start) * each];
-      int32_t* from = &from_[(t - start) * K];
       int64_t made = 1 + (t - start) * K;
       for (int64_t e = 0; e < each; ++e) {
         int32_t slot = touch[e].slot();
         if (slot <= 0) {  // no access, or the row of zeros
           found[e] = slot;
-          if (e < K) from[e] = slot;
           continue;
         }
         if (touch[e].is_first()) newest_[slot] = begin(item, t, e, touch[e], noted, bases);
         found[e] = newest_[slot];
-        if (e >= K) continue;
-        from[e] = found[e];
-        newest_[slot] = (int32_t)(made + e);
-        if (delta && found[e] >= made && found[e] < made + K)  // its cell was named before
-          found[e] = found[found[e] - made];
+        if (e < K) newest_[slot] = (int32_t)(made + e);
       }
       if (t + memory_ahead < end) prefetch(item.candidate(t + memory_ahead), item.size);
-      auto row = [&](int32_t version) { return version < 0 ? nullptr : versions_[version]; };
-      memory_write<delta>(
+      memory_write(
           K, item.write_weight(t), item.gate(t), item.candidate(t), item.size,
-          [&](int64_t k) { return row(found[k]); }, [&](int64_t k) { return row(from[k]); },
+          [&](int64_t k) { return found[k] < 0 ? nullptr : versions_[found[k]]; },
           [&](int64_t k) { return versions_[made + k]; });
     }
   }
@@ -364,7 +342,6 @@ class MemoryBackwardWalk {
     return (int32_t)bases++;
   }
 
-  template <bool delta>
   void step_back(const MemoryItem<storage>& item, int64_t t, int64_t start) {
     int64_t K = a_.K, J = a_.J;
     const Touch* touch = slots_.touches(t);
@@ -376,16 +353,16 @@ class MemoryBackwardWalk {
       prefetch((const storage*)a_.grad_output + item.at(t - memory_ahead), item.size);
     }
     auto version = [&](int64_t e) { return found[e] < 0 ? nullptr : versions_[found[e]]; };
-    memory_step_backward<delta>(
+    memory_step_backward(
         K, J, weight, gate, item.candidate(t), item.read_weight(t),
         (const storage*)a_.grad_output + item.at(t), (storage*)a_.grad_candidate + item.at(t),
         item.size, dots_.get(), version, [&](int64_t j) { return version(K + j); },
         [&](int64_t e) { return touch[e].slot() > 0 ? grads_[touch[e].slot()] : nullptr; });
     int64_t at = item.slice * a_.B * a_.T * a_.H + item.step(t);
-    real grad_gate = delta ? sum<real>(dots_[K + J]) : 0;
+    real grad_gate = 0;
     for (int64_t k = 0; k < K; ++k) {
       real grad = sum<real>(dots_[k]);
-      if (!delta && !touch[k].none()) {  // g = gate weight
+      if (!touch[k].none()) {  // g = gate weight
         grad_gate += grad * weight[k];
         grad *= gate;
       }
@@ -423,7 +400,6 @@ class MemoryBackwardWalk {
   MemoryRows<real> noted_;     // what segments find of chains that began before them
   Scratch<int32_t> newest_;    // by slot: its newest version
   Scratch<int32_t> found_;     // (steps, K + J): the version that each access finds
-  Scratch<int32_t> from_;      // (steps, K): the same, with those of this very step
   Scratch<vec<real>> dots_;
 };
 
@@ -453,7 +429,6 @@ void memory_scan_backward(const MemoryBackward& a) {
 struct MemoryStep {
   int64_t bytes, threads;
   int64_t B, H, N, K, J, D;
-  int64_t delta;
   void* rows;                  // (B, H, N, D), overwritten
   const int64_t* write_index;  // (B, H, K)
   const void* write_weight;
@@ -467,15 +442,12 @@ struct MemoryStep {
 // One step of one head, in place: `table` is (N, D).
 template <class real, class storage>
 RAMGRU_INLINE void memory_step_head(
-    bool delta, real* table, int64_t D, int64_t K, const int64_t* write_index,
+    real* table, int64_t D, int64_t K, const int64_t* write_index,
     const real* write_weight, real gate, const storage* candidate, int64_t J,
     const int64_t* read_index, const real* read_weight, storage* output) {
   auto row = [&](int64_t cell) { return cell < 0 ? nullptr : table + cell * D; };
   auto written = [&](int64_t k) { return row(write_index[k]); };
-  if (delta)
-    memory_write<true>(K, write_weight, gate, candidate, D, written, written, written);
-  else
-    memory_write<false>(K, write_weight, gate, candidate, D, written, written, written);
+  memory_write(K, write_weight, gate, candidate, D, written, written);
   memory_read(J, read_weight, output, D, [&](int64_t j) { return row(read_index[j]); });
 }
 
@@ -488,7 +460,7 @@ void memory_step(const MemoryStep& a) {
     for (int64_t item; work.next(item);)
       for (int64_t r = item * each; r < std::min(heads, (item + 1) * each); ++r)
         memory_step_head(
-            a.delta, (real*)a.rows + r * a.N * a.D, a.D, a.K, a.write_index + r * a.K,
+            (real*)a.rows + r * a.N * a.D, a.D, a.K, a.write_index + r * a.K,
             (const real*)a.write_weight + r * a.K, ((const real*)a.gate)[r],
             (const storage*)a.candidate + r * a.D, a.J, a.read_index + r * a.J,
             (const real*)a.read_weight + r * a.J, (storage*)a.outputs + r * a.D);

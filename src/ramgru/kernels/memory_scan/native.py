@@ -18,21 +18,21 @@ from ramgru.kernels.memory_scan.inputs import (
     empty_results,
 )
 
-SIZES = "B T H K J D N P G R C delta dense_final slices versions"
+SIZES = "B T H K J D N P G R C dense_final slices versions"
 INPUTS = " ".join(Inputs._fields)
 GRADS = " ".join(f"grad_{name}" for name in DIFFERENTIABLE)
 FORWARD = native.arguments("MemoryForward", SIZES, f"{INPUTS} outputs cells rows")
 BACKWARD = native.arguments("MemoryBackward", SIZES, f"{INPUTS} grad_output grad_rows {GRADS}")
 STEP = native.arguments(
     "MemoryStep",
-    "B H N K J D delta",
+    "B H N K J D",
     "rows write_index write_weight gate candidate read_index read_weight outputs",
 )
 
 VERSIONS = 4 << 20  # bytes of versions up to which the backward walk is not cut into segments
 
 
-def forward(x: Inputs, memory_size: int, rule: str, want_final: bool) -> list[Tensor]:
+def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
     """-> outputs, final cells, final rows"""
     outputs, cells, rows = empty_results(x, memory_size, want_final)
     x = _stored(x)
@@ -42,7 +42,7 @@ def forward(x: Inputs, memory_size: int, rule: str, want_final: bool) -> list[Te
         "memory_scan_forward",
         x.candidate.dtype,
         FORWARD,
-        _sizes(x, memory_size, rule, _slices(B * H, D)),
+        _sizes(x, memory_size, _slices(B * H, D)),
         (*x, found, cells, rows if want_final else None),
     )
     return [found.to(outputs.dtype), cells, rows]
@@ -53,7 +53,6 @@ def backward(
     grad_output: Tensor,  # (B, T, H, D)
     grad_rows: Tensor | None,  # as the final rows, or None
     memory_size: int,
-    rule: str,
 ) -> list[Tensor | None]:
     """-> gradients in the order of DIFFERENTIABLE; None where there is no such input."""
     x = _stored(x)
@@ -71,7 +70,7 @@ def backward(
         "memory_scan_backward",
         x.candidate.dtype,
         BACKWARD,
-        _sizes(x, memory_size, rule, slices),
+        _sizes(x, memory_size, slices),
         (
             *x,
             grad_output.to(x.candidate.dtype).resolve_neg().contiguous(),
@@ -95,11 +94,10 @@ def step_(
     candidate: Tensor,  # (B, H, D)
     read_index: Tensor,  # (B, H, J)
     read_weight: Tensor,  # (B, H, J)
-    rule: str,
 ) -> Tensor:
     """-> what each head reads (B, H, D)"""
     B, H, N, D = rows.shape
-    sizes = (B, H, N, write_index.shape[-1], read_index.shape[-1], D, int(rule == "delta"))
+    sizes = (B, H, N, write_index.shape[-1], read_index.shape[-1], D)
     others = (write_index, write_weight, gate, candidate, read_index, read_weight)
     outputs = rows.new_empty(B, H, D)
     given = (rows, *(v.contiguous() for v in others), outputs)
@@ -130,11 +128,11 @@ def _stored(x: Inputs) -> Inputs:
     return x._replace(**stored)
 
 
-def _sizes(x: Inputs, memory_size: int, rule: str, slices: int) -> tuple[int, ...]:
+def _sizes(x: Inputs, memory_size: int, slices: int) -> tuple[int, ...]:
     B, T, H, K = x.write_index.shape
     J, D, P = x.read_index.shape[-1], x.candidate.shape[-1], x.given_cells
     G = R = C = 1
     if x.fresh_left is not None and x.fresh_right is not None:
         (G, R, _), C = x.fresh_left.shape, x.fresh_right.shape[1]
-    rules = (int(rule == "delta"), int(dense_final(x, memory_size)))
-    return (B, T, H, K, J, D, memory_size, P, G, R, C, *rules, slices, VERSIONS)
+    dense = int(dense_final(x, memory_size))
+    return (B, T, H, K, J, D, memory_size, P, G, R, C, dense, slices, VERSIONS)

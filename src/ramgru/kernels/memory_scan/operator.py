@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import gpu, native
+from ramgru.kernels.memory_scan import chains, portable
 from ramgru.kernels.memory_scan import native as native_scan
-from ramgru.kernels.memory_scan import portable
 from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, empty_results, widen
 from ramgru.kernels.memory_scan.second import SecondBackward
@@ -37,54 +37,54 @@ TENSORS = ", ".join(
 @torch.library.custom_op(
     "ramgru::memory_scan",
     mutates_args=(),
-    schema=f"({TENSORS}, SymInt memory_size, str rule, bool want_final) -> Tensor[]",
+    schema=f"({TENSORS}, SymInt memory_size, bool want_final) -> Tensor[]",
 )
 def memory_scan_op(*args: Any) -> list[Tensor]:
     """-> outputs, final cells, final rows, and what the path that ran saves for backward."""
-    x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
+    x, (memory_size, want_final) = Inputs(*args[:12]), args[12:]
     if gpu.takes(*x):
-        return triton_path().forward(x, memory_size, rule, want_final)
+        return triton_path().forward(x, memory_size, want_final)
     if native.takes(*x):
-        return native_scan.forward(x, memory_size, rule, want_final)
-    path = portable.order(x, memory_size, rule, want_final)
+        return native_scan.forward(x, memory_size, want_final)
+    path = chains.build(x, memory_size, want_final)
     outputs, cells, rows, versions = portable.forward(widen(x), path, memory_size, want_final)
     return [outputs.to(x.candidate.dtype), cells, rows, versions, *path]
 
 
 @memory_scan_op.register_fake
 def _(*args: Any) -> list[Tensor]:
-    x, (memory_size, rule, want_final) = Inputs(*args[:12]), args[12:]
+    x, (memory_size, want_final) = Inputs(*args[:12]), args[12:]
     results = empty_results(x, memory_size, want_final)
     if gpu.takes(*x):
-        return [*results, *triton_path().empty_saved(x, rule, want_final)]
+        return [*results, *triton_path().empty_saved(x, want_final)]
     if native.takes(*x):
         return results
-    return [*results, *portable.empty_saved(x, rule, want_final)]
+    return [*results, *portable.empty_saved(x, want_final)]
 
 
 @torch.library.custom_op(
     "ramgru::memory_scan_backward",
     mutates_args=(),
     schema=(
-        f"(Tensor grad_output, Tensor? grad_rows, {TENSORS}, SymInt memory_size, str rule, "
+        f"(Tensor grad_output, Tensor? grad_rows, {TENSORS}, SymInt memory_size, "
         "Tensor[] saved) -> Tensor[]"
     ),
 )
 def memory_scan_backward_op(*args: Any) -> list[Tensor]:
     """-> gradients in the order of DIFFERENTIABLE; an empty tensor where there is no such input."""
     grad_output, grad_rows = args[:2]
-    x, (memory_size, rule, saved) = Inputs(*args[2:14]), args[14:]
+    x, (memory_size, saved) = Inputs(*args[2:14]), args[14:]
     if gpu.takes(*x):
         given = saved if len(saved) == triton_path().SAVED else []
-        grads = triton_path().backward(x, grad_output, grad_rows, memory_size, rule, given)
+        grads = triton_path().backward(x, grad_output, grad_rows, memory_size, given)
     elif native.takes(*x):
-        grads = native_scan.backward(x, grad_output, grad_rows, memory_size, rule)
+        grads = native_scan.backward(x, grad_output, grad_rows, memory_size)
     else:
         wide = widen(x)
         if len(saved) == portable.SAVED:
-            versions, path = saved[0], portable.make_order(rule, saved[1:])
+            versions, path = saved[0], chains.Chains(*saved[1:])
         else:  # forward ran elsewhere
-            path = portable.order(x, memory_size, rule, grad_rows is not None)
+            path = chains.build(x, memory_size, grad_rows is not None)
             versions = portable.forward(wide, path, memory_size, False)[3]
         dtype = versions.dtype
         grads = portable.backward(
@@ -130,7 +130,7 @@ class _Forward(torch.autograd.Function):
         found = call(
             _Backward,
             _backward_operator,
-            (grads[0], grad_rows, *inputs, ctx.memory_size, ctx.rule, *saved),
+            (grads[0], grad_rows, *inputs, ctx.memory_size, *saved),
         )
         by_name = dict(zip(DIFFERENTIABLE, found, strict=True))
         return (
@@ -138,7 +138,6 @@ class _Forward(torch.autograd.Function):
                 by_name[name] if name in by_name and value is not None else None
                 for name, value in zip(Inputs._fields, inputs, strict=True)
             ),
-            None,
             None,
             None,
         )
@@ -154,17 +153,17 @@ class _Forward(torch.autograd.Function):
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs[:12], *output[3:])
-    ctx.memory_size, ctx.rule, ctx.want_final = inputs[12:]
+    ctx.memory_size, ctx.want_final = inputs[12:]
 
 
 def _backward_operator(*args: Any) -> list[Tensor]:
-    return torch.ops.ramgru.memory_scan_backward(*args[:16], list(args[16:]))
+    return torch.ops.ramgru.memory_scan_backward(*args[:15], list(args[15:]))
 
 
 class _Backward(torch.autograd.Function):
     """Gradients of `_Forward`; its own backward gives second derivatives.
 
-    Arguments: grad of outputs, grad of rows, the twelve inputs, size, rule, what forward saved.
+    Arguments: grad of outputs, grad of rows, the twelve inputs, size, what forward saved.
     """
 
     @staticmethod
@@ -174,8 +173,8 @@ class _Backward(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:14])
-        ctx.memory_size, ctx.rule = inputs[14:16]
-        ctx.saved = len(inputs[16:])
+        ctx.memory_size = inputs[14]
+        ctx.saved = len(inputs[15:])
 
     @staticmethod
     def backward(ctx: Any, *grad_grads: Any) -> tuple[Any, ...]:
@@ -185,15 +184,12 @@ class _Backward(torch.autograd.Function):
             None if inputs[name] is None else value
             for name, value in zip(DIFFERENTIABLE, grad_grads, strict=True)
         ]
-        found = SecondBackward.apply(
-            grad_output, grad_rows, *wanted, *tensors, ctx.memory_size, ctx.rule
-        )
+        found = SecondBackward.apply(grad_output, grad_rows, *wanted, *tensors, ctx.memory_size)
         by_name = dict(zip(DIFFERENTIABLE, found[2:], strict=True))
         return (
             found[0],
             None if grad_rows is None else found[1],
             *(by_name.get(name) if value is not None else None for name, value in inputs.items()),
-            None,
             None,
             *[None] * ctx.saved,
         )
@@ -228,17 +224,17 @@ memory_scan_op.register_vmap(
 
 
 def _setup_second(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    _Backward.setup_context(ctx, (*inputs[:16], *inputs[16]), output)
+    _Backward.setup_context(ctx, (*inputs[:15], *inputs[15]), output)
 
 
 def _second(ctx: Any, grad_grads: list[Tensor | None]) -> tuple[Any, ...]:
     found = _Backward.backward(ctx, *grad_grads)
-    return (*found[:16], list(found[16:]))
+    return (*found[:15], list(found[15:]))
 
 
 def _vmap_backward(info: Any, in_dims: Any, *args: Any) -> Any:
-    flat_dims = (*in_dims[:16], *[None] * len(args[16]))
-    return tuple(map(list, _Backward.vmap(info, flat_dims, *args[:16], *args[16])))
+    flat_dims = (*in_dims[:15], *[None] * len(args[15]))
+    return tuple(map(list, _Backward.vmap(info, flat_dims, *args[:15], *args[15])))
 
 
 memory_scan_backward_op.register_autograd(_second, setup_context=_setup_second)

@@ -1,35 +1,22 @@
 """`memory_scan` in vectorised torch, forward and backward: runs wherever torch runs.
 
-Both write rules come down to a table of versions (`chains`, `delta`); what is common to them is
-here: padding, the bases that chains begin with, reads, and the final memory.
+The versions of the rows are computed in `chains`. Here are padding, the bases that chains begin
+with, reads, and the final memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import chains, delta
+from ramgru.kernels.memory_scan import chains
 from ramgru.kernels.memory_scan.inputs import Inputs, compute_dtype, dense_final, padding
 from ramgru.kernels.rows import add_rows_, weighted_sum
-
-Order = chains.Chains | delta.Steps
 
 SAVED = 1 + len(chains.Chains._fields)  # tensors that forward keeps for backward
 
 
-def make_order(rule: str, tensors: Sequence[Tensor]) -> Order:
-    return chains.Chains(*tensors) if rule == "gru" else delta.Steps(*tensors)
-
-
-def order(x: Inputs, memory_size: int, rule: str, want_final: bool) -> Order:
-    build = chains.build if rule == "gru" else delta.build
-    return build(x, memory_size, want_final)
-
-
-def empty_saved(x: Inputs, rule: str, want_final: bool) -> list[Tensor]:
+def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
     """Versions and order as they are saved for backward, with nothing in them."""
     B, T, H, K = x.write_index.shape
     J, P = x.read_index.shape[-1], x.given_cells
@@ -38,18 +25,18 @@ def empty_saved(x: Inputs, rule: str, want_final: bool) -> list[Tensor]:
     index = x.write_index
     path = [
         index.new_empty(B, H, P),
-        index.new_empty(B, T, H, K) if rule == "gru" else index.new_empty(T, B * H, K),
+        index.new_empty(B, T, H, K),
         index.new_empty(B, T, H, J),
         index.new_empty(B * H, size),
         index.new_empty(B * H, size),
-        index.new_empty(T * K + 1 if rule == "gru" else 1),
+        index.new_empty(T * K + 1),
         index.new_empty(3, events if x.has_base else 0),
     ]
     D = x.candidate.shape[-1]
     return [x.candidate.new_empty(capacity(x), D, dtype=compute_dtype(x)), *path]
 
 
-def bases(x: Inputs, path: Order) -> Tensor:
+def bases(x: Inputs, path: chains.Chains) -> Tensor:
     """(bases, D) the row that each chain begins with; one row of zeros where all are zero."""
     D = x.candidate.shape[-1]
     number = int(path.block[0])
@@ -79,7 +66,7 @@ def fresh_places(x: Inputs, cell: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
     return head * R + torch.div(cell, C, rounding_mode="floor"), head * C + cell % C
 
 
-def initial_places(x: Inputs, path: Order) -> tuple[Tensor, Tensor]:
+def initial_places(x: Inputs, path: chains.Chains) -> tuple[Tensor, Tensor]:
     """Which bases come from the initial memory, and from which of its rows (flattened)."""
     assert x.initial_rows is not None
     if x.initial_cells is not None:
@@ -99,20 +86,8 @@ def capacity(x: Inputs) -> int:
     return given + writes + x.read_index.numel() + writes
 
 
-def versions_of(x: Inputs, path: Order, base: Tensor, differentiable: bool = False) -> Tensor:
-    if isinstance(path, chains.Chains):
-        gate = x.write_weight * x.gate.unsqueeze(-1)
-        if differentiable:
-            return chains.forward_differentiable(gate, x.candidate, base, path)
-        return chains.forward(gate, x.candidate, base, path, capacity(x))
-    tensors = (x.write_weight, x.gate, x.candidate, base, path, x.write_index)
-    if differentiable:
-        return delta.forward_differentiable(*tensors)
-    return delta.forward(*tensors, capacity(x))
-
-
 def final_memory(
-    x: Inputs, path: Order, versions: Tensor, memory_size: int
+    x: Inputs, path: chains.Chains, versions: Tensor, memory_size: int
 ) -> tuple[Tensor, Tensor]:
     """-> cells (B, H, P') and rows (B, H, P', D); or cells (B, H, 0) and rows (B, H, N, D)."""
     B, _, H, D = x.candidate.shape
@@ -152,14 +127,17 @@ def never_reset(x: Inputs) -> Tensor | None:
 
 
 def forward(
-    x: Inputs, path: Order, memory_size: int, want_final: bool, differentiable: bool = False
+    x: Inputs, path: chains.Chains, memory_size: int, want_final: bool, differentiable: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """-> outputs, final cells, final rows, versions; x as `widen` leaves it."""
     B, _, H, D = x.candidate.shape
-    versions = versions_of(x, path, bases(x, path), differentiable)
+    base = bases(x, path)
+    gate = x.write_weight * x.gate.unsqueeze(-1)
     if differentiable:
+        versions = chains.forward_differentiable(gate, x.candidate, base, path)
         outputs = (versions[path.read_slot] * x.read_weight.unsqueeze(-1)).sum(-2)
     else:
+        versions = chains.forward(gate, x.candidate, base, path, capacity(x))
         outputs = weighted_sum(versions, path.read_slot, x.read_weight)
     if want_final:
         cells, rows = final_memory(x, path, versions, memory_size)
@@ -171,7 +149,7 @@ def forward(
 
 def backward(
     x: Inputs,
-    path: Order,
+    path: chains.Chains,
     versions: Tensor,
     grad_output: Tensor,  # (B, T, H, D)
     grad_rows: Tensor | None,  # as the final rows, or None
@@ -203,15 +181,10 @@ def backward(
         else:
             add_rows_(grad, slot, grad_rows.flatten(0, 1)[row, column])
 
-    if isinstance(path, chains.Chains):
-        g = x.write_weight * x.gate.unsqueeze(-1)
-        grad_g, grad_candidate = chains.backward(grad, g, x.candidate, versions, path)
-        grad_weight = grad_g * x.gate.unsqueeze(-1)
-        grad_gate = (grad_g * x.write_weight).sum(-1)
-    else:
-        grad_weight, grad_gate, grad_candidate = delta.backward(
-            grad, x.write_weight, x.gate, x.candidate, versions, path, x.write_index
-        )
+    g = x.write_weight * x.gate.unsqueeze(-1)
+    grad_g, grad_candidate = chains.backward(grad, g, x.candidate, versions, path)
+    grad_weight = grad_g * x.gate.unsqueeze(-1)
+    grad_gate = (grad_g * x.write_weight).sum(-1)
     first = [grad_weight, grad_gate, grad_candidate, grad_read]
     if pad is not None:
         first = [g.masked_fill(pad.view(B, T, *[1] * (g.dim() - 2)), 0) for g in first]
@@ -219,7 +192,7 @@ def backward(
 
 
 def _base_gradients(
-    x: Inputs, path: Order, grad: Tensor, grad_untouched: Tensor | None
+    x: Inputs, path: chains.Chains, grad: Tensor, grad_untouched: Tensor | None
 ) -> list[Tensor | None]:
     """Gradients of initial_rows, fresh_left, fresh_right."""
     number = int(path.block[0])

@@ -19,7 +19,6 @@ def memory_scan(
     read_weight: Tensor,  # (B, T, H, J)
     *,
     memory_size: int,
-    rule: str = "gru",
     initial_cells: Tensor | None = None,  # (B, H, P), -1 where unused
     initial_rows: Tensor | None = None,  # (B, H, P, D), or (B, H, N, D) without initial_cells
     fresh_left: Tensor | None = None,  # (H, R, D)
@@ -52,19 +51,12 @@ def memory_scan(
                     memory = {}
                 where = [int(i) for i in write_index[b, t, h]]
                 a, z, c = write_weight[b, t, h], gate[b, t, h], candidate[b, t, h]
-                if rule == "gru":  # M[i] = (1 - g) M[i] + g c, for one address after the other
-                    for k, i in enumerate(where):
-                        if i < 0:  # no access
-                            continue
-                        g = z * a[k]
-                        old = memory[i] if i in memory else fresh(h, i)
-                        memory[i] = (1 - g) * old + g * c
-                else:  # u = z (c - sum_i a[i] M[i]), then M[i] += a[i] u
-                    some = [(k, i) for k, i in enumerate(where) if i >= 0]
-                    held = {i: memory[i] if i in memory else fresh(h, i) for _, i in some}
-                    u = z * (c - sum((a[k] * held[i] for k, i in some), zero))
-                    for k, i in some:
-                        memory[i] = (memory[i] if i in memory else fresh(h, i)) + a[k] * u
+                for k, i in enumerate(where):  # one address after the other
+                    if i < 0:  # no access
+                        continue
+                    g = z * a[k]
+                    old = memory[i] if i in memory else fresh(h, i)
+                    memory[i] = (1 - g) * old + g * c
                 for j, i in enumerate(int(i) for i in read_index[b, t, h]):
                     if i < 0:
                         continue

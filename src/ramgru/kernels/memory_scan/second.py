@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import portable
+from ramgru.kernels.memory_scan import chains, portable
 from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, widen
 from ramgru.kernels.transforms import fold, one_by_one
@@ -23,7 +23,7 @@ class SecondBackward(torch.autograd.Function):
     """The backward of memory_scan's backward.
 
     Arguments: grad of outputs, grad of rows, grads of the first gradients in the order of
-    DIFFERENTIABLE, the twelve inputs, size, rule.
+    DIFFERENTIABLE, the twelve inputs, size.
     -> gradients of the two first and of DIFFERENTIABLE; an empty tensor where there is none.
     """
 
@@ -31,9 +31,9 @@ class SecondBackward(torch.autograd.Function):
     def forward(*args: Any) -> tuple[Tensor, ...]:
         grad_output, grad_rows = args[:UPSTREAM]
         wanted = args[UPSTREAM:INPUTS]
-        memory_size, rule = args[-2:]
-        x = Inputs(*args[INPUTS:-2])
-        order = portable.order(x, memory_size, rule, want_final=grad_rows is not None)
+        memory_size = args[-1]
+        x = Inputs(*args[INPUTS:-1])
+        order = chains.build(x, memory_size, want_final=grad_rows is not None)
         with torch.enable_grad():
             leaves = {
                 name: value.detach().requires_grad_()
@@ -86,13 +86,13 @@ class SecondBackward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
         size, dims = info.batch_size, in_dims
-        if all(dim is None for dim in dims[INPUTS:-2]):
+        if all(dim is None for dim in dims[INPUTS:-1]):
             return one_by_one(SecondBackward.apply, size, dims, args)
         batch = batch_size(dims[INPUTS], args[INPUTS])
         upstream = [fold(args[i], dims[i], size) for i in range(UPSTREAM)]
         wanted = fold_named(
             DIFFERENTIABLE, size, batch, dims[UPSTREAM:INPUTS], args[UPSTREAM:INPUTS]
         )
-        inputs = fold_named(Inputs._fields, size, batch, dims[INPUTS:-2], args[INPUTS:-2])
-        found = SecondBackward.apply(*upstream, *wanted, *inputs, *args[-2:])
+        inputs = fold_named(Inputs._fields, size, batch, dims[INPUTS:-1], args[INPUTS:-1])
+        found = SecondBackward.apply(*upstream, *wanted, *inputs, args[-1])
         return unfold_named(("", "", *DIFFERENTIABLE), size, batch, found)

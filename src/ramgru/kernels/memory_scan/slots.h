@@ -24,7 +24,6 @@ struct MemoryInputs {
   int64_t B, T, H, K, J, D;
   int64_t N, P;         // cells; places of initial_cells
   int64_t G, R, C;      // sets of fresh factors, H or B H; their rows and columns
-  int64_t delta;        // whether the rule is "delta"
   int64_t dense_final;  // whether the final memory has the rows of all cells
   int64_t slices;       // parts that D is cut into, each a work item
   int64_t versions;     // bytes of rows that a segment of the backward walk may make

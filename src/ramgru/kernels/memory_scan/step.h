@@ -77,35 +77,21 @@ RAMGRU_INLINE void store_block(storage* p, const Block<real, vectors_of<real, N>
     for (int64_t i = 0; i < vectors_of<real, N>; ++i) store(p + i * lanes<real>, x.v[i]);
 }
 
-// Write K rows of `size` values: held(k) is the row before the step, from(k) what a write finds
-// (they differ where a step names a cell twice), and to(k) where the new row goes. In place, all
-// three are the same. A row whose gate is 0 keeps its bits, even the sign of a zero.
-template <bool delta, class real, class storage, class Held, class From, class To>
+// Write K rows of `size` values, one after the other: M[i_k] = (1 - g) M[i_k] + g c. from(k) is the
+// row that write k finds, to(k) where the new row goes; in place, both are the same. A row whose
+// gate is 0 keeps its bits, even the sign of a zero.
+template <class real, class storage, class From, class To>
 RAMGRU_INLINE void memory_write(
     int64_t K, const real* weight, real gate, const storage* candidate, int64_t size,
-    Held&& held, From&& from, To&& to) {
+    From&& from, To&& to) {
   each_block<real>(size, [&](int64_t i, auto n) {
     auto c = load_block(candidate + i, n);
-    if constexpr (delta) {  // u = z (c - sum_k a[k] M[i_k]), then M[i_k] += a[k] u
-      auto u = c;
-      for (int64_t k = 0; k < K; ++k)
-        if (const real* row = held(k)) u = u - weight[k] * load_block(row + i, n);
-      u = gate * u;
-      for (int64_t k = 0; k < K; ++k) {
-        const real* row = from(k);
-        if (!row) continue;
-        auto old = load_block(row + i, n);
-        bool frozen = weight[k] == 0 || gate == 0;
-        store_block(to(k) + i, frozen ? old : old + weight[k] * u, n);
-      }
-    } else {  // M[i_k] = (1 - g) M[i_k] + g c, one after the other
-      for (int64_t k = 0; k < K; ++k) {
-        const real* row = from(k);
-        if (!row) continue;
-        real g = gate * weight[k];
-        auto old = load_block(row + i, n);
-        store_block(to(k) + i, g == 0 ? old : g == 1 ? c : (1 - g) * old + g * c, n);
-      }
+    for (int64_t k = 0; k < K; ++k) {
+      const real* row = from(k);
+      if (!row) continue;
+      real g = gate * weight[k];
+      auto old = load_block(row + i, n);
+      store_block(to(k) + i, g == 0 ? old : g == 1 ? c : (1 - g) * old + g * c, n);
     }
   });
 }
@@ -124,14 +110,14 @@ RAMGRU_INLINE void memory_read(
 
 // The gradients of a step, given those of its outputs and of the rows after it. In `grads`, a row
 // for each cell, the gradient of the rows after the step becomes that of the rows before it.
-// Dot products are left as vectors in `dots`: K of the weights (of g under the GRU rule), J of the
-// read weights, and one of the gate under the delta rule; zeros where there is no access.
-template <bool delta, class real, class storage, class Held, class Read, class Grad>
+// Dot products are left as vectors in `dots`: K of the gates g, J of the read weights; zeros where
+// there is no access.
+template <class real, class storage, class Held, class Read, class Grad>
 RAMGRU_INLINE void memory_step_backward(
     int64_t K, int64_t J, const real* weight, real gate, const storage* candidate,
     const real* read_weight, const storage* grad_output, storage* grad_candidate, int64_t size,
     vec<real>* dots, Held&& held, Read&& read, Grad&& grad) {
-  for (int64_t e = 0; e < K + J + 1; ++e) dots[e] = vec<real>{};
+  for (int64_t e = 0; e < K + J; ++e) dots[e] = vec<real>{};
   each_block<real>(size, [&](int64_t i, auto n) __attribute__((always_inline)) {
     auto c = load_block(candidate + i, n);
     auto dy = load_block(grad_output + i, n);
@@ -143,35 +129,15 @@ RAMGRU_INLINE void memory_step_backward(
         store_block(d + i, load_block(d + i, n) + read_weight[j] * dy, n);
     }
     Block<real, vectors_of<real, decltype(n)>> dc{};
-    if constexpr (delta) {
-      auto error = c, du = dc;  // u = z error
-      for (int64_t k = 0; k < K; ++k)
-        if (const real* row = held(k)) {
-          error = error - weight[k] * load_block(row + i, n);
-          du = du + weight[k] * load_block(grad(k) + i, n);
-        }
-      dots[K + J] += dot(du, error);
-      auto u = gate * error;
-      dc = gate * du;
-      for (int64_t k = 0; k < K; ++k)
-        if (const real* row = held(k))
-          dots[k] += dot(load_block(grad(k) + i, n), u) - dot(load_block(row + i, n), dc);
-      for (int64_t k = 0; k < K; ++k)
-        if (held(k)) {
-          real* d = grad(k);
-          store_block(d + i, load_block(d + i, n) - weight[k] * dc, n);
-        }
-    } else {
-      for (int64_t k = K; k-- > 0;) {
-        const real* row = held(k);
-        if (!row) continue;
-        real g = gate * weight[k];
-        real* d = grad(k);
-        auto after = load_block(d + i, n);
-        dots[k] += dot(after, c - load_block(row + i, n));
-        dc = dc + g * after;
-        store_block(d + i, (1 - g) * after, n);
-      }
+    for (int64_t k = K; k-- > 0;) {
+      const real* row = held(k);
+      if (!row) continue;
+      real g = gate * weight[k];
+      real* d = grad(k);
+      auto after = load_block(d + i, n);
+      dots[k] += dot(after, c - load_block(row + i, n));
+      dc = dc + g * after;
+      store_block(d + i, (1 - g) * after, n);
     }
     store_block(grad_candidate + i, dc, n);
   });

@@ -23,7 +23,6 @@ def step_(
     read_index: Tensor,  # (B, H, J), -1: no access
     read_weight: Tensor,  # (B, H, J)
     *,
-    rule: str = "gru",
     distinct: bool = False,  # whether no step writes one cell twice
 ) -> Tensor:
     """-> what each head reads after it has written (B, H, D); not differentiable"""
@@ -33,10 +32,10 @@ def step_(
     if is_plain() and gpu.takes(*given) and native.are_plain(*given):
         from ramgru.kernels.memory_scan import triton_step  # imports triton: where it is used only
 
-        return triton_step.step_(*given, rule)
+        return triton_step.step_(*given)
     if is_plain() and native.runs(*given):
-        return native_scan.step_(*given, rule)
-    return _portable_(*given, rule, distinct)
+        return native_scan.step_(*given)
+    return _portable_(*given, distinct)
 
 
 def _portable_(
@@ -47,7 +46,6 @@ def _portable_(
     candidate: Tensor,
     read_index: Tensor,
     read_weight: Tensor,
-    rule: str,
     distinct: bool,
 ) -> Tensor:
     B, H, N, D = rows.shape
@@ -56,21 +54,13 @@ def _portable_(
     write = (write_index.clamp_min(0) + first).flatten(0, 1)  # (B·H, K)
     weight = write_weight.masked_fill(write_index < 0, 0)
     a, z, c = (v.flatten(0, 1) for v in (weight, gate, candidate))
-    if rule == "delta":
-        held = table[write].masked_fill((write_index < 0).flatten(0, 1).unsqueeze(-1), 0)
-        u = z[:, None, None] * (c[:, None] - a[:, None] @ held)  # (B·H, 1, D)
-        change = a.unsqueeze(-1) * u
-        frozen = (a == 0) | (z == 0).unsqueeze(-1)
-        change[frozen] = -0.0  # x + -0.0 is x, also for x = -0.0
-        table.index_add_(0, write.flatten(), change.flatten(0, 1))
-    else:
-        group = write.shape[1] if distinct else 1
-        for some, part in zip(write.split(group, 1), a.split(group, 1), strict=True):
-            g = (part * z[:, None]).unsqueeze(-1)
-            held = table[some]
-            new = torch.lerp(held, c[:, None].expand_as(held), g)
-            new = torch.where(g == 0, held, new)  # even the sign of a zero
-            table.index_copy_(0, some.flatten(), new.flatten(0, 1))
+    group = write.shape[1] if distinct else 1
+    for some, part in zip(write.split(group, 1), a.split(group, 1), strict=True):
+        g = (part * z[:, None]).unsqueeze(-1)
+        held = table[some]
+        new = torch.lerp(held, c[:, None].expand_as(held), g)
+        new = torch.where(g == 0, held, new)  # even the sign of a zero
+        table.index_copy_(0, some.flatten(), new.flatten(0, 1))
     found = table[read_index.clamp_min(0) + first]
     found = found.masked_fill((read_index < 0).unsqueeze(-1), 0)
     r = read_weight.masked_fill(read_index < 0, 0)

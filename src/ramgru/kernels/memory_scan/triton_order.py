@@ -21,7 +21,6 @@ from ramgru.kernels.memory_scan import plan
 from ramgru.kernels.memory_scan.inputs import Inputs, dense_final
 
 NONE, ZERO, CONTINUES = -1, -2, -3
-CHUNK = 16  # steps that the delta rule takes at once; tl.dot needs 16 or more
 
 
 class Layout(NamedTuple):
@@ -33,10 +32,6 @@ class Layout(NamedTuple):
     read: Tensor  # (B, T, H, J) the code that each read takes
     final: Tensor  # (R, M) the final row that each sorted event's chain ends in, or -1; or (R, 0)
     fresh: Tensor  # (R, M) the cell of each sorted event, counted over all sets; or (R, 0)
-    # Under the delta rule, of the writes of one chain in one chunk, (B, T, H, K) each; else (0,)
-    chunk_base: Tensor  # the code of the row that the chain had before the chunk
-    last: Tensor  # the code of the last of these writes, or NONE: each chain in a chunk has its own
-    first: Tensor  # bool, whether it is the first of them
 
 
 class Final(NamedTuple):
@@ -61,11 +56,10 @@ def events_each(x: Inputs) -> int:
     return x.given_cells + T * (K + J)
 
 
-def empty_layout(x: Inputs, rule: str, want_final: bool) -> Layout:
+def empty_layout(x: Inputs, want_final: bool) -> Layout:
     B, _, H, _ = x.write_index.shape
     M = events_each(x)
     dtype, new = _code_dtype(x), x.write_index.new_empty
-    chunked = x.write_index.shape if rule == "delta" else (0,)
     return Layout(
         new(B * H, M, dtype=torch.int32),
         new(B * H, M, dtype=dtype),
@@ -73,9 +67,6 @@ def empty_layout(x: Inputs, rule: str, want_final: bool) -> Layout:
         new(x.read_index.shape, dtype=dtype),
         new(B * H, M if want_final else 0, dtype=dtype),
         new(B * H, 0 if x.fresh_left is None else M),
-        new(chunked, dtype=dtype),
-        new(chunked, dtype=dtype),
-        new(chunked, dtype=torch.bool),
     )
 
 
@@ -85,7 +76,7 @@ def _code_dtype(x: Inputs) -> torch.dtype:
     return torch.int32 if largest < 2**31 else torch.int64
 
 
-def build(x: Inputs, memory_size: int, rule: str, want_final: bool) -> tuple[Layout, Final | None]:
+def build(x: Inputs, memory_size: int, want_final: bool) -> tuple[Layout, Final | None]:
     B, T, H, K = x.write_index.shape
     J, P = x.read_index.shape[-1], x.given_cells
     events = plan.sort_events(x, memory_size)
@@ -105,24 +96,9 @@ def build(x: Inputs, memory_size: int, rule: str, want_final: bool) -> tuple[Lay
         return torch.where(at >= first, own.gather(1, at.clamp_min(0)), base.gather(1, first))
 
     newest = _latest(events.write, place, -1)
-    found = before = torch.nn.functional.pad(newest, (1, 0), value=-1)[:, :M]
-    if rule == "delta":  # the writes of a step all find what the step before has left
-        begins = _latest(_changes(start, step), place)
-        found = torch.where(events.write, before.gather(1, begins), before)
+    before = torch.nn.functional.pad(newest, (1, 0), value=-1)[:, :M]
     dtype = _code_dtype(x)
-
-    def unsort(values: Tensor) -> list[Tensor]:
-        return plan.unsort(events, values, (B, T, H, K, J), P)[1:]
-
-    write, read = unsort(version(found).to(dtype))
-    chunked = [read.new_empty(0), read.new_empty(0), read.new_empty(0, dtype=torch.bool)]
-    if rule == "delta":
-        change = _changes(start, torch.div(step, CHUNK, rounding_mode="floor"))
-        begins, ends = _latest(change, place), _next(plan.chain_ends(change), place)
-        last = own.gather(1, newest.gather(1, ends).clamp_min(0))
-        last = torch.where(events.cell < memory_size, last, NONE)
-        of_chunk = version(before.gather(1, begins)).to(dtype), last.to(dtype), before < begins
-        chunked = [unsort(values)[0] for values in of_chunk]
+    _, write, read = plan.unsort(events, version(before).to(dtype), (B, T, H, K, J), P)
 
     final_row = order.new_empty(R, 0)
     final = None
@@ -135,7 +111,6 @@ def build(x: Inputs, memory_size: int, rule: str, want_final: bool) -> tuple[Lay
         read,
         final_row.to(dtype),
         _fresh_cells(x, events.cell, row, memory_size),
-        *chunked,
     )
     return layout, final
 
@@ -143,19 +118,6 @@ def build(x: Inputs, memory_size: int, rule: str, want_final: bool) -> tuple[Lay
 def _latest(event: Tensor, place: Tensor, none: int = 0) -> Tensor:
     """(R, M) the newest sorted event, up to each, of those that are marked."""
     return torch.where(event, place, none).cummax(dim=1).values if place.shape[1] else place
-
-
-def _next(event: Tensor, place: Tensor) -> Tensor:
-    """(R, M) the first sorted event, from each on, of those that are marked; the last one is."""
-    M = place.shape[1]
-    return torch.where(event, place, M).flip(1).cummin(dim=1).values.flip(1) if M else place
-
-
-def _changes(start: Tensor, number: Tensor) -> Tensor:
-    """(R, M) whether a chain starts at a sorted event, or its number is not that before it."""
-    change = start.clone()
-    change[:, 1:] |= number[:, 1:] != number[:, :-1]
-    return change
 
 
 def _bases(x: Inputs, events: plan.Events, memory_size: int) -> Tensor:

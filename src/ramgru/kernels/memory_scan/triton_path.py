@@ -16,8 +16,6 @@ from torch import Tensor
 from ramgru.kernels import gpu
 from ramgru.kernels.memory_scan import (
     portable,
-    triton_delta,
-    triton_delta_backward,
     triton_gru,
     triton_order,
     triton_rows,
@@ -30,13 +28,13 @@ from ramgru.kernels.memory_scan.triton_order import Layout
 SAVED = 1 + len(Layout._fields)  # tensors that forward keeps for backward
 
 
-def forward(x: Inputs, memory_size: int, rule: str, want_final: bool) -> list[Tensor]:
+def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
     """-> outputs, final cells, final rows, and what backward needs: versions and the layout"""
     outputs, cells, rows = empty_results(x, memory_size, want_final)
     x = _stored(x)
     with gpu.on_device_of(outputs):
-        layout, final = triton_order.build(x, memory_size, rule, want_final)
-        versions, table = _versions(x, layout, rule)
+        layout, final = triton_order.build(x, memory_size, want_final)
+        versions, table = _versions(x, layout)
         triton_rows.read(layout.read, x.read_weight, outputs, table)
         if final is not None:
             if dense_final(x, memory_size):
@@ -52,7 +50,6 @@ def backward(
     grad_output: Tensor,  # (B, T, H, D)
     grad_rows: Tensor | None,  # as the final rows, or None
     memory_size: int,
-    rule: str,
     saved: Sequence[Tensor],  # empty where another path ran forward
 ) -> list[Tensor | None]:
     """-> gradients in the order of DIFFERENTIABLE; None where there is no such input."""
@@ -65,8 +62,8 @@ def backward(
             versions, layout = saved[0], Layout(*saved[1:])
             table = triton_rows.tables(x, versions, layout.fresh)
         else:
-            layout, _ = triton_order.build(x, memory_size, rule, grad_rows is not None)
-            versions, table = _versions(x, layout, rule)
+            layout, _ = triton_order.build(x, memory_size, grad_rows is not None)
+            versions, table = _versions(x, layout)
         made, given = x.write_index.numel(), triton_order.given_rows(x)
         D = x.candidate.shape[-1]
         adjoint = versions.new_empty(made + given + layout.fresh.numel(), D)
@@ -78,9 +75,8 @@ def backward(
             initial.zero_()
         else:
             initial.copy_(untouched[0].view(given, D))
-        triton_scan.backward(x, layout, grad_output, grad_rows, adjoint, cut=rule == "delta")
-        step = triton_gru.write_gradients if rule == "gru" else triton_delta_backward.backward
-        writes = step(x, layout, adjoint, table)
+        triton_scan.backward(x, layout, grad_output, grad_rows, adjoint)
+        writes = triton_gru.write_gradients(x, layout, adjoint, table)
         grad_read = triton_rows.read_gradients(layout.read, grad_output, table)
         fresh = _fresh_gradients(x, layout, adjoint[made + given :])
     grad_initial = None if x.initial_rows is None else initial.view_as(x.initial_rows).clone()
@@ -88,12 +84,12 @@ def backward(
     return [*writes, grad_read, grad_initial, *fresh]
 
 
-def empty_saved(x: Inputs, rule: str, want_final: bool) -> list[Tensor]:
+def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
     """What forward keeps for backward, with nothing in it."""
     versions = x.candidate.new_empty(
         x.write_index.numel(), x.candidate.shape[-1], dtype=torch.float32
     )
-    return [versions, *triton_order.empty_layout(x, rule, want_final)]
+    return [versions, *triton_order.empty_layout(x, want_final)]
 
 
 def _stored(x: Inputs) -> Inputs:
@@ -107,12 +103,12 @@ def _wide_bases(x: Inputs) -> Inputs:
     return x._replace(**{name: v.float() for name, v in given.items() if v is not None})
 
 
-def _versions(x: Inputs, layout: Layout, rule: str) -> tuple[Tensor, tuple[Any, ...]]:
+def _versions(x: Inputs, layout: Layout) -> tuple[Tensor, tuple[Any, ...]]:
     """-> versions (B·T·H·K, D), and the table that finds rows among them and their bases"""
     D = x.candidate.shape[-1]
     versions = x.candidate.new_empty(x.write_index.numel(), D, dtype=torch.float32)
     table = triton_rows.tables(x, versions, layout.fresh)
-    (triton_scan if rule == "gru" else triton_delta).forward(x, layout, table)
+    triton_scan.forward(x, layout, table)
     return versions, table
 
 

@@ -83,23 +83,10 @@ def gate_of(write, step, number, weight, gate, K):
 
 
 @triton.jit
-def kept(
-    write, step, number, start, weight, gate, first, last, K, CUT: tl.constexpr
-):  # fmt: skip
-    """How much of the adjoint behind each event is that of the row before it; START for nothing.
-
-    With CUT nothing passes the first and the last write of a chain in a chunk of the delta rule,
-    and everything passes the rest.
-    """
-    if CUT:
-        place = step * K + number
-        ends = tl.load(last + place, mask=write, other=NONE) == place
-        ends = write & (ends | (tl.load(first + place, mask=write, other=0) != 0))
-        keep = tl.where((start == CONTINUES) & (ends == 0), 1.0, START)
-    else:
-        g = gate_of(write, step, number, weight, gate, K)
-        keep = tl.where(start == CONTINUES, 1 - g, START)
-    return keep
+def kept(write, step, number, start, weight, gate, K):
+    """The share of a row (or an adjoint behind it) that an event keeps; START for a new chain."""
+    g = gate_of(write, step, number, weight, gate, K)
+    return tl.where(start == CONTINUES, 1 - g, START)
 
 
 @triton.jit
@@ -196,8 +183,7 @@ def finish_writes(
     inside = column < D
 
     write, _, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
-    g = gate_of(write, step, number, weight, gate, K)
-    a, any_left = from_before(tl.where(start == CONTINUES, 1 - g, START))
+    a, any_left = from_before(kept(write, step, number, start, weight, gate, K))
     before = tl.load(blocks_b + (item - 1) * D + column, mask=inside & (item % blocks > 0), other=0)
     continues = (write & any_left & (item % blocks > 0))[:, None] & inside[None, :]
     at = versions + (step * K + number)[:, None] * D + column[None, :]
@@ -243,8 +229,6 @@ def scan_adjoints(
     final,  # (R, M); None of it is looked at unless FINAL
     weight,
     gate,
-    first_write,  # (S, K), this and the next one for CUT only
-    last_write,  # (S, K)
     read_weight,
     grad_output,
     grad_rows,
@@ -260,7 +244,6 @@ def scan_adjoints(
     made,
     D,
     FINAL: tl.constexpr,
-    CUT: tl.constexpr,  # see `kept`
     EVENTS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
@@ -274,7 +257,7 @@ def scan_adjoints(
     # The adjoint of the row behind event e is what event e + 1 makes of the adjoint behind it.
     write, read, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
     goes_on = start == CONTINUES
-    keep = kept(write, step, number, start, weight, gate, first_write, last_write, K, CUT)
+    keep = kept(write, step, number, start, weight, gate, K)
     read = read & goes_on
     r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
     mask = read[:, None] & inside
@@ -298,8 +281,6 @@ def scan_adjoints(
     write, read, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
     begins = start >= made
     b *= 1 - gate_of(write & begins, step, number, weight, gate, K)[:, None]
-    if CUT:
-        b = tl.where(write[:, None], 0.0, b)
     read = read & begins
     r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
     mask = read[:, None] & inside
@@ -315,8 +296,6 @@ def finish_adjoints(
     base,
     weight,
     gate,
-    first_write,
-    last_write,
     blocks_b,
     adjoint,
     M,
@@ -327,7 +306,6 @@ def finish_adjoints(
     P,
     made,
     D,
-    CUT: tl.constexpr,
     EVENTS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
@@ -339,7 +317,7 @@ def finish_adjoints(
     inside = column < D
 
     write, _, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
-    keep = kept(write, step, number, start, weight, gate, first_write, last_write, K, CUT)
+    keep = kept(write, step, number, start, weight, gate, K)
     a, any_left = from_before(keep)
     behind = tl.load(blocks_b + (item - 1) * D + column, mask=inside & (item % blocks > 0), other=0)
 
@@ -351,8 +329,6 @@ def finish_adjoints(
     tl.store(at, a[:, None] * behind[None, :] + rows, mask=mask)
 
     begins = (start >= made) & any_left
-    if CUT:
-        begins = begins & (write == 0)
     keep = 1 - gate_of(write & begins, step, number, weight, gate, K)
     at = adjoint + start[:, None] * D + column[None, :]
     mask = begins[:, None] & inside[None, :]
@@ -394,7 +370,7 @@ def _sizes(x: Inputs) -> tuple[int, ...]:
 
 
 def forward(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> None:
-    """The GRU rule: fills the table's versions (B·T·H·K, D)."""
+    """Fills the table's versions (B·T·H·K, D)."""
     sizes = _sizes(x)
     blocks = Blocks(layout.order, x.candidate)
     known = (layout.order, layout.base, x.write_weight, x.gate)
@@ -409,13 +385,12 @@ def backward(
     grad_output: Tensor,  # (B, T, H, D)
     grad_rows: Tensor | None,  # float32
     adjoint: Tensor,  # (versions and bases, D) float32: overwritten at all versions and bases
-    cut: bool,
 ) -> None:
-    """Adjoints of versions and bases: whole, or with no part of what `kept` cuts off."""
+    """The adjoints of versions and bases."""
     sizes = (*_sizes(x), x.write_index.numel(), x.candidate.shape[-1])
     blocks = Blocks(layout.order, x.candidate)
     events = (layout.order, layout.base)
-    writes = (x.write_weight, x.gate, layout.first, layout.last)
+    writes = (x.write_weight, x.gate)
     blocks.run(
         scan_adjoints,
         *events,
@@ -429,7 +404,6 @@ def backward(
         blocks.b,
         *sizes,
         FINAL=grad_rows is not None,
-        CUT=cut,
     )
     if blocks.carry():
-        blocks.run(finish_adjoints, *events, *writes, blocks.b, adjoint, *sizes, CUT=cut)
+        blocks.run(finish_adjoints, *events, *writes, blocks.b, adjoint, *sizes)

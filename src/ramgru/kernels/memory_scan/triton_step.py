@@ -32,8 +32,6 @@ def write_and_read(
     D,
     K: tl.constexpr,
     J: tl.constexpr,
-    DELTA: tl.constexpr,
-    WRITES: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
@@ -42,42 +40,20 @@ def write_and_read(
     table = rows + row * N * D + column
     each = column * 0 + row  # a scalar for every column, so that masks have one shape
     c = tl.load(candidate + row * D + column, mask=inside, other=0.0)
-    if DELTA:
-        z = tl.load(gate + row)
-        k = tl.arange(0, WRITES)
-        cell = tl.load(cells + row * K + k, mask=k < K, other=-1)
-        a = tl.load(weight + row * K + k, mask=cell >= 0, other=0.0)
-        same = (cell[:, None] == cell[None, :]) & (cell >= 0)[:, None]
-        at = table[None, :] + cell[:, None] * D
-        writes = (cell >= 0)[:, None] & inside[None, :]
-        held = tl.load(at, mask=writes, other=0.0)
-        u = z * (c - tl.sum(a[:, None] * held, axis=0))
-        total = tl.sum(tl.where(same, a[None, :], 0.0), axis=1)  # of its cell, from the whole step
-        first = tl.min(tl.where(same, k[None, :], WRITES), axis=1) == k
-        changes = writes & (first & (total * z != 0))[:, None]
+    z = tl.load(gate + each)
+    for k in range(K):
+        cell = tl.load(cells + each * K + k)
+        g = tl.load(weight + each * K + k) * z
+        changes = inside & (cell >= 0) & (g != 0)
+        held = tl.load(table + cell * D, mask=changes, other=0.0)
+        tl.store(table + cell * D, (1 - g) * held + g * c, mask=changes)
         tl.debug_barrier()
-        tl.store(at, held + total[:, None] * u[None, :], mask=changes)
-        tl.debug_barrier()
-    else:
-        z = tl.load(gate + each)
-        for k in range(K):
-            cell = tl.load(cells + each * K + k)
-            g = tl.load(weight + each * K + k) * z
-            changes = inside & (cell >= 0) & (g != 0)
-            held = tl.load(table + cell * D, mask=changes, other=0.0)
-            tl.store(table + cell * D, (1 - g) * held + g * c, mask=changes)
-            tl.debug_barrier()
     y = tl.zeros([WIDTH], tl.float32)
     for j in range(J):
         place = tl.load(read_cells + each * J + j)
         r = tl.load(read_weight + each * J + j, mask=place >= 0, other=0.0)
         y += r * tl.load(table + place * D, mask=inside & (place >= 0), other=0.0)
     tl.store(outputs + row * D + column, y, mask=inside)
-
-
-def warps(writes: int) -> int:
-    """For a tile of `writes` rows of WIDTH columns, so that registers hold it."""
-    return max(1, min(writes // 8, 16))
 
 
 def step_(
@@ -88,7 +64,6 @@ def step_(
     candidate: Tensor,  # (B, H, D)
     read_index: Tensor,  # (B, H, J)
     read_weight: Tensor,  # (B, H, J)
-    rule: str,
 ) -> Tensor:
     """-> what each head reads (B, H, D)"""
     B, H, N, D = rows.shape
@@ -96,7 +71,6 @@ def step_(
     others = (write_index, write_weight, gate, candidate, read_index, read_weight)
     outputs = rows.new_empty(B, H, D)
     grid = (B * H, triton.cdiv(D, WIDTH))
-    writes = triton.next_power_of_2(K)
     if all(grid):
         with gpu.on_device_of(rows):
             write_and_read[grid](
@@ -107,10 +81,8 @@ def step_(
                 D,
                 K=K,
                 J=J,
-                DELTA=rule == "delta",
-                WRITES=writes,
                 WIDTH=WIDTH,
-                num_warps=warps(writes) if rule == "delta" else 1,
+                num_warps=1,
             )
     torch.autograd.graph.increment_version(rows)  # a graph that needs the old rows must notice
     return outputs
