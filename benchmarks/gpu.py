@@ -208,7 +208,7 @@ def bars(run: Run) -> None:
     run.add("## Bars", "", *table(["bar", "limit", "measured", ""], rows))
 
 
-def peer_bar(run: Run) -> list[Bar]:
+def peer_bar(run: Run) -> list[Bar | list[str]]:
     shape = run.plan.peer
     makers = {
         PARALLEL: run.step(who.ram(shape[2], "mingru"), shape),
@@ -216,9 +216,10 @@ def peer_bar(run: Run) -> list[Bar]:
     }
     found = run.measure(makers)
     ours, theirs = found[PARALLEL], found.get(DELTANET, run.missing.get(DELTANET, ""))
-    if not isinstance(ours, Found) or not isinstance(theirs, Found):
-        raise RuntimeError(f"{PARALLEL}: {ours}; {DELTANET}: {theirs}")
     text = f"{PARALLEL} {name_of(shape)}, train step: time over {DELTANET}"
+    for each in (ours, theirs):
+        if isinstance(each, str):
+            return [[text, "≤ 1.3 ×", each[:80], "not measured"]]
     return [Bar(text, ours.median / theirs.median, 1.3)]
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import RAMGRU, Memory
+from ramgru.config import codebook_sizes
 from ramgru.kernels.linear_scan import linear_scan
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.kernels.product_keys import product_keys
-from ramgru.keys import factorise
 
 Call = Callable[[], object]
 Shape = tuple[int, int, int]  # sequences, steps, width
@@ -141,7 +141,7 @@ def recurrence(B: int, T: int, H: int, device: str) -> tuple[Call, Call]:
 
 
 def addresses(B: int, T: int, H: int, K: int, N: int, device: str) -> tuple[Call, Call]:
-    sizes = factorise(N, 2)
+    sizes = codebook_sizes(N)
     width = H * len(sizes) * 16
     codes = torch.randn(H, sum(sizes), 16, device=device)
     before, nothing = torch.zeros(B, 1, width, device=device), torch.zeros(width, device=device)

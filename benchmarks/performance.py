@@ -46,6 +46,7 @@ from ramgru import files
 from ramgru.kernels import native
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.lab.show import machine
+from ramgru.lab.show.plots import bytes_text
 
 Shape = tuple[int, int, int]  # sequences, steps, width
 MODES = {"inside": "inside a network", "first": "first layer", "forward": "forward only"}
@@ -304,7 +305,7 @@ def memory(run: Run) -> None:
         if isinstance(got, str):
             rows.append([where, got, "–", "–"])
         else:
-            peaks = [f"{got[key] / GIB:.2f} GiB" for key in ("above", "peak")]
+            peaks = [bytes_text(got[key]) for key in ("above", "peak")]
             rows.append([where, *peaks, f"{digits(got['seconds'])} s"])
     run.add(
         "## Memory of a train step",
