@@ -1,13 +1,13 @@
-"""What goes wrong at run time, as one family: the command line turns it into one sentence."""
+"""Errors at run time, as one family: the command line prints their message as one sentence."""
 
 
 class RamgruError(Exception):
-    """A failure that the user can understand from its message alone."""
+    """An error that the user can understand from its message alone."""
 
 
 class CheckpointError(RamgruError):
-    """A file that should hold a model or a training state is missing, broken or foreign."""
+    """A file of a model or a training state is missing, broken or foreign."""
 
 
 class DataError(RamgruError):
-    """A data file is missing, broken, or not of the kind that was asked for."""
+    """A data file is missing, broken or of the wrong kind."""

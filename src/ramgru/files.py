@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, synced, then moved into it."""
+"""Atomic file writes: a temporary file is written, synced, then moved into place."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ramgru.errors import RamgruError
 
 
 def write(path: str | Path, content: bytes | str | Callable[[BinaryIO], None]) -> Path:
-    """Put a file in place once it is complete. content: what it holds, or what writes it.
+    """Write a file atomically. content: the bytes, the text, or a function that writes the file.
 
-    Raises RamgruError, with the system's own reason, where it cannot be written: no such folder,
-    no permission, a full disk. What stood at `path` before then still stands there.
+    Raises RamgruError with the system's reason if the file cannot be written (no such folder, no
+    permission, a full disk). A former file at `path` is then untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -31,7 +31,7 @@ def write(path: str | Path, content: bytes | str | Callable[[BinaryIO], None]) -
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except BaseException as error:  # also when interrupted: what was begun is taken away
+    except BaseException as error:  # on an interrupt, too: remove the temporary file
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
@@ -43,13 +43,13 @@ def write(path: str | Path, content: bytes | str | Callable[[BinaryIO], None]) -
 
 
 def write_json(path: str | Path, content: Any) -> Path:
-    """`write` of indented JSON; NaN and infinities, which JSON does not know, raise ValueError."""
+    """Write indented JSON atomically. NaN and infinity, which JSON lacks, raise ValueError."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     return write(path, text + "\n")
 
 
 def _sync_folder(folder: Path) -> None:
-    # A rename survives a power cut only once the folder itself is on the disk.
+    # A rename survives a power failure only after the folder is synced, too.
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
