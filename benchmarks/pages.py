@@ -1,4 +1,5 @@
-"""What the written pages share: their place, tables, and pictures that stand alone."""
+"""What the pages written from measurements share: their place, their tables, and pictures that
+stand alone."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from pathlib import Path
 from ramgru.lab.show.theme import css_variables
 
 DOCS = Path(__file__).parents[1] / "docs"
-COMMAND = "python benchmarks/claims.py"
 
 
 def standalone(picture: str, name: str) -> str:
@@ -19,6 +19,6 @@ def standalone(picture: str, name: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown lines, followed by an empty one."""
+    """Markdown lines, with an empty one behind them."""
     lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
     return [lines[0], "|---|" + "---:|" * (len(header) - 1), *lines[1:], ""]

@@ -1,6 +1,6 @@
-"""The contract of `torch.nn.GRU`: constructor checks, parameters, attributes, input checks.
+"""What `torch.nn.GRU` promises about arguments: constructor checks, parameters, input checks.
 
-Messages follow torch.nn.modules.rnn, so that code that relies on them keeps working.
+Messages follow torch.nn.modules.rnn, so that code which expects them goes on working.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class RecurrentContract(nn.Module):
         return [self.weights(suffix) for _, suffix in self.directions()]
 
     def flatten_parameters(self) -> None:
-        """Does nothing; exists for code that calls it."""
+        """Nothing to do: kept for code that calls it."""
 
     def reset_controller(self) -> None:
         """Uniform ±1/√hidden_size, as `nn.GRU` and in its order."""

@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from ramgru import RAMGRU, RAMGRUModel, RAMGRUState
 from ramgru.lab.peers import GRU, LSTM, Attention, DeltaNet, GatedDeltaNet, MinGRU, WindowAttention
-from ramgru.lab.train.carry import flatten
+from ramgru.lab.train.checkpoint import flatten
 from ramgru.sequence import SequenceModel, detach
 
 V, C = 11, 8

@@ -12,8 +12,8 @@ from ramgru.lab.show.inspect import InspectConfig, inspect
 from ramgru.lab.show.page import bars, text
 from ramgru.lab.show.view import cells_in_use, look
 from ramgru.lab.train import ModelConfig, RAMOptions, TrainConfig, build_model
+from ramgru.lab.train.loop import train
 from ramgru.lab.train.run import load_run
-from ramgru.lab.train.start import train
 from ramgru.layer import RAMGRU
 from ramgru.sequence import SequenceModel
 

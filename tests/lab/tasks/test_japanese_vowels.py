@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from ramgru.config import Memory
 from ramgru.errors import DataError
 from ramgru.lab.show.example import draw, parse, token_labels
 from ramgru.lab.show.view import look
 from ramgru.lab.tasks import IGNORE, JapaneseVowels, read_examples, write_examples
-from ramgru.lab.tasks.packaged import _series
-from ramgru.lab.train.build import ModelConfig, RAMOptions, build_model
+from ramgru.lab.tasks.japanese_vowels import _series
+from ramgru.lab.train.build import ModelConfig, build_model
 from ramgru.lab.train.data import chunks
 from ramgru.lab.train.measure import measure
 from ramgru.lab.train.objective import Objective
@@ -97,7 +98,7 @@ def test_files_hold_classes(data: dict[str, list[np.ndarray]], tmp_path: Path) -
 
 def test_a_look_inside(data: dict[str, list[np.ndarray]]) -> None:
     task = JapaneseVowels()
-    config = ModelConfig(d_model=8, num_layers=1, ram=RAMOptions(nhead=1, memory_size=16))
+    config = ModelConfig(d_model=8, num_layers=1, memory=Memory(cells=16, heads=1))
     example = draw(task, 0)
     view = look(build_model(config, task), task, example)
     assert view is not None

@@ -1,10 +1,8 @@
-"""Runs that are small enough to be made many times."""
+"""Small runs."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 
 from ramgru.lab import tasks
 from ramgru.lab.train import ModelConfig, TrainConfig
+from ramgru.lab.train.loop import Trainer
 
 SMALL = TrainConfig(
     task=tasks.get("mqar", vocab_size=16, pairs=2, length=8),
@@ -31,7 +30,7 @@ SMALL = TrainConfig(
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Bits depend on the number of threads; the caller's setting comes back."""
+    """Bits depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -40,7 +39,7 @@ def _one_thread():
 
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., TrainConfig]:
-    """A small configuration with some fields changed; runs go to tmp_path/run."""
+    """A small configuration with some fields changed, for the run directory tmp_path/run."""
 
     def make(**changes: Any) -> TrainConfig:
         return replace(SMALL, **{"out": tmp_path / "run", **changes})
@@ -49,24 +48,16 @@ def small(tmp_path: Path) -> Callable[..., TrainConfig]:
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start `python -m ramgru …` in tmp_path, as a user would, with pipes for its output."""
-    started: list[subprocess.Popen[str]] = []
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Arrange that this process receives a signal at the end of a run's step `step`."""
+    once = Trainer._one_step
 
-    def start(*args: str, module: tuple[str, ...] = ("ramgru",)) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *module, *args],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+    def arrange(step: int, number: int = signal.SIGINT) -> None:
+        def interrupted(self: Trainer) -> None:
+            once(self)
+            if self.step == step:
+                signal.raise_signal(number)
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        monkeypatch.setattr(Trainer, "_one_step", interrupted)
+
+    return arrange

@@ -1,4 +1,4 @@
-"""Run by torchrun in test_distributed: one gradient a case on this process's share of a batch."""
+"""The program that test_distributed starts with torchrun on two processes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from ramgru.config import Memory
 from ramgru.lab import tasks
+from ramgru.lab.cli import main
 from ramgru.lab.tasks import IGNORE, Batch
-from ramgru.lab.train import ModelConfig, RAMOptions, TrainConfig, build_model, train
+from ramgru.lab.train import ModelConfig, TrainConfig, build_model, train
 from ramgru.lab.train.parallel import gathered, make_accelerator
 from ramgru.lab.train.step import Stepper
 
 ROWS = 8
-MEMORY = ModelConfig(
-    d_model=8, ram=RAMOptions(nhead=2, memory_size=16, controller="gru", learn_initial=True)
+MEMORY = ModelConfig(d_model=8, memory=Memory(cells=16, heads=2, learned_start=True))
+OPTIONS = (
+    *("mqar", "--task.vocab-size", "16", "--task.pairs", "2", "--task.length", "8"),
+    *("--model.layer", "gru", "--model.d-model", "8", "--batch-size", "8", "--steps", "4"),
+    *("--steps-per-epoch", "4", "--evaluate-examples", "24", "--device", "cpu"),
 )
 
 
@@ -46,7 +51,7 @@ def config(kind: str, parallel: str = "ddp") -> TrainConfig:
 
 
 def padded(batches: list[Batch]) -> Batch:
-    """The shares side by side, the shorter ones padded: what one process would be given."""
+    """The shares as one batch, with shorter ones padded: the batch of a single process."""
     steps = max(batch.inputs.shape[1] for batch in batches)
 
     def join(name: str, fill: int) -> np.ndarray:
@@ -73,7 +78,7 @@ def gradients(kind: str, parallel: str, batch: Batch | None) -> dict[str, torch.
 
 
 def refusal(folder: Path) -> str:
-    """What is said to a batch that cannot be shared out."""
+    """The error for a batch that cannot be divided among the processes."""
     try:
         train(TrainConfig(model=MEMORY, batch_size=3, device="cpu", out=folder / "never"))
     except ValueError as error:
@@ -88,4 +93,4 @@ if __name__ == "__main__":
         if torch.distributed.get_rank() == 0:
             save_file(found, folder / f"{kind}-{parallel}.safetensors")
     Path(folder, f"refusal-{torch.distributed.get_rank()}").write_text(refusal(folder))
-    torch.distributed.destroy_process_group()
+    sys.exit(main(["train", *OPTIONS, "--out", str(folder / "run")]))

@@ -7,55 +7,40 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ramgru.config import Memory
 from ramgru.lab import tasks
-from ramgru.lab.train import (
-    ModelConfig,
-    RAMOptions,
-    build_model,
-    count_parameters,
-)
-from ramgru.lab.train.build import LAYERS
-from ramgru.lab.train.matching import state_bytes
+from ramgru.lab.train.build import LAYERS, ModelConfig, build_model, count_parameters, state_bytes
 
 TOKENS = tasks.get("mqar", vocab_size=16, pairs=2, length=8)
 BITS = tasks.get("copy", bits=3, length=4)
-TINY = ModelConfig(d_model=8, num_layers=2, ram=RAMOptions(memory_size=16, top_k=2))
+TINY = ModelConfig(d_model=8, num_layers=2, memory=Memory(cells=16, reads=2))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_tokens_in_logits_out(layer):
-    model = build_model(replace(TINY, layer=layer), TOKENS)
-    batch = TOKENS.draw(3, seed=0)
-    assert model(torch.from_numpy(batch.inputs)).shape == (3, 8, 16)
-    assert model.state_size > 0
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_features_in_bits_out(layer):
-    model = build_model(replace(TINY, layer=layer), BITS)
-    batch = BITS.draw(3, seed=0)
-    assert model(torch.from_numpy(batch.inputs)).shape == (*batch.labels.shape,)
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_same_seed_same_bits(layer):
-    config = replace(TINY, layer=layer)
-    weights = []
+def test_every_layer_takes_tokens_and_features(layer):
+    config, weights = replace(TINY, layer=layer), []
     for _ in range(2):
         torch.manual_seed(5)
-        weights.append(torch.cat([p.flatten() for p in build_model(config, TOKENS).parameters()]))
-    assert torch.equal(*weights)
+        model = build_model(config, TOKENS)
+        weights.append(torch.cat([p.flatten() for p in model.parameters()]))
+    assert torch.equal(*weights)  # the same seed gives the same bits
+    assert model(torch.from_numpy(TOKENS.draw(3, seed=0).inputs)).shape == (3, 8, 16)
+    assert model.state_size > 0
+    batch = BITS.draw(3, seed=0)
+    outputs = build_model(config, BITS)(torch.from_numpy(batch.inputs))
+    assert outputs.shape == (*batch.labels.shape,)
 
 
 @pytest.mark.parametrize("layer", LAYERS[1:])
 @pytest.mark.parametrize("wanted", [6_000, 10_000, 100_000])
 def test_parameter_count_is_the_nearest(layer, wanted):
-    """No width comes nearer than the one that was chosen."""
+    """No other width comes nearer."""
 
     def count(width: int) -> int:
-        return count_parameters(
-            build_model(ModelConfig(layer=layer, d_model=8, hidden_size=width), TOKENS)
-        )
+        with torch.device("meta"):
+            return count_parameters(
+                build_model(ModelConfig(layer=layer, d_model=8, hidden_size=width), TOKENS)
+            )
 
     model = build_model(ModelConfig(layer=layer, d_model=8, parameters=wanted), TOKENS)
     width = model.layers[0].hidden_size
@@ -75,8 +60,12 @@ def test_too_few_parameters():
         ({"d_model": 0}, "d_model must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"mlp_ratio": -1.0}, "mlp_ratio must not be negative, got -1.0"),
-        ({"parameters": 9}, "parameters sets the width of a peer's layer"),
-        ({"hidden_size": 9}, "hidden_size sets the width of a peer's layer"),
+        ({"parameters": 9}, "parameters sets the width of a peer's layer, got parameters=9"),
+        ({"hidden_size": 9}, "hidden_size sets the width of a peer's layer, got hidden_size=9"),
+        (
+            {"layer": "gru", "parameters": 9, "state_bytes": 8},
+            "give parameters or state_bytes, not both, got 9 and 8",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -95,7 +84,7 @@ def test_options_reach_the_peers_layers():
         assert (layer.heads, layer.hidden_size, layer.value_size) == (3, 9, 5)
 
 
-def test_widths_of_heads_and_values_leave_the_count_near_what_was_asked_for():
+def test_widths_of_heads_and_values_leave_the_count_near_the_wanted_one():
     for config in (
         ModelConfig(layer="attention,heads=4", parameters=50_000),
         ModelConfig(layer="gated_deltanet,heads=2,value_size=32", parameters=100_000),
@@ -104,14 +93,12 @@ def test_widths_of_heads_and_values_leave_the_count_near_what_was_asked_for():
         assert abs(found - config.parameters) < 0.02 * config.parameters
 
 
-def test_options_of_the_network_and_of_our_layer_stand_in_its_specification():
-    layer = (
-        "ramgru,d_model=12,num_layers=1,memory_size=64,spans=1:2,head_size=none,write_rule=delta"
-    )
-    model = build_model(ModelConfig(layer=layer), TOKENS)
+def test_specification_takes_options_of_the_network_and_of_the_memory():
+    layer = "ramgru,d_model=12,num_layers=1,controller=mingru,cells=64,heads=tape key:2,width=none"
+    model = build_model(ModelConfig(layer=layer, memory=Memory(reads=2)), TOKENS)
     (block,) = model.layers
-    assert (block.hidden_size, block.memory_size, block.write_rule) == (12, 64, "delta")
-    assert block.memories[0].address.spans == (1, 2, 1, 2)
+    assert (block.hidden_size, block.controller) == (12, "mingru")
+    assert block.memory == Memory(cells=64, heads="key:2 tape", reads=2)
     peer = build_model(ModelConfig(layer="gru,d_model=12,hidden_size=5"), TOKENS)
     assert peer.layers[0].weight_hh.shape == (15, 5)
 
@@ -119,10 +106,11 @@ def test_options_of_the_network_and_of_our_layer_stand_in_its_specification():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("ramgru,memory=9", "layer ramgru has no option 'memory'; did you mean memory_size"),
+        ("ramgru,cell=9", "layer ramgru has no option 'cell'; did you mean cells"),
         ("attention,head=2", "layer attention has no option 'head'; did you mean heads"),
         ("attention,heads=two", "option heads of layer attention must be of type int, got 'two'"),
-        ("ramgru,write_rule=lstm", "option write_rule must be one of gru, delta, got 'lstm'"),
+        ("ramgru,controller=lstm", "option controller must be one of gru, mingru, got 'lstm'"),
+        ("ramgru,heads=kye", "expected heads of key, tape, got 'kye'"),
         ("gru,4", r"expected NAME\[,OPTION=VALUE…\], got 'gru,4'"),
         ("gru,d_model=4,d_model=5", "option d_model must be given once"),
     ],
@@ -133,16 +121,11 @@ def test_bad_specifications_are_named(layer, message):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_layer_is_as_large_as_its_state_may_be(layer):
-    """The next size would be too much, and half of what may be is used."""
+def test_state_fills_the_bytes_that_it_may(layer):
+    """The next size would be too large, and at least a quarter of the bytes is used."""
     config = ModelConfig(layer=layer, d_model=8, num_layers=1)
     model = build_model(replace(config, state_bytes=40_000), TOKENS)
     used = state_bytes(model, 8)
     assert 40_000 / 4 < used <= 40_000
     with pytest.raises(ValueError, match=r"state_bytes must be at least \d+ for layer=.*, got 3"):
         build_model(replace(config, state_bytes=3), TOKENS)
-
-
-def test_parameters_and_state_are_not_both_given():
-    with pytest.raises(ValueError, match="give parameters or state_bytes, not both, got 9 and 8"):
-        ModelConfig(layer="gru", parameters=9, state_bytes=8)

@@ -1,26 +1,28 @@
-"""What a model is given: batches by number, chunks along time, states that come back."""
+"""Batches by step number, chunks along time, and states that are saved and restored."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
+from ramgru.config import Memory
 from ramgru.lab import tasks
 from ramgru.lab.tasks import IGNORE, write_examples
-from ramgru.lab.train import ModelConfig, RAMOptions, build_model
-from ramgru.lab.train.carry import flatten, unflatten
+from ramgru.lab.train import ModelConfig, TrainConfig, build_model
+from ramgru.lab.train.checkpoint import flatten, unflatten
 from ramgru.lab.train.data import HELD_OUT, Feed, chunks, held_out_seed, training_seed
 from ramgru.sequence import SequenceModel
 
 MQAR = tasks.get("mqar", vocab_size=16, pairs=2, length=8)
 
 
-def feed(**changes: object) -> Feed:
-    options = {"rows": 4, "seed": 0, "rank": 0, "world": 1, "stream": False, "prefetch": False}
-    return Feed(**{**options, **changes})  # type: ignore[arg-type]
+def feed(rows: int = 4, rank: int = 0, world: int = 1, **changes: object) -> Feed:
+    options = {"batch_size": rows * world, "prefetch": False, **changes}
+    return Feed(TrainConfig(**options), rank, world)  # type: ignore[arg-type]
 
 
 def test_held_out_seeds_are_never_trained_on():
@@ -49,9 +51,17 @@ def test_processes_have_data_of_their_own():
 
 
 def test_error_in_the_thread_reaches_the_loop():
-    source = feed(prefetch=True, rows=0)
-    with pytest.raises(ValueError, match="batch_size"):
-        source.batch(MQAR, 0)
+    @dataclass(frozen=True)
+    class Odd(type(MQAR)):
+        def draw(self, batch_size, seed):
+            if seed == training_seed(0, 1, 0):
+                raise ValueError("no such batch")
+            return super().draw(batch_size, seed)
+
+    source, task = feed(prefetch=True), Odd(16, 2, length=8)
+    source.batch(task, 0)
+    with pytest.raises(ValueError, match="no such batch"):
+        source.batch(task, 1)
     source.close()
 
 
@@ -73,7 +83,7 @@ def test_text_runs_on_from_batch_to_batch(tmp_path):
     text = "".join(chr(97 + i * i % 23) for i in range(97))
     (tmp_path / "t.txt").write_text(text)
     task = tasks.get("text", path=str(tmp_path / "t.txt"), length=8, validation=0.0)
-    sources = [feed(rows=1, rank=rank, world=2, stream=True) for rank in (0, 1)]
+    sources = [feed(rows=1, rank=rank, world=2, tbptt=8) for rank in (0, 1)]
     rows = [np.concatenate([s.batch(task, i).inputs[0] for i in range(6)]) for s in sources]
     assert task.decode(np.concatenate(rows)) == text[:96]
     assert [sources[0].continues(task, i) for i in range(8)] == [False] + [True] * 5 + [False, True]
@@ -105,15 +115,17 @@ STATES = {
     "mingru": ModelConfig(layer="mingru", d_model=8),
     "attention": ModelConfig(layer="attention", d_model=8),
     "gated_deltanet": ModelConfig(layer="gated_deltanet", d_model=8),
-    "ramgru": ModelConfig(d_model=8, ram=RAMOptions(nhead=2, memory_size=64, top_k=2)),
-    "ramgru-gru": ModelConfig(d_model=8, ram=RAMOptions(nhead=1, memory_size=16, controller="gru")),
-    "ramgru-initial": ModelConfig(d_model=8, ram=RAMOptions(memory_size=64, learn_initial=True)),
+    "ramgru": ModelConfig(d_model=8, memory=Memory(cells=64, heads="key key:2 tape")),
+    "ramgru-mingru": ModelConfig(
+        d_model=8, controller="mingru", memory=Memory(cells=64, heads=2, writes=2)
+    ),
+    "ramgru-start": ModelConfig(d_model=8, memory=Memory(cells=64, learned_start=True)),
 }
 
 
 @pytest.mark.parametrize("config", STATES.values(), ids=STATES)
 def test_state_comes_back_bit_for_bit(config):
-    """Through named tensors alone, after so few steps that most cells were never touched."""
+    """From named tensors alone, when most cells were never written."""
     model: SequenceModel = build_model(config, MQAR).eval()
     src = torch.from_numpy(MQAR.draw(3, 0).inputs)
     with torch.no_grad():

@@ -1,12 +1,10 @@
-"""Files that a run writes: whole or not there, readable again, and refused where they are not."""
+"""Files of a run: written atomically, read back, and refused if they are broken."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from ramgru.errors import CheckpointError, RamgruError
+from ramgru.lab.cli import main
 from ramgru.lab.train import checkpoint, log
 
 
@@ -88,34 +87,28 @@ def test_log_is_cut_back_to_the_step(tmp_path):
     assert log.read(new.path) == [*steps[:3], {"event": "step", "step": 4, "loss": None}]
 
 
-def test_full_disk_ends_a_run_with_one_sentence(tmp_path):
-    """The file-size limit of the process stands for the disk: it fails within the second save."""
-    code = """
-import resource, sys
-from ramgru.lab.cli import main
-from ramgru.lab.train import checkpoint, saving
-save = checkpoint.save
-def smaller_and_smaller(path, tensors, facts):
-    save(path, tensors, facts)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
-checkpoint.save = smaller_and_smaller
-sys.exit(main(sys.argv[1:]))
-"""
+def test_full_disk_ends_a_run_with_one_sentence(tmp_path, monkeypatch, capsys):
+    """The file-size limit of the process stands in for the disk; the second save exceeds it."""
+    resource = pytest.importorskip("resource")
+    limits, save = resource.getrlimit(resource.RLIMIT_FSIZE), checkpoint.save
+
+    def save_then_limit(*args):
+        save(*args)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+
+    monkeypatch.setattr(checkpoint, "save", save_then_limit)
+    monkeypatch.chdir(tmp_path)
     args = ["train", "mqar", "--task.vocab-size", "32", "--task.pairs", "2", "--task.length", "8"]
     args += ["--model.layer", "gru", "--steps", "8", "--steps-per-epoch", "4", "--out", "run"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *args],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    name = Path("run", "checkpoint.safetensors")
-    reason = os.strerror(errno.EFBIG)
-    assert done.stderr == (
+    try:
+        code = main(args)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 1
+    name, reason = Path("run", "checkpoint.safetensors"), os.strerror(errno.EFBIG)
+    assert capsys.readouterr().err == (
         f"ramgru train: cannot write {name}: {reason}; the former file is untouched\n"
     )
-    _, facts = checkpoint.load(tmp_path / name)
+    _, facts = checkpoint.load(name)
     assert facts["step"] == 4
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not list(Path("run").glob(".*"))

@@ -1,37 +1,39 @@
-"""The learning rate, the curriculum and the stopping rule: small machines, closed forms."""
+"""The learning-rate schedule, the curriculum and early stopping against closed forms."""
 
 from __future__ import annotations
 
 import math
+import signal
 
 import pytest
 
 from ramgru.lab import tasks
-from ramgru.lab.train.curriculum import Curriculum
-from ramgru.lab.train.schedule import learning_rate
-from ramgru.lab.train.stop import StopRule
+from ramgru.lab.train import TrainConfig
+from ramgru.lab.train.rules import Curriculum, Interruption, StopRule, learning_rate
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
-def test_warm_up_is_a_line(schedule):
-    rates = [learning_rate(s, 100, lr=2.0, warmup=4, schedule=schedule) for s in range(5)]
-    assert rates == [0.5, 1.0, 1.5, 2.0, 2.0]
+def test_warm_up_is_linear(schedule):
+    config = TrainConfig(steps=100, lr=2.0, warmup=4, schedule=schedule)
+    assert [learning_rate(config, s) for s in range(5)] == [0.5, 1.0, 1.5, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(
-    ("schedule", "middle", "end"),
-    [("constant", 1.0, 1.0), ("cosine", 0.5, 0.0), ("linear", 0.5, 0.0)],
+    ("schedule", "quarter", "middle", "end"),
+    [
+        ("constant", 1.0, 1.0, 1.0),
+        ("cosine", (1 + math.sqrt(0.5)) / 2, 0.5, 0.0),
+        ("linear", 0.75, 0.5, 0.0),
+    ],
 )
-def test_course_after_the_warm_up(schedule, middle, end):
-    rate = lambda step: learning_rate(step, 110, lr=1.0, warmup=10, schedule=schedule)  # noqa: E731
-    assert rate(60) == pytest.approx(middle)
-    assert rate(110) == pytest.approx(end)
-    quarter = {"constant": 1.0, "cosine": (1 + math.sqrt(0.5)) / 2, "linear": 0.75}[schedule]
-    assert rate(35) == pytest.approx(quarter)
+def test_schedule_after_the_warm_up(schedule, quarter, middle, end):
+    config = TrainConfig(steps=110, lr=1.0, warmup=10, schedule=schedule)
+    rates = [learning_rate(config, step) for step in (35, 60, 110)]
+    assert rates == pytest.approx([quarter, middle, end])
 
 
 def test_no_steps_after_the_warm_up():
-    assert learning_rate(5, 5, lr=1.0, warmup=5, schedule="cosine") == 1.0
+    assert learning_rate(TrainConfig(steps=5, lr=1.0, warmup=5), 5) == 1.0
 
 
 def stages(count: int) -> list[tasks.Task]:
@@ -103,3 +105,15 @@ def test_stop_rule_survives_a_checkpoint():
     rule.update(0.4, 2.0)
     again.load_state_dict(rule.state_dict())
     assert (again.reason, again.stale, again.best_loss) == ("target", 1, 1.0)
+
+
+def test_second_signal_has_its_usual_effect():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a build may ignore SIGINT
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGINT)
+            assert interruption.signal == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""Whole runs: what ends them, what they write, how they go on, what they refuse."""
+"""Whole runs: their ends, their files, and how they are resumed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from ramgru.config import Memory
 from ramgru.errors import RamgruError
 from ramgru.lab import tasks
-from ramgru.lab.train import (
-    ModelConfig,
-    RAMOptions,
-    load_run,
-    log,
-    newest_run,
-    train,
-)
+from ramgru.lab.train import ModelConfig, load_run, log, newest_run, train
 from ramgru.lab.train.configfile import from_dict, read_config, to_dict
 from ramgru.lab.train.run import WEIGHTS
-from ramgru.lab.train.signals import Interruption
 from ramgru.model import RAMGRUModel
 
-RAM = ModelConfig(d_model=8, num_layers=1, ram=RAMOptions(memory_size=64, top_k=2))
+GRU = ModelConfig(layer="gru", d_model=8, num_layers=1, dropout=0.1)
+RAM = ModelConfig(d_model=8, num_layers=1, memory=Memory(cells=64, reads=2))
 
 
 def weights(run: Path) -> bytes:
@@ -36,23 +30,7 @@ def events(run: Path, kind: str) -> list[dict]:
     return [e for e in log.read(run / "log.jsonl") if e["event"] == kind]
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Let the run be interrupted in its `step`-th step, as by SIGINT."""
-    from ramgru.lab.train.loop import Trainer
-
-    once = Trainer._one_step
-
-    def counted(self: Trainer) -> None:
-        once(self)
-        if self.step == step:
-            import signal
-
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "_one_step", counted)
-
-
-@pytest.mark.parametrize("model", [ModelConfig(layer="gru", d_model=8, dropout=0.1), RAM])
+@pytest.mark.parametrize("model", [GRU, RAM])
 def test_equal_configurations_give_equal_bits(small, tmp_path, model):
     for name in "ab":
         train(small(model=model, out=tmp_path / name), quiet=True)
@@ -114,14 +92,14 @@ def test_target_ends_the_run(small):
 
 
 def test_patience_ends_the_run(small):
-    """With a rate of next to nothing, no evaluation is better than the first."""
+    """With a learning rate of nearly zero, no evaluation is better than the first."""
     config = small(lr=1e-30, weight_decay=0.0, patience=2, steps=100)
     outcome = train(config, quiet=True)
     assert (outcome.reason, outcome.step) == ("patience", 12)
 
 
 def test_curriculum_goes_through_the_sizes(small):
-    """3 stages, and a target that a guess reaches."""
+    """Three stages and a target that a guess reaches."""
     task = tasks.get("mqar", vocab_size=32, pairs=8, length=32)
     run = train(small(task=task, curriculum=True, curriculum_target=0.0), quiet=True).run
     seen = events(run, "evaluate")
@@ -146,17 +124,24 @@ def test_streams_and_files_train(small, tmp_path):
     assert load_run(run)[1].name == "file"
 
 
-@pytest.mark.parametrize("model", [ModelConfig(layer="gru", d_model=8, dropout=0.1), RAM])
+class Own(torch.nn.LSTM):
+    """A layer of a user's own, whose state is a tuple and None before the first step."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model, d_model, batch_first=True)
+
+
+@pytest.mark.parametrize("model", [GRU, RAM, replace(GRU, layer=f"{__name__}:Own")])
 @pytest.mark.parametrize("kind", ["drawn", "stream"])
-def test_interrupted_run_goes_on_with_the_same_bits(small, tmp_path, monkeypatch, model, kind):
-    """Though in the middle of an epoch, of the log's interval, and of a stream."""
+def test_interrupted_run_goes_on_with_the_same_bits(small, tmp_path, interrupt_at, model, kind):
+    """In the middle of an epoch, of the log's interval, and of a stream."""
     changes = {"model": model, "log_every": 5}
     if kind == "stream":
         (tmp_path / "t.txt").write_text("to be or not to be, that is the question. " * 20)
         changes["task"] = tasks.get("text", path=str(tmp_path / "t.txt"), length=8)
         changes["tbptt"] = 4
     whole = train(small(**changes, out=tmp_path / "whole"), quiet=True)
-    stop_after(monkeypatch, 7)
+    interrupt_at(7)
     stopped = train(small(**changes), quiet=True)
     assert (stopped.reason, stopped.step, stopped.signal) == ("interrupted", 7, 2)
     assert not (stopped.run / "model").exists()
@@ -186,7 +171,7 @@ def test_more_steps_may_be_asked_for(small):
     (first.run / "evaluation.json").write_text("{}")
     again = train(small(schedule="constant", steps=16, resume=first.run), quiet=True)
     assert again.step == 16
-    assert not (first.run / "evaluation.json").exists()  # it was of the earlier end
+    assert not (first.run / "evaluation.json").exists()  # it is out of date
     assert read_config(first.run / "config.json").steps == 16
 
 
@@ -199,7 +184,7 @@ def test_run_is_read_back(small):
     src = torch.from_numpy(task.draw(2, 0).inputs)
     theirs = RAMGRUModel.from_pretrained(run / "model").eval()
     assert torch.equal(model(src), theirs(src))
-    (run / WEIGHTS).unlink()  # as in a run that still goes on: the checkpoint's weights
+    (run / WEIGHTS).unlink()  # as in an unfinished run: the checkpoint's weights are loaded
     assert torch.equal(load_run(run)[2](src), theirs(src))
 
 
@@ -215,16 +200,6 @@ def test_config_comes_back_from_json(small):
     model = replace(RAM, layer="attention,heads=2,positions=rope")
     config = small(data=Path("a/b"), target=0.5, model=model)
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
-
-
-def test_second_signal_acts_as_ever():
-    import signal
-
-    with Interruption() as wish:
-        signal.raise_signal(signal.SIGINT)
-        assert wish.signal == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
 
 
 def test_tensorboard_has_the_log(small):

@@ -12,9 +12,9 @@ from ramgru.lab.cli.ownlayer import as_model
 from ramgru.lab.cli.parse import UsageError, parse
 from ramgru.lab.cli.taskoptions import listing, named, split_task, with_help, without_help
 from ramgru.lab.train import TrainConfig, newest_run, train
+from ramgru.lab.train.config import source
 from ramgru.lab.train.configfile import read_config
 from ramgru.lab.train.run import CONFIG
-from ramgru.lab.train.start import source
 
 DESCRIPTION = """Train a model: `ramgru train [TASK] [OPTIONS]`.
 

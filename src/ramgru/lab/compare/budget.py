@@ -13,8 +13,8 @@ from ramgru import files
 from ramgru.lab.compare.runs import run_name
 from ramgru.lab.train import log
 from ramgru.lab.train.config import TrainConfig
+from ramgru.lab.train.loop import train
 from ramgru.lab.train.run import LOG
-from ramgru.lab.train.start import train
 
 FILE = "budget.json"
 EVALUATIONS = 8  # in the course of a run

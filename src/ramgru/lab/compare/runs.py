@@ -23,9 +23,8 @@ from ramgru.lab.train import log
 from ramgru.lab.train.build import build_model, count_parameters
 from ramgru.lab.train.config import TrainConfig
 from ramgru.lab.train.configfile import read_config, to_dict
-from ramgru.lab.train.loop import Watch
+from ramgru.lab.train.loop import Watch, train
 from ramgru.lab.train.run import CONFIG, LOG, WEIGHTS, load_run
-from ramgru.lab.train.start import train
 
 EVALUATION, SPEED = "evaluation.json", "speed.json"
 _PLACE = ("out", "resume")  # where a run is, not what it is

@@ -1,74 +1,31 @@
-"""From a description to a network: which layer, how wide, how deep, for which task.
+"""The configuration of a network and the network that it describes.
 
-Every field is plain data, so that a configuration file is enough to build the model again.
+Every value is plain data, so a configuration file is enough to build the network again.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
-from ramgru.lab.spec import nearest, parse
+import torch
+from torch import nn
+
+from ramgru.config import Memory
+from ramgru.lab.spec import joined, nearest, parse
 from ramgru.lab.tasks.base import Task
-from ramgru.lab.train import layers, matching
+from ramgru.lab.train import layers
 from ramgru.lab.train.layers import LAYERS
-from ramgru.lab.train.matching import count_parameters
 from ramgru.model import RAMGRUModel
 from ramgru.sequence import SequenceModel
 
-__all__ = ["LAYERS", "ModelConfig", "RAMOptions", "build_model", "count_parameters"]
+__all__ = ["LAYERS", "ModelConfig", "build_model", "count_parameters"]
 
-
-@dataclass(frozen=True)
-class RAMOptions:
-    """Options of the RAMGRU layer; handed to `RAMGRUModel` by these names."""
-
-    nhead: int = 4
-    """Heads, each with a memory of its own."""
-    memory_size: int = 65_536
-    """Cells of a head's memory; the cost of a step does not depend on it."""
-    top_k: int = 4
-    """Cells that one step may change, and that it reads."""
-    write_rule: Literal["gru", "delta"] = "gru"
-    """How the addressed cells take the candidate: each by its gate, or one shared correction."""
-    controller: Literal["gru", "mingru"] = "mingru"
-    """What drives the memory: an exact nn.GRU, or gates from the input alone (parallel in time)."""
-    candidate_activation: Literal["identity", "tanh"] = "identity"
-    """What a candidate goes through before it is written."""
-    gate: Literal["scalar", "cell"] = "scalar"
-    """One update gate a head, or one for each of its top_k cells."""
-    gate_range: tuple[float, float] = (0.0, 1.0)
-    """Between these a gate moves, cut to [0, 1]; from -0.1 to 1.1 it can reach both ends."""
-    gate_bias: float = 1.0
-    """Start of the update gate's bias: sigmoid(1) = 0.73 of a cell is written at first."""
-    tape_heads: int = 0
-    """Of the nhead heads, how many move along the cells step by step instead of looking for a key:
-    they copy, and turn round, what was read in order."""
-    head_size: int | None = None
-    """Width of a cell; None: d_model / nhead, rounded up."""
-    parts: int | None = None
-    """Codebooks of an address; None: as few as keep every codebook at 64 codes or less."""
-    address_size: int = 16
-    """Width of a code."""
-    offsets: tuple[int, ...] = (1,)
-    """How many steps before its own the key of a write lies, head by head, repeated if need be."""
-    skips: tuple[int, ...] = (0,)
-    """How many steps before its own a key ends, head by head."""
-    spans: tuple[int, ...] = (1,)
-    """How many steps a key is long, head by head."""
-    window: int | None = None
-    """Steps of the input that addresses may look at; None: as many as they need."""
-    learn_address: bool = False
-    """Train the hash from keys to cells, which is random otherwise."""
-    learn_context: bool = False
-    """Let keys learn what of the window they are made of."""
-    learn_initial: bool = False
-    """Learn what the cells hold before anything is written."""
-
-    def __post_init__(self) -> None:
-        for name in ("offsets", "skips", "spans", "gate_range"):  # lists, as JSON has them
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+FLOAT = 4  # bytes
+LARGEST = 2**26  # upper bound of the search for a hidden_size or a number of cells
 
 
 @dataclass(frozen=True)
@@ -77,25 +34,31 @@ class ModelConfig:
 
     layer: str = "ramgru"
     """The layer of every block: ramgru, a peer's name, or module:Class of your own. Options follow
-    behind commas, as in attention,positions=rope: the layer's own, or any of these here."""
+    after commas, as in attention,positions=rope: the layer's own options, those of the memory
+    (ramgru,cells=1024,heads=key key:2), and those of this group (gru,d_model=32)."""
     d_model: int = 64
-    """Channels between the blocks."""
+    """Width of the blocks."""
     num_layers: int = 2
-    """Blocks."""
+    """Number of blocks."""
     mlp_ratio: float = 0.0
-    """Width of the gated MLP of a block, in d_model; 0: no MLP."""
+    """Width of the gated MLP in each block, as a multiple of d_model; 0: no MLP."""
     dropout: float = 0.0
-    """Share of the channels dropped after each layer while training."""
+    """Dropout rate after each layer while training."""
     hidden_size: int = 0
-    """Width of a peer's layer, as its own help puts it; 0: d_model, or the peer's own choice."""
+    """Width of a peer's layer, as described in its own help; 0: d_model, or the peer's own
+    choice."""
     parameters: int = 0
     """Choose the hidden_size of a peer's layer so that the model has about this many parameters;
-    0: as hidden_size says."""
+    0: use hidden_size."""
     state_bytes: int = 0
-    """Choose the hidden_size of a peer's layer, or the memory_size of a ramgru layer, as large as
-    the recurrent state of one sequence stays within so many bytes; 0: as they say."""
-    ram: RAMOptions = field(default_factory=RAMOptions)
-    """Options of the ramgru layer."""
+    """Choose the largest hidden_size of a peer's layer, or the largest number of cells of a ramgru
+    layer, whose recurrent state for one sequence fits into this many bytes; 0: use hidden_size or
+    memory.cells."""
+    controller: Literal["gru", "mingru"] = "gru"
+    """Controller of a ramgru layer: an exact nn.GRU, or gates computed from the input alone
+    (parallel over time)."""
+    memory: Memory = field(default_factory=Memory)
+    """The memory of a ramgru layer."""
 
     def __post_init__(self) -> None:
         layers.check(self.layer)
@@ -105,9 +68,8 @@ class ModelConfig:
         for name in ("mlp_ratio", "hidden_size", "parameters", "state_bytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name, value in (("mlp_ratio", self.mlp_ratio), ("gate_bias", self.ram.gate_bias)):
-            if not math.isfinite(value):
-                raise ValueError(f"{name} must be a finite number, got {value}")
+        if not math.isfinite(self.mlp_ratio):
+            raise ValueError(f"mlp_ratio must be a finite number, got {self.mlp_ratio}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         if self.parameters and self.state_bytes:
@@ -118,62 +80,136 @@ class ModelConfig:
         if self.name == "ramgru" and (self.parameters or self.hidden_size):
             given = "parameters" if self.parameters else "hidden_size"
             raise ValueError(
-                f"{given} sets the width of a peer's layer, got it with layer='ramgru'; "
-                "a ramgru layer's width is d_model"
+                f"{given} sets the width of a peer's layer, got {given}={getattr(self, given)} "
+                "with layer='ramgru'; the width of a ramgru layer is d_model"
             )
 
     @property
     def name(self) -> str:
-        """The layer's name, without its options."""
+        """The layer's name without options."""
         return layers.check(self.layer)[0]
 
     def resolved(self) -> tuple[ModelConfig, dict[str, str]]:
-        """The same network with the options of `layer` at their place, and those that are left:
-        a peer's own. Raises ValueError where one does not fit."""
+        """The same network with the options of `layer` moved into their fields, and the options
+        that remain: a peer's own. Raises ValueError if an option does not fit."""
         name, options = layers.check(self.layer)
-        mine, ram = _taken(options, ModelConfig), {}
+        network = _take(options, ModelConfig, without=("layer", "memory"))
+        memory = self.memory
         if name == "ramgru":
-            ram = _taken(options, RAMOptions)
+            memory = replace(memory, **_take(options, Memory))
             if options:
-                known = {f.name for f in (*fields(ModelConfig), *fields(RAMOptions))}
+                known = {f.name for f in (*fields(ModelConfig), *fields(Memory))}
                 raise ValueError(
                     f"layer ramgru has no option {next(iter(options))!r}"
-                    f"{nearest(next(iter(options)), known - {'layer', 'ram'})}"
+                    f"{nearest(next(iter(options)), known - {'layer', 'memory'})}"
                 )
-        return replace(self, layer=name, ram=replace(self.ram, **ram), **mine), options
+        return replace(self, layer=name, memory=memory, **network), options
 
 
-def _taken(options: dict[str, str], kind: type) -> dict[str, Any]:
-    """Those options that are fields of `kind`, as values of their type; taken out of `options`."""
-    hints = get_type_hints(kind)
+def _take(
+    options: dict[str, str], kind: type[Any], without: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Remove the fields of `kind` from `options`; returns them as values of their types."""
+    hints = {"heads": str} | {k: v for k, v in get_type_hints(kind).items() if k != "heads"}
     return {
-        name: parse(f"option {name}", options.pop(name), hints[name])
-        for name in list(options)
-        if name in hints and name not in ("layer", "ram")
+        f.name: parse(f"option {f.name}", options.pop(f.name), hints[f.name])
+        for f in fields(kind)
+        if f.name in options and f.name not in without
     }
 
 
 def build_model(config: ModelConfig, task: Task) -> SequenceModel:
     """A freshly initialised model for `task`; the same bits after the same `torch.manual_seed`.
 
-    Raises ValueError where the options do not fit together, RamgruError where an own layer cannot
-    be imported.
+    Raises ValueError if the options do not fit together, RamgruError if your own layer cannot be
+    imported.
     """
     config, options = config.resolved()
-    config = matching.sized(config, options, task, lambda sized: build_model(sized, task))
-    common: dict[str, Any] = {
+    config = _sized(config, options, task)
+    sizes: dict[str, Any] = {
+        "d_model": config.d_model,
         "num_layers": config.num_layers,
         "mlp_ratio": config.mlp_ratio,
         "dropout": config.dropout,
-        **_interface(task),
+        "vocab_size": task.vocab_size,
     }
+    if not task.vocab_size:
+        sizes |= {"features": task.features, "outputs": task.outputs}
     if config.layer == "ramgru":
-        return RAMGRUModel(d_model=config.d_model, **common, **asdict(config.ram))
-    builder = layers.peer(config.layer, options).builder(config.hidden_size)
-    return SequenceModel(builder, config.d_model, **common)
+        return RAMGRUModel(
+            nhead=len(config.memory.heads),
+            memory_size=config.memory.cells,
+            memory=config.memory,
+            controller=config.controller,
+            **sizes,
+        )
+    return SequenceModel(layers.builder(config.layer, options, config.hidden_size), **sizes)
 
 
-def _interface(task: Task) -> dict[str, int]:
-    if task.vocab_size:
-        return {"vocab_size": task.vocab_size}
-    return {"vocab_size": 0, "features": task.features, "outputs": task.outputs}
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def state_bytes(model: SequenceModel, steps: int) -> int:
+    """Bytes of the recurrent state of one sequence after this many steps."""
+    return FLOAT * (model.state_size + steps * model.state_growth)
+
+
+def trained_steps(task: Task) -> int:
+    """Length of the longest of 16 training sequences of the task."""
+    return int(task.draw(16, seed=0).lengths.max())
+
+
+def _sized(config: ModelConfig, options: dict[str, str], task: Task) -> ModelConfig:
+    """The network with its hidden_size or memory.cells chosen by `parameters` or `state_bytes`.
+
+    options: of the layer. A layer of your own that takes no hidden_size is left as it is.
+    Raises ValueError if even the smallest size is too large.
+    """
+    ramgru, wanted = config.layer == "ramgru", config.parameters or config.state_bytes
+    exact = replace(config, parameters=0, state_bytes=0)
+    if not wanted or not (ramgru or layers.takes_width(config.layer)):
+        return exact
+
+    def with_size(network: ModelConfig, size: int) -> ModelConfig:
+        if ramgru:
+            return replace(network, memory=replace(network.memory, cells=size))
+        return replace(network, hidden_size=size)
+
+    def model(size: int) -> SequenceModel:
+        with torch.device("meta"):
+            named = replace(exact, layer=joined(config.layer, options))
+            return build_model(with_size(named, size), task)
+
+    steps = trained_steps(task) if config.state_bytes else 0
+
+    def count(size: int) -> int:
+        built = model(size)
+        return count_parameters(built) if config.parameters else state_bytes(built, steps)
+
+    least = 1
+    if ramgru:  # powers of two: not every number of cells can be addressed
+        least = size = 1 << (max(config.memory.slots, config.memory.reads) - 1).bit_length()
+        while size < LARGEST and count(2 * size) <= wanted:
+            size *= 2
+    elif config.parameters:
+        size = _first(count, wanted)
+        size = min((max(1, size - 1), size), key=lambda size: abs(count(size) - wanted))
+    else:
+        size = max(1, _first(count, wanted + 1) - 1)
+    if count(least) > wanted:
+        name = "parameters" if config.parameters else "state_bytes"
+        raise ValueError(
+            f"{name} must be at least {count(least)} for layer={config.layer!r} with "
+            f"d_model={config.d_model}, num_layers={config.num_layers} on {task.name}, got {wanted}"
+        )
+    return with_size(exact, size)
+
+
+def _first(count: Callable[[int], int], wanted: int) -> int:
+    """The smallest size whose count is at least `wanted`; the count grows with the size."""
+    high = 1
+    while high < LARGEST and count(high) < wanted:
+        high *= 2
+    return bisect_left(range(high), wanted, lo=max(1, high // 2), key=count)

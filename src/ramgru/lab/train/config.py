@@ -1,6 +1,6 @@
-"""Everything that one training run depends on, as one dataclass.
+"""The configuration of one training run.
 
-Equal configurations give equal bits, on one machine with one setting of `threads`.
+Equal configurations give equal bits on one machine with one setting of `threads`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ramgru.lab import tasks
 from ramgru.lab.tasks.base import Task
@@ -21,87 +21,88 @@ def _default_task() -> Task:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run: a task, a model, and how the one learns the other."""
+    """One training run: the task, the model and the hyperparameters."""
 
     task: Task = field(default_factory=_default_task)
-    """What is learnt, with its sizes."""
+    """The task to learn, with its sizes."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""
     data: Path | None = None
-    """Train on a file written by `ramgru generate` instead of drawing on the fly."""
+    """Train on a file written by `ramgru generate` instead of drawing examples on the fly."""
     text: Path | None = None
-    """Train on your own text file: the next character or byte is to be foretold."""
+    """Train on your own text file: predict the next character or byte."""
 
     optimizer: Literal["adam", "adamw"] = "adamw"
     """Adam, or Adam with decoupled weight decay."""
     lr: float = 3e-3
-    """Learning rate at its highest."""
+    """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.98)
-    """Decay of the two running means of Adam."""
+    """Decay rates of Adam's two running averages."""
     weight_decay: float = 0.01
     """Weight decay of matrices; vectors (biases, norms) are not decayed."""
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
-    """Course of the learning rate after the warm-up; the last two end at zero."""
+    """Learning-rate schedule after the warm-up; cosine and linear decay to zero."""
     warmup: int = 50
-    """Steps in which the learning rate rises from zero."""
+    """Steps over which the learning rate rises linearly from zero."""
     clip: float = 1.0
-    """Largest norm of the gradient; longer ones are shortened to it; 0: never."""
+    """Maximum norm of the gradient; 0: no clipping."""
 
     write_cost: float = 0.3
-    """Nats a ramgru layer's open update gates cost an answer, so that they learn not to write what
-    nobody asks for; only its gradient counts, the loss that is told is without it; 0: nothing."""
+    """Weight of the auxiliary loss on open update gates, in nats per answer: gates learn not to
+    write what is never asked for. Only ramgru layers are charged; peers are not. The printed loss
+    excludes the charge. 0: no charge."""
 
     batch_size: int = 64
-    """Sequences a step, over all processes together."""
+    """Sequences in a batch, over all processes."""
     steps: int = 500
-    """Optimizer steps at most."""
+    """Maximum number of optimizer steps."""
     epochs: int = 0
-    """Epochs at most, instead of `steps`; 0: as `steps` says."""
+    """Maximum number of epochs, instead of `steps`; 0: use `steps`."""
     steps_per_epoch: int = 100
-    """Steps that make an epoch; each ends with an evaluation and a line."""
+    """Steps of an epoch; each epoch ends with an evaluation and prints one line."""
     evaluate_every: int = 0
-    """Steps between further evaluations; 0: at the end of each epoch only."""
+    """Steps between further evaluations; 0: evaluate at the end of each epoch only."""
     evaluate_examples: int = 256
-    """Held-out sequences of one evaluation; training never draws them."""
+    """Held-out sequences per evaluation; training never draws them."""
     target: float | None = None
-    """Stop when the held-out metric is at least this; None: never."""
+    """Stop when the held-out metric reaches this value; None: never."""
     patience: int = 0
     """Stop after this many evaluations without a better metric or a lower loss; 0: never."""
     curriculum: bool = True
-    """Begin with the easier sizes of the task, where it has any."""
+    """Start with easier sizes of the task, if the task defines any."""
     curriculum_target: float = 0.95
-    """Held-out metric at which the curriculum goes on to the next size; it also goes on when the
-    easier sizes have had half of the steps in equal parts."""
+    """Held-out metric at which the curriculum moves to the next size. The easier sizes share half
+    of the steps equally; the curriculum also moves on when a size has used up its share."""
     tbptt: int = 0
-    """Truncated backpropagation through time: cut sequences in chunks of this many steps. The
-    state is carried from chunk to chunk, gradients are not; those of all chunks of a batch are
-    added up for one optimizer step. A text is then read in rows that run on, and the state is
-    carried from batch to batch too. 0: whole sequences."""
+    """Truncated backpropagation through time: cut sequences into chunks of this many steps. The
+    state is carried from chunk to chunk, gradients are not. The gradients of all chunks of a batch
+    are added up for one optimizer step. A text is then read as continuous rows, and the state is
+    also carried from batch to batch. 0: whole sequences."""
 
     seed: int = 0
     """Seed of the weights, the data and the dropout."""
     threads: int = 0
-    """CPU threads of torch; 0: torch's own choice."""
+    """CPU threads of PyTorch; 0: PyTorch's own choice."""
     device: str = "auto"
-    """auto (CUDA where there is one, else CPU), cpu, or cuda."""
+    """auto (CUDA if available, else CPU), cpu, or cuda."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Mixed precision of forward and backward; weights stay float32; float16 needs CUDA."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """Under torchrun: every process has the whole model, or a shard of it."""
+    """Under torchrun, each process holds the whole model (ddp) or a shard of it (fsdp)."""
     prefetch: bool = True
-    """Draw the next batch in the background."""
+    """Draw the next batch in a background thread."""
 
     out: Path | None = None
-    """Run directory; None: the next free of runs/TASK-LAYER, runs/TASK-LAYER-2, …"""
+    """Run directory; None: the next free one of runs/TASK-LAYER, runs/TASK-LAYER-2, …"""
     resume: Path | None = None
-    """Go on with this run from its latest checkpoint, with its own options for all that are not
-    given; without RUN: the one of --out, or the newest."""
+    """Continue this run from its latest checkpoint. Options that are not given are the run's own.
+    Without RUN: the run of --out, or the newest one."""
     log_every: int = 10
     """Steps between lines of log.jsonl."""
     save_every: int = 0
-    """Steps between checkpoints; 0: at each evaluation."""
+    """Steps between checkpoints; 0: save at each evaluation."""
     tensorboard: bool = False
-    """Also write the log for TensorBoard."""
+    """Write the log for TensorBoard, too."""
 
     def __post_init__(self) -> None:
         if isinstance(self.task, str):
@@ -134,5 +135,19 @@ class TrainConfig:
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps at most, from `epochs` where given, else from `steps`."""
+        """Maximum number of optimizer steps, from `epochs` if given, else from `steps`."""
         return self.epochs * self.steps_per_epoch if self.epochs else self.steps
+
+
+def source(config: TrainConfig, **options: Any) -> Task:
+    """The task that `config` trains on: its `data` file, its `text` file, or its `task`.
+
+    options: further options of the task that reads the file
+    """
+    path = config.data or config.text
+    if path is None:
+        return config.task
+    name = "file" if config.data else "tokens" if path.suffix == ".npy" else "text"
+    if config.task.name == name and Path(config.task.options()["path"]) == path.resolve():
+        return config.task  # which may have options of its own
+    return tasks.get(name, path=str(path.resolve()), **options)

@@ -1,4 +1,4 @@
-"""A TrainConfig as config.json and back: plain values only, so that nothing in it is executed."""
+"""A TrainConfig as config.json and back. The file holds plain values; nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ import numpy as np
 import torch
 
 from ramgru import files
+from ramgru.config import Memory
 from ramgru.errors import CheckpointError
 from ramgru.lab import tasks
 from ramgru.lab.train import layers
-from ramgru.lab.train.build import ModelConfig, RAMOptions
+from ramgru.lab.train.build import ModelConfig
 from ramgru.lab.train.config import TrainConfig
 from ramgru.version import __version__
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as JSON values; `resume` says how a run was started, not what it is."""
+    """The configuration as JSON values, without `resume`, which is not part of the run."""
     values = {
-        f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name != "resume"
+        f.name: str(value) if isinstance(value, Path) else value
+        for f in dataclasses.fields(config)
+        if f.name != "resume"
+        for value in [getattr(config, f.name)]
     }
-    described = {
-        **{name: str(v) if isinstance(v, Path) else v for name, v in values.items()},
-        "task": tasks.to_config(config.task),
-        "model": dataclasses.asdict(config.model),
-    }
-    return json.loads(json.dumps(described))  # tuples become lists, as in what is read back
+    values["task"] = tasks.to_config(config.task)
+    values["model"] = dataclasses.asdict(config.model) | {"memory": config.model.memory.to_dict()}
+    return json.loads(json.dumps(values))  # tuples become lists, as in a file that is read back
 
 
 def from_dict(values: dict[str, Any]) -> TrainConfig:
-    """The configuration that `to_dict` described. Raises ValueError or TypeError."""
+    """The inverse of `to_dict`. Raises ValueError or TypeError."""
     values = dict(values)
     model = dict(values.pop("model"))
-    ram = RAMOptions(**model.pop("ram"))
+    memory = Memory(**model.pop("memory"))
     task = tasks.from_config(values.pop("task"))
     hints = get_type_hints(TrainConfig)
     for name, value in values.items():
@@ -46,12 +47,12 @@ def from_dict(values: dict[str, Any]) -> TrainConfig:
     return TrainConfig(
         **{**values, "betas": tuple(values["betas"])},
         task=task,
-        model=ModelConfig(**model, ram=ram),
+        model=ModelConfig(**model, memory=memory),
     )
 
 
 def write_config(path: Path, config: TrainConfig) -> None:
-    """Write config.json, with the versions that the run was begun with."""
+    """Write config.json, with the versions of the software that started the run."""
     versions = {
         "ramgru": __version__,
         "torch": torch.__version__,
@@ -62,8 +63,8 @@ def write_config(path: Path, config: TrainConfig) -> None:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Read config.json. Raises CheckpointError where it is missing, broken or foreign, or names an
-    own layer whose module was not imported yet: what a file names is not executed."""
+    """Read config.json. Raises CheckpointError if the file is missing, broken or foreign, or if it
+    names a layer of your own whose module is not imported: a file must not cause code to run."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: expected a run made by `ramgru train`")
     try:
@@ -79,7 +80,7 @@ def read_config(path: Path) -> TrainConfig:
     name = config.model.name
     if layers.is_own(name) and not layers.imported(name):
         raise CheckpointError(
-            f"{path} names the layer {name}, which is code of your own, and nothing that a file "
-            f"names is executed: import it first, on the command line by `--layer {name}`"
+            f"{path} names the layer {name}, which is your own code, and code that a file names is "
+            f"not executed: import it first, on the command line with `--layer {name}`"
         )
     return config

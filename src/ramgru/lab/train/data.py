@@ -1,6 +1,6 @@
-"""Batches by number: what is drawn depends on (seed, step, rank) and on nothing that came before.
+"""Training batches by step number: a batch depends on (seed, step, rank) alone.
 
-So the data position of a run is its step, and every process of a distributed run has its own data.
+Therefore the data position of a run is its step, and each process draws its own data.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import torch
 from torch import Tensor
 
 from ramgru.lab.tasks import IGNORE, Batch, FileTask, Task
+from ramgru.lab.train.config import TrainConfig
 
-HELD_OUT = 1 << 31  # set in the seeds of held-out data, never in those of training
+HELD_OUT = 1 << 31  # this bit is set in the seeds of held-out data, never in those of training
 
 
 def training_seed(seed: int, step: int, rank: int) -> int:
-    """Of the batch that process `rank` trains on in optimizer step `step`; below 2³¹."""
+    """Seed of the batch that process `rank` trains on in optimizer step `step`; below 2³¹."""
     return _mix(seed, step, rank)
 
 
 def held_out_seed(seed: int, index: int) -> int:
-    """Of held-out batch `index`; at least 2³¹, so that no training batch can have it."""
+    """Seed of held-out batch `index`; at least 2³¹, so no training batch can have it."""
     return _mix(seed, index) | HELD_OUT
 
 
@@ -36,14 +37,14 @@ def _mix(*numbers: int) -> int:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of a batch as tensors. B sequences, T steps, L labelled positions.
+    """A span of time of a batch, as tensors. B sequences, T steps, L labelled positions.
 
     inputs:  (B, T) int64 tokens or (B, T, F) float32 features
-    where:   (L,) int64 labelled positions, in B·T flattened
+    where:   (L,) int64 labelled positions in the flattened (B·T)
     answers: (L,) int64 tokens, or (L, F) int64 bits with IGNORE where nothing is asked
-    lengths: (B,) int64, or None where every step counts
-    span:    where in the batch's time it lies
-    asked:   (B, T) bool array, the labelled positions again
+    lengths: (B,) int64, or None if there is no padding
+    span:    the steps of the batch that it covers
+    asked:   (B, T) bool array, True at labelled positions
     """
 
     inputs: Tensor
@@ -55,19 +56,19 @@ class Chunk:
 
     @property
     def empty(self) -> bool:
-        """True where nothing is asked."""
+        """True if no position is labelled."""
         return self.where.numel() == 0
 
 
 def count_answers(labels: np.ndarray) -> int:
-    """Symbols asked for in labels (B, T) or bits in (B, T, F)."""
+    """Number of symbols asked for in labels (B, T), or of bits in labels (B, T, F)."""
     return int((labels != IGNORE).sum())
 
 
 def chunks(batch: Batch, length: int, device: torch.device | str) -> Iterator[Chunk]:
-    """The batch cut along time in pieces of `length` steps (0: in one piece), on `device`.
+    """The batch cut along time into chunks of `length` steps (0: one chunk), on `device`.
 
-    The first piece always comes; later ones only while a sequence is still running.
+    There is at least one chunk, and no chunk beyond the end of the longest sequence.
     """
     steps = batch.inputs.shape[1]
     length = length or steps
@@ -93,21 +94,19 @@ def _tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
 
 
 class Feed:
-    """Training batches of one process, the next one drawn in the background while this one trains.
+    """The training batches of one process; the next one is drawn in the background.
 
-    rows:   sequences that this process takes of each batch
-    stream: read files as rows that run on from batch to batch, where the task can
+    With `tbptt`, files are read as rows that continue from batch to batch, if the task can do so.
     """
 
-    def __init__(
-        self, *, rows: int, seed: int, rank: int, world: int, stream: bool, prefetch: bool
-    ) -> None:
-        self.rows, self.seed, self.rank, self.world, self.stream = rows, seed, rank, world, stream
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw") if prefetch else None
+    def __init__(self, config: TrainConfig, rank: int, world: int) -> None:
+        self.config, self.rank, self.world = config, rank, world
+        self.rows = config.batch_size // world  # sequences of each batch for this process
+        self._pool = ThreadPoolExecutor(1) if config.prefetch else None
         self._next: tuple[Task, int, Future[Batch]] | None = None
 
     def batch(self, task: Task, step: int) -> Batch:
-        """The batch of `step`, whatever was asked for before."""
+        """The batch of `step`, independent of earlier calls."""
         if self._pool is None:
             return self._draw(task, step)
         ahead, self._next = self._next, None
@@ -119,13 +118,13 @@ class Feed:
         return batch
 
     def continues(self, task: Task, step: int) -> bool | None:
-        """Whether the batch of `step` goes on where the one before it ended; None: no stream."""
+        """Whether the batch of `step` continues the one before it; None without a stream."""
         stream = self._stream(task)
         return None if stream is None else step % stream.chunks_per_epoch != 0
 
     def _stream(self, task: Task) -> Any:
         make = getattr(task, "stream", None)
-        return make(self.rows * self.world) if self.stream and make else None
+        return make(self.rows * self.world) if self.config.tbptt and make else None
 
     def _draw(self, task: Task, step: int) -> Batch:
         stream, mine = self._stream(task), slice(self.rank * self.rows, (self.rank + 1) * self.rows)
@@ -133,9 +132,9 @@ class Feed:
             chunk = stream.chunk(step)
             inputs, labels = chunk.inputs[mine], chunk.labels[mine]
             return Batch(inputs, labels, np.full(self.rows, inputs.shape[1], dtype=np.int64))
-        if isinstance(task, FileTask):  # every example once before any comes again
-            return _rows(task.batch(self.rows * self.world, step, self.seed), mine)
-        return task.draw(self.rows, training_seed(self.seed, step, self.rank))
+        if isinstance(task, FileTask):  # each example once per epoch
+            return _rows(task.batch(self.rows * self.world, step, self.config.seed), mine)
+        return task.draw(self.rows, training_seed(self.config.seed, step, self.rank))
 
     def close(self) -> None:
         if self._pool is not None:

@@ -1,7 +1,7 @@
-"""The layers that a network can be built around, by name: ours, the peers, and anyone's own.
+"""The layers that a network can be built around, by name: ramgru, the peers and your own.
 
-A specification names one, with its options behind commas: attention,positions=rope. An own layer is
-module:Class, found where Python finds modules or in the current directory.
+A specification is a name with options after commas: attention,positions=rope. Your own layer is
+module:Class, found on Python's path or in the current directory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -25,9 +24,9 @@ LAYERS = ("ramgru", *PEERS)
 
 
 def check(text: str) -> tuple[str, dict[str, str]]:
-    """The name and the options of a specification. Raises ValueError where there is no such layer.
+    """The name and the options of a specification. Raises ValueError if the layer is unknown.
 
-    Of an own layer, nothing is imported yet.
+    The module of your own layer is not imported.
     """
     name, options = split(text)
     if name not in LAYERS and not is_own(name):
@@ -39,28 +38,30 @@ def check(text: str) -> tuple[str, dict[str, str]]:
 
 
 def is_own(name: str) -> bool:
-    """Whether a layer's name means a class of somebody's own."""
+    """Whether a layer's name has the form module:Class."""
     module, colon, kind = name.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), kind))
 
 
 def imported(name: str) -> bool:
-    """Whether the module of an own layer is there already; what a file names is not imported."""
+    """Whether the module of module:Class is already imported. A file's names are not imported."""
     return name.partition(":")[0] in sys.modules
 
 
 def import_own(text: str) -> None:
-    """Import the module of a specification that names an own layer: only where a person, or a job
-    that a person gave, names it, never a file."""
+    """Import the module of a specification module:Class; other specifications are ignored.
+
+    Call this only for a specification that the user typed, never for one that a file contains.
+    """
     name = check(text)[0]
     if is_own(name):
         own(name)
 
 
 def own(name: str) -> type[nn.Module]:
-    """The class that module:Class means, which executes the module.
+    """The class that module:Class names. Executes the module.
 
-    Raises RamgruError where there is none.
+    Raises RamgruError if the class cannot be imported.
     """
     module, _, kind = name.partition(":")
     here = str(Path.cwd())
@@ -75,32 +76,17 @@ def own(name: str) -> type[nn.Module]:
     return found
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A layer that is not ours: how it is made, and what it takes.
+def takes_width(name: str) -> bool:
+    """Whether a layer other than ramgru has a hidden_size that can be chosen."""
+    return "hidden_size" in inspect.signature(_kind(name)).parameters
 
-    width: whether its hidden_size can be chosen
+
+def builder(name: str, options: dict[str, str], hidden_size: int) -> Callable[[int], nn.Module]:
+    """A function from d_model to a layer other than ramgru. Raises ValueError for a bad option.
+
+    hidden_size: 0 for the layer's own choice
     """
-
-    name: str
-    kind: Any
-    options: dict[str, Any]
-    width: bool
-
-    def builder(self, hidden_size: int) -> Callable[[int], nn.Module]:
-        """d_model -> the layer; hidden_size 0: its own choice."""
-        given = {"hidden_size": hidden_size or None} if self.width else {}
-
-        def build(d_model: int) -> nn.Module:
-            layer: nn.Module = self.kind(d_model, **given, **self.options)
-            return layer if hasattr(layer, "initial_state") else Adapted(layer, d_model)
-
-        return build
-
-
-def peer(name: str, options: dict[str, str]) -> Peer:
-    """The peer of this name with options in text. Raises ValueError where one does not fit."""
-    kind = PEERS[name] if name in PEERS else own(name)
+    kind = _kind(name)
     taken = inspect.signature(kind).parameters
     hints = get_type_hints(kind.__init__)
     known = [
@@ -109,10 +95,19 @@ def peer(name: str, options: dict[str, str]) -> Peer:
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         and key not in ("d_model", "hidden_size")
     ]
-    parsed: dict[str, Any] = {}
+    given: dict[str, Any] = {"hidden_size": hidden_size or None} if takes_width(name) else {}
     for option, value in options.items():
         if option not in known:
             raise ValueError(f"layer {name} has no option {option!r}{nearest(option, known)}")
         hint = hints.get(option, type(taken[option].default))
-        parsed[option] = parse(f"option {option} of layer {name}", value, hint)
-    return Peer(name, kind, parsed, "hidden_size" in taken)
+        given[option] = parse(f"option {option} of layer {name}", value, hint)
+
+    def build(d_model: int) -> nn.Module:
+        layer = kind(d_model, **given)
+        return layer if hasattr(layer, "initial_state") else Adapted(layer, d_model)
+
+    return build
+
+
+def _kind(name: str) -> Any:
+    return PEERS[name] if name in PEERS else own(name)

@@ -1,33 +1,46 @@
-"""The log of a run: one JSON object a line, safe to append to after any kind of death."""
+"""The log of a run, one JSON object per line, and the progress bar of the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ramgru import files
 from ramgru.errors import RamgruError
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 
 class RunLog:
-    """Appends to log.jsonl, and to TensorBoard where asked."""
+    """Appends events to log.jsonl, and to TensorBoard if asked."""
 
     def __init__(self, folder: Path, *, step: int, tensorboard: bool) -> None:
-        """Go on after `step`: later lines, of a run that died after its checkpoint, are cut."""
+        """Continue after `step`: later events, of a run that died after its checkpoint, are cut."""
         self.path = folder / "log.jsonl"
         if self.path.exists():
-            cut(self.path, step)
+            kept = [
+                event
+                for event in read(self.path)
+                if event.get("event") != "end" and event.get("step", 0) <= step
+            ]
+            files.write(self.path, "".join(map(_line, kept)))
         self._file: IO[str] = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
-        self._board = _board(folder, step) if tensorboard else None
+        self._board: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, event: str, **values: Any) -> None:
-        """One line; it is out of this process's hands when this returns."""
-        # NaN is no JSON: a loss that is not finite is written as null.
+        """Append one event. It survives the death of this process once `write` has returned."""
+        # JSON has no NaN: a loss that is not finite is written as null.
         clean = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in values.items()}
         try:
-            self._file.write(json.dumps({"event": event, **clean}, ensure_ascii=False) + "\n")
+            self._file.write(_line({"event": event, **clean}))
             self._file.flush()
         except OSError as error:
             raise RamgruError(f"cannot write {self.path}: {error.strerror}") from error
@@ -37,39 +50,50 @@ class RunLog:
                     self._board.add_scalar(f"{event}/{name}", value, values["step"])
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # of a disk that was full at the last write already
+        with contextlib.suppress(OSError):  # the disk may be full
             self._file.close()
         if self._board is not None:
             self._board.close()
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The events of a log; a last line that was torn by a kill is left out.
+def _line(event: dict[str, Any]) -> str:
+    return json.dumps(event, ensure_ascii=False) + "\n"
 
-    Raises RamgruError where another line is not a JSON object.
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The events of a log. A last line that was torn by a kill is left out.
+
+    Raises RamgruError if any other line is not JSON.
     """
     lines = path.read_bytes().split(b"\n")
-    torn = lines.pop()  # empty where the last line is whole
+    torn = lines.pop()  # empty if the last line is complete
     events = []
     for number, line in enumerate(lines, 1):
         try:
-            event = json.loads(line)
+            events.append(json.loads(line))
         except ValueError as error:
             raise RamgruError(f"{path}, line {number}: expected a JSON object a line") from error
-        events.append(event)
     with contextlib.suppress(ValueError):
         events += [json.loads(torn)] if torn else []
     return [event for event in events if isinstance(event, dict)]
 
 
-def cut(path: Path, step: int) -> None:
-    """Leave out what was logged after `step`, the end of the run, and a torn last line."""
-    kept = [e for e in read(path) if e.get("event") != "end" and e.get("step", 0) <= step]
-    text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in kept)
-    files.write(path, text)
+def progress_bar(*, steps: int, done: int, quiet: bool) -> Progress:
+    """A started progress bar with one task; it shows nothing if `quiet` or without a terminal.
 
+    Lines that are printed meanwhile appear above the bar.
+    """
+    from rich import progress
 
-def _board(folder: Path, step: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+    bar = progress.Progress(
+        progress.TextColumn("step"),
+        progress.MofNCompleteColumn(),
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[loss]}"),
+        progress.TimeRemainingColumn(),
+        transient=True,
+        disable=quiet or not sys.stdout.isatty(),
+    )
+    bar.add_task("train", total=steps, completed=done, loss="")
+    bar.start()
+    return bar

@@ -1,4 +1,4 @@
-"""Held-out loss and metric: how many of the questions a model answers rightly."""
+"""Loss and metric of a model on held-out batches."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ramgru.lab.train.data import chunks
 
 @dataclass
 class Tally:
-    """Sums over what was asked so far.
+    """Sums over all questions so far. A symbol is a token, or a bit of a task over features.
 
-    loss:     nats, summed
-    right:    symbols (tokens, or bits of a task over features) that were right
-    count:    symbols asked for
-    exact:    [right, count] of whole answers: steps asked for one after the other
-    distance: {distance: [right, count]} of symbols, where the task knows distances
-    kind:     {kind: [right, count]} of symbols, where the task asks questions of several kinds
-    exact_of: {kind: [right, count]} of whole answers, likewise
+    loss:     sum in nats
+    right:    number of right symbols
+    count:    number of symbols asked for
+    exact:    [right, count] of whole answers: runs of consecutive labelled steps
+    distance: {distance: [right, count]} of symbols, if the task knows distances
+    kind:     {kind: [right, count]} of symbols, if the task has several kinds of questions
+    exact_of: {kind: [right, count]} of whole answers, if the task has several kinds
     """
 
     loss: float = 0.0
@@ -38,16 +38,16 @@ class Tally:
 
     @property
     def score(self) -> float:
-        """The share of right symbols: the task's metric."""
+        """The share of right symbols, which is the task's metric."""
         return self.right / max(1, self.count)
 
     @property
     def mean_loss(self) -> float:
-        """Nats a symbol."""
+        """Nats per symbol."""
         return self.loss / max(1, self.count)
 
     def add(self, batch: Batch, predicted: np.ndarray) -> None:
-        """Count one batch. predicted: the answers, of the labels' shape."""
+        """Add one batch. predicted: the answers, in the shape of the labels."""
         asked = batch.labels != IGNORE
         right = (predicted == batch.labels) & asked
         self.right += int(right.sum())
@@ -78,7 +78,7 @@ class Tally:
 def _group(
     groups: dict[int, list[int]], keys: np.ndarray | None, right: np.ndarray, asked: np.ndarray
 ) -> None:
-    """keys, right, asked: of one shape; what is right and asked of each key, where anything is."""
+    """Add the sums of `right` and `asked` for each key; keys, right and asked have one shape."""
     if keys is None:
         return
     where = asked > 0
@@ -99,10 +99,10 @@ def measure(
     chunk: int = 0,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Tally:
-    """Ask every question of `batches`; no gradients, no dropout.
+    """Evaluate on all of `batches`, without gradients and dropout.
 
     objective: a `ramgru.lab.train.objective.Objective`
-    chunk: steps that are in memory at a time, the state carried between them; 0: all
+    chunk: run sequences in chunks of this many steps and carry the state, to save memory; 0: whole
     """
     tally = Tally()
     training = objective.training
@@ -121,7 +121,7 @@ def measure(
 def answer(
     objective: nn.Module, batch: Batch, *, device: torch.device | str, chunk: int = 0
 ) -> tuple[float, np.ndarray]:
-    """The summed loss of a batch, and what is answered, of the labels' shape (0 elsewhere)."""
+    """The summed loss of a batch, and the answers in the shape of the labels (0 elsewhere)."""
     predicted = np.zeros_like(batch.labels)
     total, state = 0.0, None
     pieces = list(chunks(batch, chunk, device))

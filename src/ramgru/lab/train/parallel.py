@@ -1,11 +1,11 @@
-"""Where and in which precision a run computes: one Accelerator, on one process or many."""
+"""Device, precision and distribution: one Accelerator, on one process or many."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ramgru.lab.train.config import TrainConfig
 
@@ -16,7 +16,7 @@ PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def pick_device(name: str) -> torch.device:
-    """auto: CUDA where there is one. Raises ValueError for a device that is not there."""
+    """The device of a name; auto is CUDA if available. Raises ValueError if it is not available."""
     cuda = torch.cuda.is_available()
     if name.split(":")[0] not in ("auto", "cpu", "cuda") or (name.startswith("cuda") and not cuda):
         known = "auto, cpu or cuda" if cuda else "auto or cpu where torch finds no CUDA device"
@@ -27,7 +27,7 @@ def pick_device(name: str) -> torch.device:
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """Device, precision and process group as `config` says; gloo on CPU, NCCL on CUDA.
 
-    Raises ValueError where the device is not there.
+    Raises ValueError if the device is not available.
     """
     import torch.distributed as dist
     from accelerate import Accelerator
@@ -37,8 +37,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     kind = str(pick_device(config.device))
     if kind == "cpu" and config.precision == "float16":
         raise ValueError("precision must be float32 or bfloat16 on a CPU, got 'float16'")
-    # Accelerate remembers the first device and precision for the life of the process; a second
-    # run in one process (a comparison) may want others.
+    # Accelerate keeps the first device and precision for the life of the process, but a second run
+    # in the same process (a comparison) may need others.
     AcceleratorState._reset_state(reset_partial_state=not dist.is_initialized())
     if ":" in kind:
         torch.cuda.set_device(kind)
@@ -49,35 +49,17 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     )
 
 
-def wrap(
-    accelerator: Accelerator, objective: nn.Module, optimizer: Any, *, shard: bool
-) -> tuple[nn.Module, Any]:
-    """The pair, ready for training: as it is (one process), under DDP, or sharded already."""
-    if shard:
-        # FSDP2 works in place; a second wrapper would average what it has averaged.
-        return objective.to(accelerator.device), accelerator.prepare_optimizer(optimizer)
-    return accelerator.prepare(objective, optimizer)
-
-
-def shard_objective(objective: nn.Module) -> None:
-    """FSDP2 (`fully_shard`), the whole as one unit: the blocks' initial states are made before the
-    blocks run, and may be learnt, so their parameters must be whole by then."""
-    from torch.distributed.fsdp import fully_shard
-
-    fully_shard(objective)
-
-
 def gathered(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded; every process must take part."""
+    """The whole of a tensor that may be sharded (all processes must call)."""
     whole = getattr(tensor, "full_tensor", None)
     return tensor if whole is None else whole()
 
 
-def like(tensor: Tensor, shape: Tensor) -> Tensor:
-    """`tensor`, whole on every process, laid out as `shape` is: on its device, in its shards."""
-    mesh = getattr(shape, "device_mesh", None)
+def like(tensor: Tensor, target: Tensor) -> Tensor:
+    """`tensor`, whole on every process, on the device of `target` and sharded as `target` is."""
+    mesh = getattr(target, "device_mesh", None)
     if mesh is None:
-        return tensor.to(shape.device)
+        return tensor.to(target.device)
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(tensor.to(shape.device), mesh, shape.placements)  # type: ignore[attr-defined]
+    return distribute_tensor(tensor.to(target.device), mesh, target.placements)  # type: ignore[attr-defined]

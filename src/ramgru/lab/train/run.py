@@ -1,10 +1,10 @@
-"""The directory of a run: where its files are, and how it is read back.
+"""The directory of a run: its files, how they are begun, locked and read back.
 
-config.json             the whole configuration, and the versions it ran with
-log.jsonl               one event a line
+config.json             the whole configuration, and the versions of the software
+log.jsonl               one event per line
 checkpoint.safetensors  the latest training state
 model/                  the trained model: config.json and model.safetensors
-evaluation.json         what it can do, once it was measured
+evaluation.json         the results of `ramgru evaluate`, if it has run
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ramgru import files
+from ramgru import files, pretrained
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.lab.spec import slug
 from ramgru.lab.tasks.base import Task
@@ -30,8 +31,30 @@ WEIGHTS = Path("model", "model.safetensors")
 EVALUATION = "evaluation.json"
 
 
+def prepare(config: TrainConfig) -> Path:
+    """The directory that `config` names, with config.json in it if the run is new.
+
+    Raises ValueError if a new run would overwrite another one, CheckpointError if there is no run
+    to resume.
+    """
+    folder = config.resume or config.out or default_folder(config)
+    exists = (folder / CONFIG).exists()
+    if config.resume is not None:
+        if not exists:
+            raise CheckpointError(f"{folder} is no run: expected a directory with {CONFIG}")
+        return folder
+    if exists:
+        raise ValueError(
+            f"out must be a new directory, got {folder}, which holds a run; "
+            f"`ramgru train --resume {folder}` goes on with it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    configfile.write_config(folder / CONFIG, replace(config, out=folder))
+    return folder
+
+
 def default_folder(config: TrainConfig, root: Path = Path("runs")) -> Path:
-    """The first free of runs/TASK-LAYER, runs/TASK-LAYER-2, …"""
+    """The first free one of runs/TASK-LAYER, runs/TASK-LAYER-2, …"""
     name = f"{config.task.name}-{slug(config.model.layer)}"
     number = 1
     while (folder := root / (name if number == 1 else f"{name}-{number}")).exists():
@@ -40,7 +63,7 @@ def default_folder(config: TrainConfig, root: Path = Path("runs")) -> Path:
 
 
 def newest_run(root: Path = Path("runs")) -> Path:
-    """The run below `root` that was begun last. Raises RamgruError where there is none."""
+    """The run below `root` that was started last. Raises RamgruError if there is none."""
     runs = [path.parent for path in root.glob(f"**/{CONFIG}") if (path.parent / LOG).exists()]
     if not runs:
         raise RamgruError(
@@ -52,10 +75,10 @@ def newest_run(root: Path = Path("runs")) -> Path:
 def load_run(
     run: str | os.PathLike[str], device: torch.device | str = "cpu"
 ) -> tuple[TrainConfig, Task, SequenceModel]:
-    """The configuration, the task and the model of a run, the model ready to be asked (`eval`).
+    """The configuration, the task and the model of a run; the model is in evaluation mode.
 
-    Of a run that is still going, or was broken off, the model is that of its latest checkpoint.
-    Raises CheckpointError where a file is missing, broken or not of this run.
+    The model of an unfinished run is that of its latest checkpoint.
+    Raises CheckpointError if a file is missing, broken or of another run.
     """
     run = Path(run)
     config = configfile.read_config(run / CONFIG)
@@ -65,24 +88,16 @@ def load_run(
 
 
 def load_weights(model: SequenceModel, run: Path) -> None:
-    """Put the latest weights of `run` into `model`."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = run / WEIGHTS
-    if path.is_file():
-        try:
-            weights = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is broken: not a whole safetensors file") from error
+    """Load the latest weights of `run` into `model`."""
+    if (run / WEIGHTS).is_file():
+        pretrained.load_weights(model, run / "model")
     else:
         path = run / CHECKPOINT
-        weights = checkpoint.part(checkpoint.load(path)[0], "model/")
-    fill(model, weights, path)
+        fill(model, checkpoint.part(checkpoint.load(path)[0], "model/"), path)
 
 
 def fill(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """`load_state_dict`, with an error of one sentence."""
+    """`load_state_dict` with an error message of one sentence."""
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if expected != found:
@@ -95,9 +110,9 @@ def fill(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -
 
 
 def save_model(config: TrainConfig, folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Write model/: what is needed to use the trained model, without the rest of the run.
+    """Write model/, which is enough to use the trained model without the rest of the run.
 
-    A ramgru model can be read by `RAMGRUModel.from_pretrained(folder / "model")` too.
+    `RAMGRUModel.from_pretrained(folder / "model")` reads a ramgru model, too.
     """
     from safetensors.torch import save
 
@@ -115,22 +130,22 @@ def save_model(config: TrainConfig, folder: Path, weights: dict[str, torch.Tenso
     files.write(path, save(plain))
 
 
-def outdate(folder: Path) -> None:
-    """Remove what was made of an earlier end of the run, now that it goes on."""
+def remove_results(folder: Path) -> None:
+    """Remove the trained model and its evaluation, because training continues."""
     for name in (WEIGHTS, EVALUATION):
         (folder / name).unlink(missing_ok=True)
 
 
 def discard(folder: Path) -> None:
-    """Remove a run that could not begin; a directory that holds more than that stays."""
+    """Remove a run that failed to start; the directory stays if it holds other files."""
     for name in (CONFIG, LOG):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
-def sweep_up(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed while it wrote."""
+def remove_temporary(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed while writing."""
     for pattern in (".*.tmp", "model/.*.tmp"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
@@ -138,13 +153,13 @@ def sweep_up(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, *, wanted: bool = True) -> Iterator[None]:
-    """Hold the run alone, where `wanted`: two processes that write one run would tear it.
+    """Hold an exclusive lock on the run if `wanted`: two writers would corrupt it.
 
-    Raises RamgruError where another process holds it. The lock dies with its process.
+    Raises RamgruError if another process holds the lock. The lock ends with its process.
     """
     try:
         import fcntl
-    except ImportError:  # a system without such locks
+    except ImportError:  # a system without file locks
         wanted = False
     if not wanted:
         yield

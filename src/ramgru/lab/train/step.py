@@ -1,7 +1,7 @@
 """One optimizer step: forward and backward over the chunks of a batch, clipping, Adam(W).
 
-Chunks are truncated backpropagation through time: the state goes on, the gradient does not. The
-gradients of all chunks are added up, since in many tasks only the last chunk holds any answers.
+Chunks are truncated backpropagation through time: the state is carried, the gradient is not. The
+gradients of all chunks are added up because many tasks ask questions in the last chunk only.
 """
 
 from __future__ import annotations
@@ -26,27 +26,35 @@ if TYPE_CHECKING:
 class Stepper:
     """A model and its optimizer, on one process or as one of many.
 
-    totals: (3,) float64, of this process since the last `drain`: summed loss, right answers, count
-    state:  what the last batch of a stream left; None where no stream is trained on
+    totals: (3,) float64, sums of this process since the last `drain`: loss, right answers, answers
+    state:  the recurrent state after the last batch of a stream; None without a stream
     """
 
     def __init__(self, accelerator: Accelerator, model: SequenceModel, config: TrainConfig) -> None:
         self.accelerator, self.model, self.config = accelerator, model, config
-        self.plain: nn.Module = Objective(model)  # for evaluation: no gradients to synchronise
+        self.unwrapped: nn.Module = Objective(model)  # evaluation synchronises no gradients
         self.sharded = config.parallel == "fsdp" and accelerator.num_processes > 1
         if self.sharded:
-            parallel.shard_objective(self.plain)
-        optimizer = make_optimizer(model, config)
-        self.objective, self.optimizer = parallel.wrap(
-            accelerator, self.plain, optimizer, shard=self.sharded
-        )
+            from torch.distributed.fsdp import fully_shard
+
+            # One unit: the blocks' initial states are made before the blocks run and may be
+            # trained, so their parameters must be unsharded by then.
+            fully_shard(self.unwrapped)
+            # No `prepare` of the module: DDP would average the gradients a second time.
+            self.objective = self.unwrapped.to(accelerator.device)
+            self.optimizer = accelerator.prepare_optimizer(make_optimizer(model, config))
+        else:
+            self.objective, self.optimizer = accelerator.prepare(
+                self.unwrapped, make_optimizer(model, config)
+            )
         self.totals = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
         self.state: Any = None
 
     def step(self, batch: Batch, lr: float, *, continues: bool | None = None) -> None:
-        """Learn from this process's share of a batch.
+        """Train on this process's share of a batch.
 
-        continues: of a stream, whether the batch goes on where the last one ended; None: no stream
+        continues: True if the batch continues the stream where the last batch ended, False if it
+            starts a stream; None: no stream
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -58,8 +66,8 @@ class Stepper:
 
     def gradient(self, batch: Batch, *, continues: bool | None = None) -> None:
         """Add the gradient of the mean loss over all answers of all processes' shares."""
-        # Shares may hold different numbers of answers, so the mean is over the global count; DDP
-        # and FSDP average over processes, hence the factor of their number.
+        # Shares may hold different numbers of answers, so the mean is over the global count. DDP
+        # and FSDP average over processes, hence the factor num_processes.
         count = torch.tensor(count_answers(batch.labels), device=self.accelerator.device)
         count = self.accelerator.reduce(count, "sum").clamp(min=1)
         scale = self.accelerator.num_processes / count
@@ -85,30 +93,30 @@ class Stepper:
         last: bool,
         carry: bool,
     ) -> Any:
-        # Processes may have different numbers of chunks; all of them meet in the last one.
-        meet = last or self.sharded
-        sync = nullcontext() if meet else self.accelerator.no_sync(self.objective)
-        silent = piece.empty and not meet  # nothing is asked: only the state is wanted
-        with sync, torch.set_grad_enabled(not silent):
+        # Processes may have different numbers of chunks; they synchronise in their last one.
+        synchronise = last or self.sharded
+        context = nullcontext() if synchronise else self.accelerator.no_sync(self.objective)
+        forward_only = piece.empty and not synchronise  # only the state is needed
+        with context, torch.set_grad_enabled(not forward_only):
             with self.accelerator.autocast():
                 loss, predicted, state = self.objective(
                     piece.inputs, piece.where, piece.answers, piece.lengths, state, carry, price
                 )
-            if not silent:
+            if not forward_only:
                 self.accelerator.backward(loss * scale)
         right, asked = predicted == piece.answers, piece.answers != IGNORE
         self.totals += torch.stack([loss.detach().double(), right.sum(), asked.sum()])
         return state
 
     def drain(self) -> tuple[float, float, int]:
-        """Mean loss, share of right answers and their number since the last call, over all
+        """Mean loss, share of right answers and number of answers since the last call, over all
         processes (all must call)."""
         loss, right, count = self.accelerator.reduce(self.totals, "sum").tolist()
         self.totals = torch.zeros_like(self.totals)
         return loss / max(1, count), right / max(1, count), int(count)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Weights and optimizer, whole, by name (all processes must call)."""
+        """Unsharded weights and optimizer state by name (all processes must call)."""
         tensors = {
             f"model/{name}": parallel.gathered(value)
             for name, value in self.model.state_dict().items()
@@ -119,22 +127,18 @@ class Stepper:
         return tensors
 
     def load_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        """tensors: the entries of `state_dict` below `optimizer/`, by the rest of their names."""
-        for name, parameter in self.model.named_parameters():
-            prefix = f"{name}/"
-            entries = {
-                k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
-            }
-            if entries:
-                # Adam keeps its step count on the CPU, as a plain scalar.
-                self.optimizer.state[parameter] = {
-                    key: value if key == "step" else parallel.like(value, parameter)
-                    for key, value in entries.items()
-                }
+        """tensors: the entries of `state_dict` under `optimizer/`, named without that prefix."""
+        parameters = dict(self.model.named_parameters())
+        for path, value in tensors.items():
+            name, _, key = path.rpartition("/")
+            parameter = parameters[name]
+            # Adam keeps its step count on the CPU, as a scalar.
+            placed = value if key == "step" else parallel.like(value, parameter)
+            self.optimizer.state[parameter][key] = placed
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW; weight decay for matrices only."""
+    """Adam or AdamW with weight decay for matrices only."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},

@@ -1,0 +1,92 @@
+"""What is measured of a trained run: its answers, how soon it learnt, what its cells kept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ramgru.lab.evaluate import Effort, measure_at
+from ramgru.lab.evaluate.sweep import FRESH
+from ramgru.lab.show.blocks import trace_model
+from ramgru.lab.tasks import Slice, Task
+from ramgru.lab.tasks.hold import Hold
+from ramgru.lab.train import log
+from ramgru.lab.train.configfile import read_config
+from ramgru.lab.train.data import count_answers, held_out_seed
+from ramgru.lab.train.run import CONFIG, LOG, load_run
+from ramgru.sequence import SequenceModel
+
+Cell = tuple[int, int, int]  # block, head, number
+
+
+def answers(run: Path, task: Task, effort: Effort) -> dict[str, float]:
+    """score: share of right symbols; exact: of whole answers, and "exact KIND" of each kind.
+
+    Of tasks over bits also, a sequence: wrong, the bits that are wrong; cost, the cross-entropy in
+    bits, which is the measure of arXiv 1410.5401. Every sequence of `task` must ask for as many.
+    """
+    _, _, model = load_run(run)
+    found = measure_at(model, [Slice({}, task)], effort)
+    row = found.rows[0]
+    values = {"score": row.score, "exact": row.exact, "chance": row.chance, "asked": row.count}
+    values |= {f"exact {group.name['kind']}": group.exact or 0.0 for group in found.kinds}
+    if task.outputs:
+        bits = count_answers(task.draw(1, 0).labels)
+        values |= {"wrong": (1 - row.score) * bits, "cost": row.loss * bits / math.log(2)}
+    return values
+
+
+def steps_to_target(run: Path, task: Task, effort: Effort) -> dict[str, float]:
+    """steps: until the held-out metric was first at the run's target; reached: 1, or 0 where it
+    never was and the steps are all that there were."""
+    config = read_config(run / CONFIG)
+    assert config.target is not None
+    events = [event for event in log.read(run / LOG) if event["event"] == "evaluate"]
+    steps = [event["step"] for event in events if event[task.metric] >= config.target]
+    return {"steps": steps[0] if steps else config.total_steps, "reached": float(bool(steps))}
+
+
+def kept_cells(run: Path, task: Task, effort: Effort) -> dict[str, float]:
+    """kept: share of the cells that pairs were written to which hold the very same bits after the
+    noise; cells: how many those are, of effort.examples sequences. Of the first block's heads whose
+    keys are single tokens: noise makes more phrases and states than any memory has cells."""
+    assert isinstance(task, Hold)
+    _, _, model = load_run(run)
+    same: list[bool] = []
+    for index in range(effort.examples):
+        batch = task.draw(1, held_out_seed(effort.seed, FRESH + index))
+        inputs = torch.from_numpy(batch.inputs[:, : int(batch.lengths[0]) - task.pairs])
+        pairs, noise = inputs.tensor_split([2 * task.pairs], dim=1)
+        cells = _written(model, pairs)
+        with torch.no_grad():
+            _, state = model.hidden(pairs)
+            before = _bits(state, cells)
+            for piece in noise.split(effort.tokens, dim=1):
+                _, state = model.hidden(piece, state)
+        same += [torch.equal(a, b) for a, b in zip(before, _bits(state, cells))]
+    return {"kept": sum(same) / len(same), "cells": len(same)}
+
+
+def _written(model: SequenceModel, pairs: Tensor) -> list[Cell]:
+    """The cells that the values in pairs (1, 2P) were written to."""
+    cells = set()
+    for block, trace in enumerate(trace_model(model, pairs)):
+        if trace is None or block > 0:
+            continue
+        index, opened = trace.write_index[0, 1::2], trace.write_gate[0, 1::2] > 0  # (P, H, K)
+        spans = model.layers[block].memories[0].address.spans
+        cells |= {
+            (block, h, int(index[p, h, k]))
+            for p, h, k in opened.nonzero().tolist()
+            if spans[h] == 1
+        }
+    return sorted(cells)
+
+
+def _bits(state: list, cells: list[Cell]) -> list[Tensor]:
+    """What each cell holds, as whole numbers: equal for equal bits alone."""
+    rows = (state[block].memory[0].row(number, 0, head) for block, head, number in cells)
+    return [row.clone().view(torch.int32) for row in rows]
