@@ -1,7 +1,7 @@
-"""Who is measured in performance.py: this project's layers, torch's, and those of other projects.
+"""The layers that performance.py measures: this project's, torch's, and those of other projects.
 
-Each is a module and a function from x (B, T, width) to outputs. What is not installed is left out,
-and a line says so: pip install -c constraints.txt ".[bench]".
+A layer that is not installed is left out, and the page says so: pip install -c constraints.txt
+".[bench]".
 """
 
 from __future__ import annotations
@@ -13,27 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ramgru import RAMGRU
+from ramgru import RAMGRU, Memory
 
-HEADS, TOP_K, CELLS = 4, 4, 4096
-INNER = (
-    "hh",
-    "read_out",
-    "codes",
-    "out_proj",
-    "to_out",
-)  # weights that are not multiplied with the input
+# Weights that are not multiplied with the layer's input.
+INNER = ("hh", "read_out", "codes", "out_proj", "to_out")
 
 
 @dataclass(frozen=True)
 class Contender:
+    """A module, and a function from x (B, T, width) to its outputs."""
+
     module: nn.Module
     run: Callable[[Tensor], Tensor]
     dtype: torch.dtype = torch.float32  # of its products
     bare: bool = False  # an operation without a layer's weights
 
     def train(self, x: Tensor) -> None:
-        """Forward, and backward from the sum of what comes out."""
+        """Forward, then backward from the sum of the outputs."""
         self.run(x).sum().backward()
         self.module.zero_grad()
         x.grad = None
@@ -43,10 +39,10 @@ class Contender:
             self.run(x)
 
     def products(self, mode: str) -> int:
-        """Multiplications with weights for one time step, which nothing can do without.
+        """Multiplications by weights in one time step, which no implementation can avoid.
 
-        Forward one for each weight; backward one for the weight's gradient and, but for the
-        weights that meet an input without a gradient, one for that of what it is multiplied with.
+        Forward has one per weight. Backward has one for the weight's gradient and one for the
+        gradient of the weight's input; a first layer's input needs no gradient.
         """
         total = 0
         for name, p in self.module.named_parameters():
@@ -56,26 +52,33 @@ class Contender:
         return total
 
 
-def ram(width: int, controller: str = "mingru", **options: Any) -> RAMGRU:
-    options = {"memory_size": CELLS, "num_heads": HEADS, "top_k": TOP_K} | options
-    return RAMGRU(width, width, batch_first=True, controller=controller, **options)
+def ram(width: int, controller: str = "gru", checkpoint_every: int | None = None, **memory: Any):
+    """This project's layer; `memory` are changes of the default memory."""
+    return RAMGRU(
+        width,
+        width,
+        batch_first=True,
+        memory=Memory(**memory),
+        controller=controller,
+        checkpoint_every=checkpoint_every,
+    )
 
 
-def first(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The outputs of a module that gives (outputs, state)."""
-    return lambda x: module(x)[0]
+def of(module: nn.Module) -> Contender:
+    """A module that returns (outputs, state)."""
+    return Contender(module, lambda x: module(x)[0])
 
 
-def autocast(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def bfloat16(module: nn.Module) -> Contender:
     def cast(x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return run(x)
+            return module(x)[0]
 
-    return cast
+    return Contender(module, cast, torch.bfloat16)
 
 
 def gru_kernel(width: int) -> Contender:
-    """The exact GRU by this project's kernel: nn.GRU's parameters, its projection by torch."""
+    """nn.GRU's parameters and torch's input projection, with this project's kernel."""
     from ramgru.kernels.gru import gru
 
     module = nn.GRU(width, width, batch_first=True)
@@ -89,11 +92,11 @@ def gru_kernel(width: int) -> Contender:
     return Contender(module, run)
 
 
-def gated_delta_rule(width: int) -> Contender:
-    """transformers' gated delta rule over chunks, the bare operation: x is its values."""
+def gated_delta_rule(width: int, heads: int = 4) -> Contender:
+    """transformers' chunked gated delta rule, an operation without weights; x holds its values."""
     from transformers.models.qwen3_next.modeling_qwen3_next import torch_chunk_gated_delta_rule
 
-    class Inputs(nn.Module):  # leaves that want gradients, made when the shape is known
+    class Inputs(nn.Module):  # leaves that need gradients, made when the shape is known
         pass
 
     inputs = Inputs()
@@ -101,13 +104,13 @@ def gated_delta_rule(width: int) -> Contender:
     def run(x: Tensor) -> Tensor:
         B, T, _ = x.shape
         if not list(inputs.parameters()):
-            for name, size in (("query", width), ("key", width), ("decay", HEADS), ("beta", HEADS)):
+            for name, size in (("query", width), ("key", width), ("decay", heads), ("beta", heads)):
                 inputs.register_parameter(name, nn.Parameter(torch.randn(B, T, size)))
-        heads = (B, T, HEADS, width // HEADS)
+        shape = (B, T, heads, width // heads)
         return torch_chunk_gated_delta_rule(
-            inputs.query.view(heads),
-            nn.functional.normalize(inputs.key.view(heads), dim=-1),
-            x.view(heads),
+            inputs.query.view(shape),
+            nn.functional.normalize(inputs.key.view(shape), dim=-1),
+            x.view(shape),
             nn.functional.logsigmoid(inputs.decay),
             torch.sigmoid(inputs.beta),
         )[0]
@@ -132,20 +135,12 @@ def mingru_pytorch(width: int) -> Contender:
     return Contender(module, module)
 
 
-def of(module: nn.Module) -> Contender:
-    return Contender(module, first(module))
-
-
-def bfloat16(module: nn.Module) -> Contender:
-    return Contender(module, autocast(first(module)), torch.bfloat16)
-
-
-OURS, BASE = "RAMGRU mingru", "nn.GRU"
+OURS, PARALLEL, BASE, KERNEL = "RAMGRU", "RAMGRU, mingru", "nn.GRU", "exact GRU kernel"
 MAKERS: dict[str, Callable[[int], Contender]] = {
     OURS: lambda width: of(ram(width)),
-    f"{OURS}, bfloat16": lambda width: bfloat16(ram(width)),
-    "RAMGRU gru": lambda width: of(ram(width, "gru")),
-    "exact GRU kernel": gru_kernel,
+    PARALLEL: lambda width: of(ram(width, "mingru")),
+    f"{PARALLEL}, bfloat16": lambda width: bfloat16(ram(width, "mingru")),
+    KERNEL: gru_kernel,
     BASE: lambda width: of(nn.GRU(width, width, batch_first=True)),
     f"{BASE}, bfloat16": lambda width: bfloat16(nn.GRU(width, width, batch_first=True)),
     "nn.LSTM": lambda width: of(nn.LSTM(width, width, batch_first=True)),
@@ -159,7 +154,7 @@ MAKERS: dict[str, Callable[[int], Contender]] = {
 def make(
     width: int, names: Sequence[str] | None = None
 ) -> tuple[dict[str, Contender], dict[str, str]]:
-    """-> contenders by name, and why the others are left out"""
+    """-> contenders by name, and the reason for each that is left out"""
     found, missing = {}, {}
     for name in names or MAKERS:
         torch.manual_seed(0)

@@ -1,11 +1,11 @@
-"""How fast the layer and its operators are on a GPU, beside its limits and the peers.
+"""Speed and memory of the layer and its operators on a GPU, beside its limits and the peers.
 
     python benchmarks/gpu.py                    all sections -> docs/gpu_performance.md
     python benchmarks/gpu.py --only bars        sections by name, comma-separated
-    python benchmarks/gpu.py --rehearse         tiny sizes on the CPU: does it run? Its numbers mean
-                                                nothing, and it writes no page
+    python benchmarks/gpu.py --rehearse         tiny sizes on the CPU: a check that everything runs;
+                                                the numbers mean nothing, and no page is written
 
-The page is written anew after every table, so an interrupted run leaves what it had found.
+The page is rewritten after every table, so that an interrupted run leaves its results.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Any
 
 import gpu_contenders as who
 import torch
-from gpu_contenders import DELTANET, GRU, OURS, Call, Shape
+from gpu_contenders import DELTANET, GRU, PARALLEL, Call, Shape
 from gpu_timing import GB, HEAD, Found, Gpu, Rehearsal, measure
-from performance import Bar, name_of, table
+from pages import table
 from timing import digits
 
 from ramgru import files
@@ -36,22 +36,20 @@ from ramgru.lab.show import machine
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """The sizes of one run of the benchmark."""
 
     shapes: tuple[Shape, ...] = ((16, 512, 256), (16, 4096, 512), (2, 8192, 768))
-    peer: Shape = (2, 8192, 768)  # beside the sparse and the dense delta rule
-    paper_cells: int = 36864
-    many: int = 64  # cells a step
+    peer: Shape = (2, 8192, 768)  # beside the gated delta rule
     cudnn: Shape = (16, 4096, 512)
     long: Shape = (1, 2**20, 256)
     operator: tuple[int, int, int, int] = (16, 2048, 4, 64)  # B, T, H, D
     cells: tuple[int, ...] = tuple(2**n for n in range(10, 25, 2))
     steps: tuple[int, ...] = tuple(2**n for n in range(10, 21, 2))
-    top_ks: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
+    reads: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
     batches: tuple[int, ...] = (1, 4, 16, 64, 256)
     scaling: Shape = (16, 1024, 256)
     rounds: int = 15
-    shortest: float = 0.02  # seconds of a turn
+    shortest: float = 0.02  # seconds per turn
     copy: int = 2**30  # bytes
     matrix: int = 8192
 
@@ -59,14 +57,12 @@ class Plan:
 TINY = Plan(
     shapes=((2, 6, 16),),
     peer=(2, 6, 16),
-    paper_cells=64,
-    many=8,
     cudnn=(2, 6, 16),
     long=(1, 40, 16),
     operator=(2, 6, 2, 4),
     cells=(2**6, 2**8),
     steps=(4, 8),
-    top_ks=(2, 4),
+    reads=(2, 4),
     batches=(1, 2),
     scaling=(2, 6, 16),
     rounds=2,
@@ -76,9 +72,29 @@ TINY = Plan(
 )
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A measured number and its limit."""
+
+    text: str
+    found: float
+    limit: float
+    at_least: bool = False
+    unit: str = " ×"
+
+    def row(self) -> list[str]:
+        met = self.found >= self.limit if self.at_least else self.found <= self.limit
+        limit = f"{'≥' if self.at_least else '≤'} {self.limit:g}{self.unit}"
+        return [self.text, limit, digits(self.found) + self.unit, "met" if met else "**missed**"]
+
+
+def name_of(shape: Shape) -> str:
+    return "({}, {}, {})".format(*shape)
+
+
 @dataclass(eq=False)
 class Run:
-    """What is measured, on what, and the page that it becomes."""
+    """One run of the benchmark, its device, and the page that it writes."""
 
     plan: Plan
     device: Gpu
@@ -87,14 +103,14 @@ class Run:
     missing: dict[str, str] = field(default_factory=dict)  # contenders left out, and why
 
     def add(self, *lines: str) -> None:
-        """Print, and write what there is so far."""
+        """Print lines, and write the page so far."""
         print("\n".join(lines), flush=True)
         self.page += lines
         if self.output is not None:
             files.write(self.output, "\n".join(self.page) + "\n")
 
     def measure(self, makers: Mapping[str, Callable[[], Call]]) -> dict[str, Found | str]:
-        """In one run, taking turns; contenders that cannot be imported are left out."""
+        """Contenders take turns; those that cannot be imported are left out."""
         calls = who.made(makers, self.missing)
         return measure(calls, self.device, self.plan.rounds, self.plan.shortest)
 
@@ -116,7 +132,7 @@ class Run:
 
 @cache
 def bandwidth(run: Run) -> float:
-    """Bytes read and written a second by a copy on the device."""
+    """Bytes read and written per second by a copy on the device."""
     source = torch.ones(run.plan.copy // 4, device=run.device.name)
     target = torch.empty_like(source)
     return 2 * run.plan.copy / run.alone(lambda: lambda: target.copy_(source)).median
@@ -144,8 +160,8 @@ def layers(run: Run) -> None:
         "## Layers",
         "",
         "A train step: forward, and backward to weights and input, under autocast to bfloat16. "
-        "RAMGRU has 65,536 cells in each of 4 heads, top_k = 4. The peak is what a step needs "
-        "above what was held before it; the first call compiles what is not compiled yet.",
+        "RAMGRU has 65,536 cells in each of 4 heads. The peak is the memory of a step above the "
+        "memory held before it; the first call includes compilation.",
         "",
     )
     for shape in run.plan.shapes:
@@ -157,7 +173,7 @@ def layers(run: Run) -> None:
 def operators(run: Run) -> None:
     (B, T, H, D), at = run.plan.operator, run.device.name
     pairs: dict[str, Callable[[], tuple[Call, Call]]] = {
-        "memory_scan": lambda: who.memory(B, T, H, D, 4, 2**16, at),
+        "memory_scan": lambda: who.memory(B, T, H, D, 2**16, at),
         "linear_scan": lambda: who.recurrence(B, T, H * D, at),
         "product_keys": lambda: who.addresses(B, T, H, 4, 2**16, at),
         "gated delta rule (fla)": lambda: who.delta_rule(B, T, H, D, at),
@@ -166,8 +182,8 @@ def operators(run: Run) -> None:
     run.add(
         "## Operators",
         "",
-        f"B = {B}, T = {T}, {H} heads of width {D}, K = 4, N = 65,536; ours in float32, "
-        "flash-linear-attention's in bfloat16.",
+        f"B = {B}, T = {T}, {H} heads of width {D}, 1 cell written and 4 read a step, N = 65,536; "
+        "ours in float32, flash-linear-attention's in bfloat16.",
         "",
     )
     for title, way in (("Forward", 0), ("Forward and backward", 1)):
@@ -180,7 +196,7 @@ def operators(run: Run) -> None:
 
 def bars(run: Run) -> None:
     found: list[Bar | list[str]] = []
-    for part in (peer_bars, cudnn_bar, cells_bar, bandwidth_bars, long_bar, compile_bar):
+    for part in (peer_bar, cudnn_bar, cells_bar, bandwidth_bars, long_bar, compile_bar):
         print(f"bars: {part.__name__}", flush=True)
         try:
             found += part(run)
@@ -192,43 +208,28 @@ def bars(run: Run) -> None:
     run.add("## Bars", "", *table(["bar", "limit", "measured", ""], rows))
 
 
-def peer_bars(run: Run) -> list[Bar | list[str]]:
-    """A sparse delta memory's published shape, with as many cells a step and with few."""
-    shape, cells, many = run.plan.peer, run.plan.paper_cells, run.plan.many
-    width = shape[2]
+def peer_bar(run: Run) -> list[Bar | list[str]]:
+    shape = run.plan.peer
     makers = {
-        "many": run.step(who.ram(width, memory_size=cells, num_heads=1, top_k=many), shape),
-        "few": run.step(who.ram(width, memory_size=cells), shape),
-        DELTANET: run.step(lambda: who.gated_deltanet(width), shape),
+        PARALLEL: run.step(who.ram(shape[2], "mingru"), shape),
+        DELTANET: run.step(lambda: who.gated_deltanet(shape[2]), shape),
     }
     found = run.measure(makers)
-    bars: list[Bar | list[str]] = []
-    for name, text, most, room in (
-        ("many", f"{many} cells a step", 39.5, 3.5),
-        ("few", "4 cells a step in each of 4 heads", 8, 1),
-    ):
-        got, where = found[name], f"layer {name_of(shape)}, N = {cells:,}, {text}"
-        if isinstance(got, str):
-            bars.append([where, "", got, "not measured"])
-            continue
-        bars.append(Bar(f"{where}: train step", 1e3 * got.median, most, False, " ms"))
-        bars.append(Bar(f"{where}: its peak", got.peak / GB, room, False, " GB"))
-    ours, theirs = found["few"], found.get(DELTANET, run.missing.get(DELTANET, ""))
-    text = f"the same beside {DELTANET}: time"
-    if isinstance(ours, Found) and isinstance(theirs, Found):
-        bars.append(Bar(text, ours.median / theirs.median, 1.3, False))
-    else:
-        bars.append([text, "≤ 1.3 ×", str(theirs)[:80], "not measured"])
-    return bars
+    ours, theirs = found[PARALLEL], found.get(DELTANET, run.missing.get(DELTANET, ""))
+    text = f"{PARALLEL} {name_of(shape)}, train step: time over {DELTANET}"
+    for each in (ours, theirs):
+        if isinstance(each, str):
+            return [[text, "≤ 1.3 ×", each[:80], "not measured"]]
+    return [Bar(text, ours.median / theirs.median, 1.3)]
 
 
 def cudnn_bar(run: Run) -> list[Bar]:
     shape = run.plan.cudnn
-    makers = {n: run.step(who.layers(shape[2])[n], shape) for n in (OURS, GRU)}
+    makers = {n: run.step(who.layers(shape[2])[n], shape) for n in (PARALLEL, GRU)}
     ours, gru = run.measure(makers).values()
     if isinstance(ours, str) or isinstance(gru, str):
-        raise RuntimeError(f"{OURS}: {ours}; {GRU}: {gru}")
-    text = f"{OURS} {name_of(shape)}, train step: as fast as {GRU}"
+        raise RuntimeError(f"{PARALLEL}: {ours}; {GRU}: {gru}")
+    text = f"{PARALLEL} {name_of(shape)}, train step: speed over {GRU}"
     return [Bar(text, gru.median / ours.median, 10, True)]
 
 
@@ -239,16 +240,16 @@ def cells_bar(run: Run) -> list[Bar]:
         raise RuntimeError("; ".join(f for f in found.values() if isinstance(f, str)))
     cells = run.plan.cells
     text = f"train step from N = {cells[0]:,} to {cells[-1]:,}: slowest over fastest"
-    return [Bar(text, max(times) / min(times), 1.15, False)]
+    return [Bar(text, max(times) / min(times), 1.15)]
 
 
 def bandwidth_bars(run: Run) -> list[Bar]:
-    """What memory_scan has to move, in the time that it takes, against a copy's rate."""
+    """The bytes that memory_scan has to move, over its time, against the rate of a copy."""
     (B, T, H, D), N = run.plan.operator, 2**16
     bars = []
     for way, what in ((0, "forward"), (1, "forward and backward")):
-        took = run.alone(lambda: who.memory(B, T, H, D, 4, N, run.device.name)[way])  # noqa: B023
-        share = who.memory_bytes(B, T, H, D, 4, bool(way)) / took.median / bandwidth(run)
+        took = run.alone(lambda: who.memory(B, T, H, D, N, run.device.name)[way])  # noqa: B023
+        share = who.memory_bytes(B, T, H, D, bool(way)) / took.median / bandwidth(run)
         text = f"memory_scan, {what}: share of a copy's bandwidth"
         bars.append(Bar(text, 100 * share, 40, True, " %"))
     return bars
@@ -256,12 +257,13 @@ def bandwidth_bars(run: Run) -> list[Bar]:
 
 def long_bar(run: Run) -> list[Bar]:
     shape = run.plan.long
-    got = run.alone(run.step(who.ram(shape[2]), shape))
-    return [Bar(f"{OURS} {name_of(shape)}, train step: its peak", got.peak / GB, 40, False, " GB")]
+    got = run.alone(run.step(who.ram(shape[2], "mingru"), shape))
+    text = f"{PARALLEL} {name_of(shape)}, train step: its peak"
+    return [Bar(text, got.peak / GB, 40, unit=" GB")]
 
 
 def compile_bar(run: Run) -> list[Bar]:
-    """In a fresh process, with nothing compiled on disk."""
+    """In a fresh process, with an empty cache of compiled kernels."""
     command = [sys.executable, __file__, "--first"]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "TRITON_CACHE_DIR": folder}
@@ -269,14 +271,14 @@ def compile_bar(run: Run) -> list[Bar]:
         got = subprocess.run([*command, *rehearse], capture_output=True, text=True, env=environment)
     if got.returncode:
         raise RuntimeError((got.stderr.strip().splitlines() or ["killed"])[-1])
-    text = "first call of a train step, its kernels compiled"
-    return [Bar(text, float(got.stdout.splitlines()[-1]), 10, False, " s")]
+    text = "first call of a train step, with compilation"
+    return [Bar(text, float(got.stdout.splitlines()[-1]), 10, unit=" s")]
 
 
 def first_call(run: Run) -> float:
     shape = run.plan.scaling
     gru = who.layers(shape[2])[GRU]
-    run.device.first(run.step(gru, shape)())  # the GPU itself and cuBLAS are started
+    run.device.first(run.step(gru, shape)())  # starts the GPU and cuBLAS
     return run.device.first(run.step(who.ram(shape[2]), shape)())
 
 
@@ -287,10 +289,7 @@ def first_call(run: Run) -> float:
 def by_cells(run: Run) -> dict[str, Found | str]:
     B, T, width = run.plan.scaling
     return run.measure(
-        {
-            f"{N:,}": run.step(who.ram(width, memory_size=N), run.plan.scaling)
-            for N in run.plan.cells
-        }
+        {f"{N:,}": run.step(who.ram(width, cells=N), run.plan.scaling) for N in run.plan.cells}
     )
 
 
@@ -302,8 +301,8 @@ def scaling(run: Run) -> None:
         "steps, one sequence": run.measure(
             {f"{t:,}": run.step(who.ram(width), (1, t, width)) for t in plan.steps}
         ),
-        "top_k": run.measure(
-            {str(K): run.step(who.ram(width, top_k=K), plan.scaling) for K in plan.top_ks}
+        "cells read a step": run.measure(
+            {str(K): run.step(who.ram(width, reads=K), plan.scaling) for K in plan.reads}
         ),
         "sequences": run.measure(
             {str(b): run.step(who.ram(width), (b, T, width)) for b in plan.batches}

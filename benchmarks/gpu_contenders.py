@@ -1,7 +1,6 @@
-"""Who is measured in gpu.py: this project's layer and operators, cuDNN's GRU, and other projects'.
-
-The others are flash-linear-attention's: pip install flash-linear-attention. What cannot be imported
-is left out, and a line says so.
+"""The layers and operators that gpu.py measures: this project's, cuDNN's GRU, and those of
+flash-linear-attention (pip install flash-linear-attention). A contender that cannot be imported is
+left out, and the page says so.
 """
 
 from __future__ import annotations
@@ -12,25 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ramgru import RAMGRU
+from ramgru import RAMGRU, Memory
+from ramgru.config import codebook_sizes
 from ramgru.kernels.linear_scan import linear_scan
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.kernels.product_keys import product_keys
-from ramgru.keys import factorise
 
 Call = Callable[[], object]
 Shape = tuple[int, int, int]  # sequences, steps, width
-OURS, GRU = "RAMGRU mingru", "nn.GRU (cuDNN)"
+OURS, PARALLEL, GRU = "RAMGRU", "RAMGRU, mingru", "nn.GRU (cuDNN)"
 DELTANET, SLOTS = "Gated DeltaNet (fla)", "Gated slot attention (fla)"
 
 
-def ram(width: int, controller: str = "mingru", **options: Any) -> Callable[[], nn.Module]:
-    options = {"memory_size": 2**16, "num_heads": 4, "top_k": 4} | options
-    return lambda: RAMGRU(width, width, batch_first=True, controller=controller, **options)
+def ram(width: int, controller: str = "gru", **memory: Any) -> Callable[[], nn.Module]:
+    options = Memory(**{"cells": 2**16, **memory})
+    return lambda: RAMGRU(width, width, batch_first=True, memory=options, controller=controller)
 
 
 def gated_deltanet(width: int) -> nn.Module:
-    """Its own advice on sizes: heads times their width are 3/4 of the width."""
+    """At the sizes that it recommends: heads times their width are 3/4 of the width."""
     from fla.layers import GatedDeltaNet
 
     head = max(16, min(64, width // 4))
@@ -46,7 +45,7 @@ def slot_attention(width: int) -> nn.Module:
 def layers(width: int) -> dict[str, Callable[[], nn.Module]]:
     return {
         OURS: ram(width),
-        "RAMGRU gru": ram(width, "gru"),
+        PARALLEL: ram(width, "mingru"),
         GRU: lambda: nn.GRU(width, width, batch_first=True),
         DELTANET: lambda: gated_deltanet(width),
         SLOTS: lambda: slot_attention(width),
@@ -54,7 +53,7 @@ def layers(width: int) -> dict[str, Callable[[], nn.Module]]:
 
 
 def train_step(module: nn.Module, shape: Shape, device: str, half: bool) -> Call:
-    """Forward, and backward to the weights and the input; `half` is autocast to bfloat16."""
+    """Forward and backward to the weights and the input; half: under autocast to bfloat16."""
     module = module.to(device)
     x = torch.randn(shape, device=device, requires_grad=True)
     grad = torch.randn(shape, device=device)
@@ -70,7 +69,7 @@ def train_step(module: nn.Module, shape: Shape, device: str, half: bool) -> Call
 
 
 def made(makers: Mapping[str, Callable[[], Call]], missing: dict[str, str]) -> dict[str, Call]:
-    """Those that can be imported; `missing` is told of the others."""
+    """The contenders that can be imported; `missing` gets the reasons for the others."""
     found = {}
     for name, make in makers.items():
         torch.manual_seed(0)
@@ -103,35 +102,36 @@ def both_ways(run: Callable[..., Tensor], leaves: list[Tensor]) -> tuple[Call, C
     return forward, train
 
 
-def memory(B: int, T: int, H: int, D: int, K: int, N: int, device: str) -> tuple[Call, Call]:
-    def index() -> Tensor:
-        return torch.randint(N, (B, T, H, K), device=device)
+WRITES, READS = 1, 4  # cells a step
 
-    write, read = index(), index()
+
+def memory(B: int, T: int, H: int, D: int, N: int, device: str) -> tuple[Call, Call]:
+    def index(count: int) -> Tensor:
+        return torch.randint(N, (B, T, H, count), device=device)
+
+    write, read = index(WRITES), index(READS)
 
     def run(weight: Tensor, gate: Tensor, candidate: Tensor, read_weight: Tensor) -> Tensor:
-        return memory_scan(
-            *(write, weight, gate, candidate, read, read_weight),
-            memory_size=N,
-            want_final=False,
-        )[0]
+        given = (write, weight, gate, candidate, read, read_weight)
+        return memory_scan(*given, memory_size=N, want_final=False)[0]
 
-    weight, read_weight = (torch.rand(B, T, H, K, device=device) for _ in range(2))
+    weight, read_weight = (torch.rand(B, T, H, count, device=device) for count in (WRITES, READS))
     leaves = [weight, torch.rand(B, T, H, device=device), torch.randn(B, T, H, D, device=device)]
     return both_ways(run, [*leaves, read_weight / read_weight.sum(-1, keepdim=True)])
 
 
-def memory_bytes(B: int, T: int, H: int, D: int, K: int, backward: bool) -> int:
-    """The least that has to move in float32, with the rows of the cells in the GPU's memory.
+def memory_bytes(B: int, T: int, H: int, D: int, backward: bool) -> int:
+    """The least number of bytes to move in float32, with the rows of the cells in GPU memory.
 
-    Forward: addresses, gate, candidate and output once; the rows written, read and put back; the
+    Forward: addresses, gate, candidate and output once; the written rows, read and stored; the
     rows read. Backward: the inputs and the output's gradient once more, their gradients, the rows
-    again, and the gradients of the rows read and put back at every write and read.
+    again, and the gradient of every row touched, read and stored.
     """
-    given = 2 * K * (8 + 4) + 4 + 4 * D
-    rows = 4 * D * (2 * K + K)
+    cells = WRITES + READS
+    given = cells * (8 + 4) + 4 + 4 * D
+    rows = 4 * D * (2 * WRITES + READS)
     once = given + 4 * D + rows
-    back = given + 4 * D + (2 * K * 4 + 4 + 4 * D) + rows + 4 * D * (2 * K + 2 * K)
+    back = given + 4 * D + (cells * 4 + 4 + 4 * D) + rows + 4 * D * 2 * cells
     return B * T * H * (once + back if backward else once)
 
 
@@ -141,7 +141,7 @@ def recurrence(B: int, T: int, H: int, device: str) -> tuple[Call, Call]:
 
 
 def addresses(B: int, T: int, H: int, K: int, N: int, device: str) -> tuple[Call, Call]:
-    sizes = factorise(N, 2)
+    sizes = codebook_sizes(N)
     width = H * len(sizes) * 16
     codes = torch.randn(H, sum(sizes), 16, device=device)
     before, nothing = torch.zeros(B, 1, width, device=device), torch.zeros(width, device=device)

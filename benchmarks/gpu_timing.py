@@ -1,6 +1,5 @@
-"""Timing on a GPU: medians of CUDA events over rounds in which contenders take turns.
-
-Beside each: the peak of memory of a call, and its first call, which compiles.
+"""Timing on a GPU: medians of CUDA events over rounds in which contenders take turns, with the
+peak memory of a call and the time of the first call, which compiles.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ GB = 1e9
 
 @dataclass
 class Found:
-    """What one contender took."""
+    """The time and memory of one contender."""
 
-    first: float = 0.0  # seconds of the first call, with all compiling
-    peak: int = 0  # bytes above what was held before a call
-    seconds: list[float] = field(default_factory=list)  # of a call, a number a round
+    first: float = 0.0  # seconds of the first call, with compilation
+    peak: int = 0  # bytes above those held before a call
+    seconds: list[float] = field(default_factory=list)  # of a call, one number per round
 
     @property
     def median(self) -> float:
@@ -43,7 +42,7 @@ class Gpu:
     name = "cuda"
 
     def seconds(self, call: Callable[[], object], calls: int) -> float:
-        """Of one call, in the device's own time."""
+        """Device time of one call."""
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         for _ in range(calls):
@@ -70,7 +69,7 @@ class Gpu:
 
 
 class Rehearsal(Gpu):
-    """The CPU in a GPU's place: everything runs, and no number means anything."""
+    """The CPU in place of a GPU: a check that everything runs; the numbers mean nothing."""
 
     name = "cpu"
 
@@ -91,9 +90,9 @@ class Rehearsal(Gpu):
 def measure(
     calls: Mapping[str, Callable[[], object]], device: Gpu, rounds: int, shortest: float
 ) -> dict[str, Found | str]:
-    """Each contender -> what it took, or why it could not run.
+    """Each contender -> its measurements, or the error that stopped it.
 
-    A turn makes as many calls as last `shortest` seconds; the order is reversed every other round.
+    A turn repeats its call for `shortest` seconds; the order is reversed every other round.
     """
     found: dict[str, Found | str] = {}
     turns: dict[str, int] = {}

@@ -1,5 +1,4 @@
-"""What the pages written from measurements share: their place, their tables, and pictures that
-stand alone."""
+"""What the written pages share: their place, tables, and pictures that stand alone."""
 
 from __future__ import annotations
 
@@ -9,6 +8,7 @@ from pathlib import Path
 from ramgru.lab.show.theme import css_variables
 
 DOCS = Path(__file__).parents[1] / "docs"
+COMMAND = "python benchmarks/claims.py"
 
 
 def standalone(picture: str, name: str) -> str:
@@ -19,6 +19,6 @@ def standalone(picture: str, name: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown lines, with an empty one behind them."""
+    """Markdown lines, followed by an empty one."""
     lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
     return [lines[0], "|---|" + "---:|" * (len(header) - 1), *lines[1:], ""]

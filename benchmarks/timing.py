@@ -1,7 +1,7 @@
-"""What the benchmarks share: timing in turns, the machine's own limits, memory of a process.
+"""Shared by the benchmarks: timing in turns, the machine's limits, a process's memory, inputs.
 
-Contenders take turns, round after round, in an order that is reversed every other round, so that
-what else the machine does meets all alike.
+Contenders take turns, in an order that is reversed every other round, so that other work on the
+machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-QUIET = 0.10  # share of the time that other processes may take for a result to count
+QUIET = 0.10  # largest share of the time that other processes may take in a valid result
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one call, a number a round: on the wall, and on this process's own clock."""
+    """Seconds of one call, one number per round: wall-clock time and this process's CPU time."""
 
     wall: list[float] = field(default_factory=list)
     own: list[float] = field(default_factory=list)
@@ -32,7 +33,7 @@ class Times:
 
     @property
     def spread(self) -> float:
-        """Half the distance of the quartiles."""
+        """Half the interquartile range."""
         if len(self.wall) < 2:
             return math.nan
         low, _, high = statistics.quantiles(self.wall, n=4)
@@ -43,12 +44,12 @@ class Times:
         return min(self.wall)
 
     def milliseconds(self) -> str:
-        """Median and spread, in three digits."""
+        """Median and spread, in three significant digits."""
         return f"{digits(1e3 * self.median)} ± {digits(1e3 * self.spread, 2)}"
 
 
 def digits(x: float, count: int = 3) -> str:
-    """A number in so many significant digits, without an exponent."""
+    """A number in `count` significant digits, without an exponent."""
     if not math.isfinite(x) or x == 0:
         return f"{x:g}"
     return f"{x:,.{max(0, count - 1 - math.floor(math.log10(abs(x))))}f}"
@@ -67,13 +68,13 @@ def take_turns(
     shortest: float = 0.0,
     least: int = 3,
 ) -> dict[str, Times]:
-    """Rounds until there are enough, or `seconds` are over and each contender had `least` turns.
+    """`rounds` rounds; fewer if `seconds` are over and each contender had `least` turns.
 
-    A turn makes as many calls as last `shortest` seconds. Whoever takes more than its share of
-    `seconds` sits out after `least` turns.
+    A turn repeats its call for `shortest` seconds. A contender that has used more than twice its
+    share of `seconds` is skipped after `least` turns.
     """
     calls = {}
-    for name, call in contenders.items():  # warms up, and tells how long a call lasts
+    for name, call in contenders.items():  # warms up and estimates the time of a call
         call()
         begin = time.perf_counter()
         call()
@@ -99,7 +100,7 @@ def take_turns(
 
 
 def bandwidth(size: int, rounds: int = 10) -> float:
-    """Bytes read and written a second by a copy of `size` bytes: the best round."""
+    """Bytes read and written per second by a copy of `size` bytes, in the best round."""
     source = torch.ones(size // 4)
     target = torch.empty_like(source)
     calls = max(1, 2**26 // size)
@@ -112,7 +113,7 @@ def bandwidth(size: int, rounds: int = 10) -> float:
 
 
 def matrix_peak(dtype: torch.dtype, n: int = 2048, rounds: int = 8) -> float:
-    """Operations a second of a product of n × n matrices: the best of torch's libraries."""
+    """Operations per second of a product of n × n matrices, by the best of torch's libraries."""
     a, b = (torch.randn(n, n).to(dtype) for _ in range(2))
     contenders: dict[str, Callable[[], object]] = {"torch": lambda: torch.mm(a, b)}
     if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
@@ -120,14 +121,14 @@ def matrix_peak(dtype: torch.dtype, n: int = 2048, rounds: int = 8) -> float:
         def by_onednn() -> object:
             return torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
 
-        with suppress(RuntimeError):  # not every processor does it in every dtype
+        with suppress(RuntimeError):  # not every processor supports every dtype
             by_onednn()
             contenders["oneDNN"] = by_onednn
     return 2 * n**3 / min(t.best for t in take_turns(contenders, rounds=rounds).values())
 
 
 def process_memory(field: str) -> int:
-    """VmRSS or VmHWM of this process, in bytes; unlike ru_maxrss they inherit nothing."""
+    """VmRSS or VmHWM of this process in bytes; unlike ru_maxrss, neither is inherited."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
@@ -135,5 +136,24 @@ def process_memory(field: str) -> int:
 
 
 def forget_peak() -> None:
-    """Let the peak of this process's memory start anew."""
+    """Reset the recorded peak of this process's memory."""
     Path("/proc/self/clear_refs").write_text("5")
+
+
+def memory_inputs(
+    B: int, T: int, H: int, D: int, cells: int, writes: int, reads: int
+) -> dict[str, Tensor]:
+    """Inputs of memory_scan: random cells are written; reads find cells written by then."""
+    g = torch.Generator().manual_seed(0)
+    write_index = torch.randint(cells, (B, T, H, writes), generator=g)
+    ago = torch.rand(B, T, H, reads, generator=g) * torch.arange(1, T + 1).view(1, -1, 1, 1)
+    written = write_index[..., torch.arange(reads) % writes].gather(1, ago.long())
+    x = {
+        "write_index": write_index,
+        "write_weight": torch.rand(B, T, H, writes, generator=g),
+        "gate": torch.rand(B, T, H, generator=g),
+        "candidate": torch.randn(B, T, H, D, generator=g),
+        "read_index": written,
+        "read_weight": torch.rand(B, T, H, reads, generator=g) / reads,
+    }
+    return {n: v.requires_grad_() if v.is_floating_point() else v for n, v in x.items()}

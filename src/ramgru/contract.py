@@ -1,6 +1,6 @@
-"""What `torch.nn.GRU` promises about arguments: constructor checks, parameters, input checks.
+"""The contract of `torch.nn.GRU`: constructor checks, parameters, attributes, input checks.
 
-Messages follow torch.nn.modules.rnn, so that code which expects them goes on working.
+Messages follow torch.nn.modules.rnn, so that code that relies on them keeps working.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class RecurrentContract(nn.Module):
         return [self.weights(suffix) for _, suffix in self.directions()]
 
     def flatten_parameters(self) -> None:
-        """Nothing to do: kept for code that calls it."""
+        """Does nothing; exists for code that calls it."""
 
     def reset_controller(self) -> None:
         """Uniform ±1/√hidden_size, as `nn.GRU` and in its order."""

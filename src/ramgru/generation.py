@@ -1,4 +1,4 @@
-"""Generating tokens from any `SequenceModel`: the prompt at once, then one step after the other.
+"""Generating tokens from any `SequenceModel`: the prompt in one pass, then step by step.
 
 B sequences, T tokens of prompt, S new tokens, V tokens of the vocabulary.
 """
@@ -61,7 +61,7 @@ def sample(
     if top_k is not None:
         outside[:, top_k:] = True
     if top_p is not None:
-        # A token stays while those before it have not reached top_p: the likeliest always does.
+        # A token stays if the likelier ones sum to less than top_p; the likeliest always stays.
         probability = logits.masked_fill(outside, -torch.inf).softmax(dim=-1)
         outside |= probability.cumsum(dim=-1) - probability >= top_p
     probability = logits.masked_fill(outside, -torch.inf).softmax(dim=-1)

@@ -182,6 +182,7 @@ class KeyHeads(nn.Module):
 
     def step_tensors(self) -> tuple[list[tuple[dict[str, Any], str]], ...]:
         """Where the native step finds its tensors: query weight, bias, sharpness, taps; codes."""
+        found: list[tuple[dict[str, Any], str]]
         found = [(self._buffers, "query_weight"), (self._buffers, "query_bias")]
         found += [(self._parameters, "sharpness"), (self._buffers, "taps")]
         return found, [(self._buffers, f"codes_{u}") for u in range(len(self.sizes))]

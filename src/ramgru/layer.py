@@ -27,7 +27,7 @@ from ramgru.arguments import (
     check_state,
     memory_shape,
 )
-from ramgru.config import Memory, Tape
+from ramgru.config import Memory
 from ramgru.contract import RecurrentContract
 from ramgru.gru import CONTROLLERS, GRU_KERNELS
 from ramgru.kernels.transforms import is_readable
@@ -189,15 +189,12 @@ class RAMGRU(RecurrentContract):
 
     def _layer_sizes(self) -> list[int]:
         """Of each layer and direction, the numbers that one sequence carries."""
-        tape, cells = len(self.memory.of_kind(Tape)), self.memory.cells
-        return [
-            self.output_size
-            + (memory.heads["key"].window * width if "key" in memory.heads else 0)
-            + tape
-            + memory.num_heads * cells * memory.width
-            for memory, (layer, _) in zip(self.memories, self.directions())
-            for width in [self.layer_input_size(layer)]
-        ]
+        sizes = []
+        for memory in self.memories:
+            carried = sum(heads.start(1).numel() for heads in memory.heads.values())
+            cells = memory.num_heads * self.memory.cells * memory.width
+            sizes.append(self.output_size + carried + cells)
+        return sizes
 
     @property
     def state_size(self) -> int:
@@ -257,8 +254,9 @@ class RAMGRU(RecurrentContract):
         x = cast(Tensor, batch_first(input))
         if not batched and isinstance(hx, Tensor):
             hx = hx.unsqueeze(1)
-        options = [batch_first(each) for each in (reset, write_index, read_index)]
-        y, h_n, state = self._forward(x, hx, lengths, *options)
+        y, h_n, state = self._forward(
+            x, hx, lengths, batch_first(reset), batch_first(write_index), batch_first(read_index)
+        )
         if not batched:
             y = y.squeeze(0)
         elif not self.batch_first:
@@ -392,13 +390,15 @@ class RAMGRU(RecurrentContract):
         (B, H) or (B, H, K).
         """
         state = self._check_step(input, state)
-        options = [
-            each.unsqueeze(1) if isinstance(each, Tensor) else each
-            for each in (reset, write_index, read_index)
-        ]
+
+        def one(x: Tensor | None) -> Tensor | None:
+            return x.unsqueeze(1) if isinstance(x, Tensor) else x
+
         if self.training and torch.is_grad_enabled():
             open_gates.begin(self.memories)
-        y, _, after = self._forward(input.unsqueeze(1), state, None, *options)
+        y, _, after = self._forward(
+            input.unsqueeze(1), state, None, one(reset), one(write_index), one(read_index)
+        )
         assert after is not None
         return y.squeeze(1), after
 

@@ -63,7 +63,7 @@ class RandomAccessMemory(nn.Module):
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         H, D = len(memory.heads), memory.width_for(hidden_size)
         self.memory, self.num_heads, self.width = memory, H, D
-        self.heads = nn.ModuleDict()
+        self.heads: Any = nn.ModuleDict()  # by kind of head
         for kind, module in ADDRESSES.items():
             if heads := memory.of_kind(kind):
                 self.heads[kind.name] = module(heads, input_size, memory, **made)

@@ -41,7 +41,7 @@ def record(memory: nn.Module, gate: Tensor, lengths: Tensor | None) -> None:
 def openings(model: nn.Module) -> list[tuple[Tensor, Tensor | int]]:
     """Of each memory in the last training forward pass: the sum over all steps that are not padding
     of the mean opening of its key heads, with its autograd graph, and the number of these steps."""
-    found = []
+    found: list[tuple[Tensor, Tensor | int]] = []
     for memory in model.modules():
         for n, (opening, valid) in enumerate(_records.get(memory, ())):
             if n:

@@ -1,4 +1,4 @@
-"""A trained model on disk: config.json, which describes it, and model.safetensors, its weights."""
+"""A trained model on disk: config.json, its constructor's arguments, and model.safetensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG, WEIGHTS, KIND = "config.json", "model.safetensors", "ramgru"
 
 
 def save(model: nn.Module, folder: str | Path) -> Path:
-    """model.config and its weights -> `folder`, made if it is not there."""
+    """Write model.config and the weights into `folder`, which is made if it is missing."""
     safetensors = files.safetensors()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def build(model: Callable[..., Model], folder: str | Path) -> Model:
-    """model(**config), untrained; a config that it does not take is a foreign one."""
+    """model(**config), untrained. Raises CheckpointError if the config does not fit the model."""
     config = read_config(folder)
     try:
         return model(**config)
@@ -61,12 +61,12 @@ def build(model: Callable[..., Model], folder: str | Path) -> Model:
 
 
 def load_weights(model: nn.Module, folder: str | Path) -> None:
-    """Fill a model of the right shape; `safetensors` holds numbers only, so nothing can run."""
+    """Load the weights of a model of the same shape; safetensors files hold numbers only."""
     safetensors = files.safetensors()
     path = Path(folder) / WEIGHTS
     try:
         tensors = safetensors.torch.load_file(path)
-        for value in tensors.values():  # all of one dtype, which the model takes on
+        for value in tensors.values():  # all of one dtype, which the model adopts
             model.to(value.dtype)
             break
         model.load_state_dict(tensors)

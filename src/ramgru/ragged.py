@@ -1,7 +1,7 @@
-"""Sequences of unequal length, or that begin anew in the middle, side by side in a batch.
+"""Batches of sequences of unequal length, and of sequences that begin anew in the middle.
 
 B sequences, T steps. `lengths` (B,) counts the steps of each sequence; the rest is padding.
-`reset` (B, T) is True at steps before which a sequence begins anew.
+`reset` (B, T) is True where a sequence begins anew before the step.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def padding_mask(lengths: Tensor, steps: int) -> Tensor:
-    """(B, T) True at steps behind a sequence's end."""
+    """(B, T) True at padding: steps after the end of a sequence."""
     return torch.arange(steps, device=lengths.device) >= lengths.unsqueeze(1)
 
 
@@ -31,7 +31,7 @@ def last_output(
 
 
 def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """x (B, T, ...) with every sequence back to front; padding stays behind."""
+    """x (B, T, ...) with every sequence back to front; padding stays at the end."""
     if lengths is None:
         return x.flip(1)
     steps = torch.arange(x.shape[1], device=x.device)
@@ -42,7 +42,7 @@ def reverse(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def reverse_reset(reset: Tensor | None, lengths: Tensor | None) -> Tensor | None:
-    """Resets as the reverse direction meets them: a border lies between the same two steps."""
+    """Resets for the reverse direction: a border lies between the same two steps."""
     if reset is None:
         return None
     after = torch.zeros_like(reset)  # True where the *next* step begins anew
@@ -75,7 +75,7 @@ def last_steps(
 
 
 class Pieces(NamedTuple):
-    """The stretches between resets, packed as `torch.nn.utils.rnn.PackedSequence` packs them."""
+    """The stretches between resets, packed like a `torch.nn.utils.rnn.PackedSequence`."""
 
     source: Tensor  # (steps,) where each packed step lies in the flattened (B·T) steps
     batch_sizes: Tensor  # int64 on the CPU, as torch's packed kernels want it
@@ -87,7 +87,7 @@ class Pieces(NamedTuple):
 
 
 def pieces(batch: int, steps: int, lengths: Tensor | None, reset: Tensor | None) -> Pieces:
-    """Cut a batch at its resets and ends, so that one packed call runs all pieces."""
+    """Cut a batch at its resets and ends, so that a single packed call runs all pieces."""
     some = lengths if lengths is not None else reset
     assert some is not None
     device = some.device

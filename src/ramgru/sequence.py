@@ -30,7 +30,7 @@ class GatedMLP(nn.Module):
 
 
 class Block(nn.Module):
-    """x + layer(norm(x)), then x + mlp(norm(x)) where there is one."""
+    """x + layer(norm(x)), then x + mlp(norm(x)) if there is an MLP."""
 
     layer: Any
 
@@ -118,16 +118,16 @@ class SequenceModel(nn.Module):
 
     @property
     def state_size(self) -> int:
-        """Floats that one sequence carries from step to step, all blocks together.
+        """Numbers that one sequence carries from step to step, summed over the blocks.
 
-        Where a state grows (a cache of keys and values), those before the first step: after T steps
-        there are state_size + T * state_growth.
+        If the state grows (a cache of keys and values), its size before the first step: after T
+        steps it is state_size + T * state_growth.
         """
         return sum(layer.state_size for layer in self.layers)
 
     @property
     def state_growth(self) -> int:
-        """Floats that each step adds to what one sequence carries; 0 for recurrent layers."""
+        """Numbers that each step adds to the state of one sequence; 0 for recurrent layers."""
         return sum(getattr(layer, "state_growth", 0) for layer in self.layers)
 
     def initial_state(self, batch_size: int) -> State:
@@ -144,9 +144,9 @@ class SequenceModel(nn.Module):
     ) -> tuple[Tensor, State]:
         """src (B, T) or (B, T, F) -> the last hidden layer (B, T, C), and the state after it.
 
-        `head` turns hidden vectors into logits: of all positions, or of those that matter.
-        carry: whether the stream goes on; if not, no final memory is put together, and what comes
-        back as its state is nothing to go on from.
+        `head` turns hidden vectors into logits, of all positions or of some.
+        carry: whether the stream goes on; if not, no final memory is assembled, and the state that
+        comes back must not be used.
         """
         self._check_input(src)
         if state is None:
@@ -169,7 +169,7 @@ class SequenceModel(nn.Module):
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """One step of a stream: tokens (B,) or features (B, F) -> hidden (B, C), the next state.
 
-        The state given is used up: layers that can, overwrite it in place.
+        The state given must not be used again: layers may overwrite it in place.
         """
         x = self.embedding(token)
         after: State = []
@@ -187,7 +187,7 @@ class SequenceModel(nn.Module):
     def forward(self, src: Tensor, tgt: Tensor | None = None, **ragged: Any) -> Tensor:
         """Logits of every position: (B, T, V); with tgt (B, S), of src and tgt together.
 
-        tgt is the teacher-forced continuation: it runs on from the state that src left, as in an
+        tgt is the teacher-forced continuation of src: it starts from the state after src, as in an
         encoder-decoder that shares one recurrent state. -> (B, T + S, V)
         """
         hidden, state = self.hidden(src, carry=tgt is not None, **ragged)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ class LayerTrace:
 
     def _map(self, function: Callable[[Tensor], Tensor], names: list[str]) -> LayerTrace:
         values = {name: getattr(self, name) for name in names}
+        tensors: dict[str, Any]
         tensors = {name: function(v) for name, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **tensors)
 

@@ -48,7 +48,7 @@ def pronunciations() -> dict[str, list[str]]:
 
 
 def spelling(task: Task, batch: Batch) -> np.ndarray:
-    from ramgru.lab.tasks.spelling import SYMBOLS
+    from ramgru.lab.tasks.packaged import SYMBOLS
 
     predicted = np.full(batch.labels.shape, -1)
     for row, tokens in enumerate(batch.inputs.tolist()):

@@ -12,7 +12,7 @@ from ramgru.errors import DataError
 from ramgru.lab.show.example import draw, parse, token_labels
 from ramgru.lab.show.view import look
 from ramgru.lab.tasks import IGNORE, JapaneseVowels, read_examples, write_examples
-from ramgru.lab.tasks.japanese_vowels import _series
+from ramgru.lab.tasks.packaged import _series
 from ramgru.lab.train.build import ModelConfig, build_model
 from ramgru.lab.train.data import chunks
 from ramgru.lab.train.measure import measure

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ramgru.lab.tasks import IGNORE, NgramLookup, letters
-from ramgru.lab.tasks.ngram_lookup import make_unique
+from ramgru.lab.tasks.letters import make_unique
 
 
 def occurrences(string: str, ngram: str) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from ramgru.errors import DataError
 from ramgru.lab.cli import main
 from ramgru.lab.tasks import IGNORE, Batch, Spelling
-from ramgru.lab.tasks.spelling import PHONEMES, SYMBOLS, _words, text
+from ramgru.lab.tasks.packaged import PHONEMES, SYMBOLS, _words, text
 
 from .available import missing
 from .data_solvers import folder

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ramgru.errors import DataError
-from ramgru.lab.tasks import IGNORE, TextLookup, documentation, exact_answers
-from ramgru.lab.tasks.text_lookup import _once
+from ramgru.lab.tasks import IGNORE, TextLookup, exact_answers
+from ramgru.lab.tasks.sampling import unique
+from ramgru.lab.tasks.text_lookup import phrase_numbers, reference
 
 from .docstring import examples
 from .lookup_solvers import read, text_lookup
@@ -23,7 +24,7 @@ def test_rows_are_as_the_docstring_says(
     phrase: int, answer: int, questions: int, split: str
 ) -> None:
     task = TextLookup(length=100, questions=questions, phrase=phrase, answer=answer, split=split)
-    text = read(documentation.tokens(split))
+    text = read(reference(split))
     batch = task.draw(50, 0)
     assert batch.distance is not None
     for tokens, labels, distance in zip(batch.inputs, batch.labels, batch.distance, strict=True):
@@ -51,7 +52,7 @@ def test_questions_come_in_any_order() -> None:
 
 
 def test_the_test_part_is_no_training_part() -> None:
-    train, test = (read(documentation.tokens(split)) for split in ("train", "test"))
+    train, test = (read(reference(split)) for split in ("train", "test"))
     assert len(train) > 5 * len(test) > 50_000
     assert len(set(train + test)) > 80
     batch = TextLookup().held_out().draw(200, 0)
@@ -64,17 +65,17 @@ def test_the_test_part_is_no_training_part() -> None:
 
 
 def test_equal_phrases_have_equal_numbers() -> None:
-    text = read(documentation.tokens("test"))
+    text = read(reference("test"))
     for size in (1, 2, 3, 7, 8):
-        numbers = documentation.phrases("test", size)
+        numbers = phrase_numbers("test", size)
         phrases = [text[i : i + size] for i in range(len(text) - size + 1)]
         assert len(numbers) == len(phrases)
         assert len({*numbers.tolist()}) == len({*phrases}) == len({*zip(numbers.tolist(), phrases)})
 
 
-def test_once() -> None:
+def testunique() -> None:
     numbers = np.array([[3, 1, 3, 2], [5, 5, 5, 5], [4, 0, 1, 2]])
-    assert _once(numbers).tolist() == [[False, True, False, True], [False] * 4, [True] * 4]
+    assert unique(numbers).tolist() == [[False, True, False, True], [False] * 4, [True] * 4]
 
 
 def test_the_docstring_shows_a_true_example() -> None:
@@ -85,7 +86,7 @@ def test_the_docstring_shows_a_true_example() -> None:
 
 def test_without_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    documentation.tokens.cache_clear()
+    reference.cache_clear()
     with pytest.raises(DataError, match=r"standard library lacks pydoc_data\.topics"):
         TextLookup().draw(1, 0)
 

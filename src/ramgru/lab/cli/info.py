@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,6 +73,5 @@ def task_lines() -> list[str]:
 
 
 def summary(cls: type[tasks.Task]) -> str:
-    """The first line of the module that defines a task: what it asks."""
-    doc = sys.modules[cls.__module__].__doc__ or ""
-    return doc.strip().splitlines()[0] if doc.strip() else ""
+    """The first line of a task's docstring."""
+    return (cls.__doc__ or "").strip().partition("\n")[0]

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ramgru.lab.tasks.base import IGNORE, Task
-from ramgru.lab.tasks.mqar import MQAR
-from ramgru.lab.tasks.mqar_update import MQARUpdate
+from ramgru.lab.tasks.mqar import MQAR, MQARUpdate
 from ramgru.lab.tasks.programs import Interpreter, Programs
-from ramgru.lab.tasks.programs.tokenizer import split
+from ramgru.lab.tasks.programs.language import split
 from ramgru.lab.tasks.text import Text
 
 LONGEST = 4096  # provenance is a matrix of T × T

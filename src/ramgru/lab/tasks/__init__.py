@@ -1,38 +1,34 @@
-"""The tasks that measure random access, one file each, and the registry of their names."""
+"""The tasks that measure random access, and the registry of their names.
 
-from ramgru.lab.tasks.answers import ExactAnswers, exact_answers
-from ramgru.lab.tasks.associative_recall import AssociativeRecall
-from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+Each import below names the file that defines a task.
+"""
+
+from ramgru.lab.tasks.base import IGNORE, Batch, ExactAnswers, Slice, Task, exact_answers
+from ramgru.lab.tasks.bit_vectors import AssociativeRecall, Copy, PrioritySort, RepeatCopy
 from ramgru.lab.tasks.compression import Compression
-from ramgru.lab.tasks.copy import Copy
-from ramgru.lab.tasks.cycle_navigation import CycleNavigation
-from ramgru.lab.tasks.duplicate import Duplicate
 from ramgru.lab.tasks.files import FileTask, read_examples, write_examples
 from ramgru.lab.tasks.hold import Hold
-from ramgru.lab.tasks.in_context_recall import InContextRecall
-from ramgru.lab.tasks.japanese_vowels import JapaneseVowels
+from ramgru.lab.tasks.in_context_recall import InContextRecall, NoisyRecall
+from ramgru.lab.tasks.length_generalisation import (
+    CycleNavigation,
+    Duplicate,
+    MissingDuplicate,
+    OddsFirst,
+    Parity,
+    Reverse,
+)
+from ramgru.lab.tasks.letters import NgramLookup, StringCopy
 from ramgru.lab.tasks.listops import ListOps
-from ramgru.lab.tasks.missing_duplicate import MissingDuplicate
-from ramgru.lab.tasks.mqar import MQAR
+from ramgru.lab.tasks.mqar import MQAR, MQARUpdate
 from ramgru.lab.tasks.mqar_compositional import MQARCompositional
-from ramgru.lab.tasks.mqar_update import MQARUpdate
-from ramgru.lab.tasks.ngram_lookup import NgramLookup
-from ramgru.lab.tasks.noisy_recall import NoisyRecall
-from ramgru.lab.tasks.odds_first import OddsFirst
-from ramgru.lab.tasks.parity import Parity
+from ramgru.lab.tasks.packaged import JapaneseVowels, Spelling
 from ramgru.lab.tasks.phone_book import PhoneBook
-from ramgru.lab.tasks.priority_sort import PrioritySort
 from ramgru.lab.tasks.programs import Programs
 from ramgru.lab.tasks.registry import SOURCES, TASKS, from_config, from_text, get, to_config
-from ramgru.lab.tasks.repeat_copy import RepeatCopy
-from ramgru.lab.tasks.reverse import Reverse
 from ramgru.lab.tasks.selective_copy import SelectiveCopy
-from ramgru.lab.tasks.spelling import Spelling
 from ramgru.lab.tasks.stream import Chunk, Stream
-from ramgru.lab.tasks.string_copy import StringCopy
-from ramgru.lab.tasks.text import Text
+from ramgru.lab.tasks.text import Text, TokenFile
 from ramgru.lab.tasks.text_lookup import TextLookup
-from ramgru.lab.tasks.tokenfile import TokenFile
 from ramgru.lab.tasks.variable_tracking import VariableTracking
 
 __all__ = [

@@ -1,5 +1,4 @@
-"""Checks of a task's sizes and of the arguments of `draw`: one sentence that names the argument,
-what came and what was expected."""
+"""Checks of sizes and arguments; each error names the argument, the value and what was expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples with the task they are of, checked against it; their npz file."""
+"""Examples and their task, checked against each other; their npz file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ramgru.lab.tasks.registry import SOURCES, from_config, to_config
 FORMAT = "ramgru examples"
 REQUIRED = ("inputs", "labels", "lengths")
 OPTIONAL = ("distance", "kind")
-# What a broken or foreign archive makes numpy and zipfile raise.
+# The errors of numpy and zipfile for a broken or foreign archive.
 BROKEN = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """batch: all examples of a file; task and seed: what drew them."""
+    """batch: all examples of a file;  task, seed: batch = task.draw(count, seed)"""
 
     batch: Batch
     task: Task
     seed: int
 
     def config(self) -> str:
-        """The JSON that goes into the file."""
+        """The JSON that describes the task in the file."""
         return json.dumps(
             {"format": FORMAT, "version": 1, "task": to_config(self.task), "seed": self.seed}
         )
@@ -43,20 +43,15 @@ class Examples:
         lengths = batch.lengths[rows]
         steps = int(lengths.max())
 
-        def cut(array: np.ndarray) -> np.ndarray:
-            return array[rows, :steps]
+        def cut(array: np.ndarray | None) -> Any:
+            return None if array is None else array[rows, :steps]
 
-        return Batch(
-            cut(batch.inputs),
-            cut(batch.labels),
-            lengths,
-            None if batch.distance is None else cut(batch.distance),
-            None if batch.kind is None else cut(batch.kind),
-        )
+        inputs, labels = cut(batch.inputs), cut(batch.labels)
+        return Batch(inputs, labels, lengths, cut(batch.distance), cut(batch.kind))
 
 
 def parse_config(path: Path, text: str) -> tuple[Task, int]:
-    """(task, seed) from a file's JSON; DataError where it is not ours."""
+    """(task, seed) from a file's JSON; DataError for JSON of another kind."""
     try:
         config: Any = json.loads(text)
     except ValueError as error:
@@ -70,7 +65,7 @@ def parse_config(path: Path, text: str) -> tuple[Task, int]:
         raise DataError(f"{path} has the seed {seed!r}, expected an integer")
     described = config.get("task")
     if isinstance(described, dict) and described.get("name") in SOURCES:
-        # or a file could name itself, or any other on this machine
+        # it could name itself, or any other file of this machine
         raise DataError(f"{path} names the task {described['name']}, which reads a file of its own")
     try:
         task = from_config(described)
@@ -80,7 +75,7 @@ def parse_config(path: Path, text: str) -> tuple[Task, int]:
 
 
 def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) -> Examples:
-    """Examples of these arrays; DataError where shapes, types or values are not the task's."""
+    """Examples of these arrays; DataError if shapes, types or values do not fit the task."""
     inputs, labels, lengths = (arrays[name] for name in REQUIRED)
 
     def fail(what: str) -> DataError:
@@ -135,7 +130,7 @@ def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) ->
 
 
 def arrays_of(batch: Batch) -> dict[str, np.ndarray]:
-    """The arrays of a batch by name, integers as int32: half the disk, and every task fits."""
+    """The arrays of a batch by name, integers as int32: half the size, enough for every task."""
     named = {name: getattr(batch, name) for name in (*REQUIRED, *OPTIONAL)}
     return {
         name: array.astype(np.int32) if np.issubdtype(array.dtype, np.integer) else array
@@ -145,15 +140,15 @@ def arrays_of(batch: Batch) -> dict[str, np.ndarray]:
 
 
 def write_npz(path: Path, examples: Examples) -> Path:
-    """Compressed arrays, and the config as a string beside them."""
+    """Write compressed arrays, and the config as a string."""
     arrays: dict[str, Any] = {"config": np.array(examples.config()), **arrays_of(examples.batch)}
     return files.write(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def read_npz(path: Path) -> Examples:
-    """What `write_npz` wrote."""
+    """Read a file of `write_npz`."""
     try:
-        with open(path, "rb") as file:  # numpy leaves a broken file open that it opened itself
+        with open(path, "rb") as file:  # numpy does not close a broken file that it opened itself
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} does not hold examples: it is a single array")

@@ -7,19 +7,19 @@ from functools import lru_cache
 
 import numpy as np
 
-OPERATOR = 0.25  # chance that an argument is an operator, where it may be (LRA's VALUE_P)
+OPERATOR = 0.25  # probability that an argument is an operator, above the deepest level
 ROUNDING = 1e-12  # shares below are errors of the Fourier transform
 MAX, MIN, MED, SM, CLOSE = range(10, 15)
 
 
 @dataclass(frozen=True)
 class Level:
-    """All nodes of one depth, n of them, in the order of rows, then from left to right.
+    """All n nodes of one depth, in the order of rows, then from left to right.
 
-    row:       (n,) the expression that each belongs to
+    row:       (n,) the expression of each node
     parent:    (n,) its operator, a place in the level above
     operator:  (n,) bool; the others are digits
-    arguments: (n,) how many it has, 0 for a digit
+    arguments: (n,) its number of arguments, 0 for a digit
     token:     (n,) the digit, or the operator's token
     """
 
@@ -35,10 +35,10 @@ def grow(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Expressions that begin with an operator, with 2 to `arguments` arguments each.
 
-    depth:   levels of the tree at most, that of its deepest digits included
-    longest: an expression that turns out to have more tokens is given up
-    -> tokens (rows, longest), -1 beyond an expression's end; lengths (rows,), longest + 1 where it
-       was given up, and then its tokens and value mean nothing; values (rows,)
+    depth:   the most levels of the tree, that of the deepest digits included
+    longest: the most tokens; a longer expression is not completed
+    -> tokens (rows, longest), -1 beyond an expression's end; lengths (rows,), longest + 1 for an
+       expression that was not completed and has no valid tokens or value; values (rows,)
     """
     levels = _levels(rng, rows, arguments, depth, longest)
     sizes, values = _fold(levels)
@@ -57,7 +57,7 @@ def grow(
 
 @lru_cache(maxsize=64)
 def lengths(arguments: int, depth: int, longest: int) -> np.ndarray:
-    """(longest + 1,) the share of such expressions that have 0, 1, 2, … tokens; read-only."""
+    """(longest + 1,) the probability of 0, 1, 2, … tokens of an expression; read-only."""
     part = np.zeros(longest + 1)  # of one argument, at the deepest level
     part[1] = 1
     for _ in range(depth - 2):
@@ -71,7 +71,7 @@ def lengths(arguments: int, depth: int, longest: int) -> np.ndarray:
 
 
 def _operation(part: np.ndarray, arguments: int) -> np.ndarray:
-    """The law of the tokens of an operator, from that of one argument of it; both (longest + 1,).
+    """The law of the tokens of an operator, from that of one argument; both (longest + 1,).
 
     The tokens of k arguments together follow the k-th power of their law under convolution.
     """
@@ -97,7 +97,7 @@ def _levels(
         if above == 0:
             operator = np.ones(rows, dtype=bool)
         else:
-            # Every node is a token at least, so what has too many of them need not grow on.
+            # Every node has a token at least: an expression with too many nodes stops growing.
             operator = (rng.random(row.size) < OPERATOR) & (nodes[row] <= longest)
             operator &= above < depth - 1
         count = np.where(operator, rng.integers(2, arguments + 1, size=row.size), 0)

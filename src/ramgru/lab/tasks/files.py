@@ -1,6 +1,6 @@
-"""Examples of any task on disk: npz or Parquet, with the task's config inside; and back as a task.
+"""Examples of any task in a file, npz or Parquet, with the task's config; a file as a task.
 
-Nothing that is read is ever executed: no pickle, and the config only names registered tasks.
+Reading executes nothing: no pickle, and the config can only name registered tasks.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ramgru.lab.tasks import checks, columns, parquet
 from ramgru.lab.tasks.base import Batch, Slice, Task
 from ramgru.lab.tasks.columns import Examples
 from ramgru.lab.tasks.registry import SOURCES, register_source
-from ramgru.lab.tasks.source import stamp
+from ramgru.lab.tasks.text import stamp
 
 PARQUET = (".parquet", ".pq")
 
 
 def write_examples(path: str | os.PathLike[str], task: Task, count: int, seed: int = 0) -> Path:
-    """Writes `count` examples, the bits of `task.draw(count, seed)`, to `path`.
+    """Write `count` examples, the bits of `task.draw(count, seed)`, to `path`.
 
-    The ending says how: .npz, or .parquet (which needs pyarrow). The file is put in place whole.
-    Raises RamgruError where it cannot be written (a full disk, a missing folder), and then leaves
-    nothing behind.
+    The ending is the format: .npz, or .parquet (which needs pyarrow). The file is moved into place
+    once it is complete. Raises RamgruError if that fails (a full disk, a missing folder), and then
+    leaves nothing behind.
     """
     path = Path(path)
     checks.draw_arguments(count, seed)
@@ -39,7 +39,7 @@ def write_examples(path: str | os.PathLike[str], task: Task, count: int, seed: i
         raise ValueError(f"path must end in .npz or .parquet, got {os.fspath(path)!r}")
     if path.suffix in PARQUET:
         parquet.require()
-    if not path.parent.is_dir():  # said before minutes are spent on drawing
+    if not path.parent.is_dir():  # checked before minutes of drawing
         raise DataError(f"cannot write {path}: there is no folder {path.parent}")
     examples = Examples(task.draw(count, seed), task, seed)
     if path.suffix in PARQUET:
@@ -48,7 +48,7 @@ def write_examples(path: str | os.PathLike[str], task: Task, count: int, seed: i
 
 
 def read_examples(path: str | os.PathLike[str]) -> Examples:
-    """What `write_examples` wrote. DataError for a file that is missing, broken or foreign."""
+    """Read a file of `write_examples`. DataError if it is missing, broken or foreign."""
     path = Path(path)
     if path.suffix in PARQUET:
         parquet.require()
@@ -59,19 +59,19 @@ def read_examples(path: str | os.PathLike[str]) -> Examples:
 @register_source
 @dataclass(frozen=True)
 class FileTask(Task):
-    """Examples that were written to a file by `write_examples`, drawn as batches:
+    """Examples of a file, as `ramgru generate` writes them, drawn as batches.
 
         task = FileTask("mqar.npz")
-        task.draw(64, seed)       a batch of different examples, picked by the seed
-        task.batch(64, step)      the batch of this number in an endless walk over the data, in
-                                  which every epoch has an order of its own
+        task.draw(64, seed)       a batch of different examples, chosen by the seed
+        task.batch(64, step)      batch number `step` of an endless pass over the data, in which
+                                  every epoch has its own order
         task.batches(64)          one pass in the file's order
 
     path: the file
 
-    Sizes, metric, chance and plateau are those of the task that was written (`source`). It also
-    draws what an evaluation sweeps, fresh from its seeds. Raises DataError for a file that is
-    missing, broken, foreign, or holds values that its task cannot have.
+    Sizes, metric, chance and plateau are those of the task in the file (`source`). An evaluation
+    draws its grid from that task, from seeds. Raises DataError for a file that is missing, broken
+    or foreign, or that holds values outside the task's.
     """
 
     name: ClassVar[str] = "file"
@@ -91,7 +91,7 @@ class FileTask(Task):
 
     @property
     def source(self) -> Task:
-        """The task that the examples are of."""
+        """The task that drew the examples."""
         return self.examples.task
 
     def __len__(self) -> int:
@@ -118,14 +118,12 @@ class FileTask(Task):
     def plateau(self) -> float | None:
         return self.source.plateau
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         self._enough(rows)
-        rng = np.random.default_rng(seed)
         return self._pick(rng.choice(len(self), rows, replace=False))
 
     def batches_per_epoch(self, batch_size: int) -> int:
-        """Whole batches in the file; what is left over takes its turn in other epochs."""
+        """Whole batches in the file; the examples left over differ from epoch to epoch."""
         self._enough(checks.integer("batch_size", batch_size, 1))
         return len(self) // batch_size
 

@@ -1,30 +1,28 @@
-"""Hold: keep what was written through a long stretch of noise.
-
-One pair of `mqar` (Arora, Eyuboglu et al., arXiv 2312.04927) and the noise tokens of MAD's noisy
-recall (Poli et al., arXiv 2403.17844), with all of the noise between the write and the question.
-"""
+"""hold: keep key-value pairs through a long stretch of noise."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import checks, ranged, sampling
-from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.lab.tasks import checks, sampling
+from ramgru.lab.tasks.base import Batch, Ranged, nothing_asked
 from ramgru.lab.tasks.registry import register
-
-GRID = (64, 256, 1024, 16_384, 131_072, 1_000_000)  # steps of noise
 
 
 @register
 @dataclass(frozen=True)
-class Hold(Task):
-    """Pairs, then steps of noise, then each key once, at which its value is asked for. Tokens: 0
-    pads, then keys, as many values or one more, and last the noise, which is neither. V = 20,
-    noise 6, pairs 2, five steps of noise:
+class Hold(Ranged):
+    """Hold: keep what was written through a long stretch of noise.
+
+    One pair of `mqar` (Arora, Eyuboglu et al., arXiv 2312.04927) and the noise tokens of MAD's
+    noisy recall (Poli et al., arXiv 2403.17844), with all noise between the write and the question.
+
+    Pairs, then steps of noise, then each key once, at which its value is asked for. Token 0 is
+    padding; then come the keys, as many values or one more, and the noise tokens. V = 20, noise 6,
+    pairs 2, five steps of noise:
 
         inputs   3 9 5 12 17 14 19 14 15 5  3
         labels   . . . .  .  .  .  .  .  12 9
@@ -33,15 +31,18 @@ class Hold(Task):
     vocab_size:   V; keys are tokens in [1, H), values in [H, V - noise), H = (V - noise) / 2
     pairs:        key-value pairs, each asked for once, in any order
     min_distance: the fewest steps of noise
-    distance:     the most; each example's own number is uniform between the two (ragged batch)
-    noise:        how many of the tokens are noise
+    distance:     the most; each example draws its own number uniformly between the two
+    noise:        number of noise tokens
 
-    A guess among all values is right with chance 2/(V - noise); a memory that knows which values it
-    saw, but not of which key, reaches 1/pairs.
+    Chance among all values is 2/(V - noise). A memory that knows which values occurred, but not
+    with which key, reaches 1/pairs.
     """
 
     name: ClassVar[str] = "hold"
     metric: ClassVar[str] = "recall"
+    ranged: ClassVar[str] = "distance"
+    easiest: ClassVar[int] = 25
+    sizes: ClassVar[tuple[int, ...]] = (64, 256, 1024, 16_384, 131_072, 1_000_000)
 
     vocab_size: int = 8192
     pairs: int = 1
@@ -50,7 +51,7 @@ class Hold(Task):
     noise: int = 64
 
     def __post_init__(self) -> None:
-        ranged.check(self, "distance", 0)
+        super().__post_init__()
         checks.integer("noise", self.noise, 1)
         checks.integer("vocab_size", self.vocab_size, self.noise + 4)
         checks.integer("pairs", self.pairs, 1)
@@ -59,6 +60,10 @@ class Hold(Task):
                 f"pairs must be at most {self.half - 1}, the number of keys at vocab_size="
                 f"{self.vocab_size} and noise={self.noise}, got {self.pairs}"
             )
+
+    @property
+    def least(self) -> int:
+        return 0
 
     @property
     def half(self) -> int:
@@ -73,16 +78,12 @@ class Hold(Task):
     def plateau(self) -> float | None:
         return 1 / self.pairs if self.pairs > 1 else None  # one value is known for sure
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         pairs, half, first_noise = self.pairs, self.half, self.vocab_size - self.noise
-        away = rng.integers(self.min_distance, self.distance + 1, size=(rows, 1))
+        away = self.counts(rng, rows)
         keys = 1 + sampling.distinct(rng, rows, pairs, half - 1)
         values = half + sampling.distinct(rng, rows, pairs, first_noise - half)
-        slots = sampling.distinct(
-            rng, rows, pairs, pairs
-        )  # (B, pairs) in which order they are asked
+        slots = sampling.distinct(rng, rows, pairs, pairs)  # (B, pairs) the order of the questions
 
         shape = (rows, 3 * pairs + int(away.max()))
         inputs = rng.integers(first_noise, self.vocab_size, size=shape)
@@ -91,16 +92,7 @@ class Hold(Task):
         inputs[np.arange(shape[1]) >= 2 * pairs + away] = 0
         places = 2 * pairs + away + np.arange(pairs)  # (B, pairs) of the questions
         np.put_along_axis(inputs, places, np.take_along_axis(keys, slots, axis=1), axis=1)
-        labels = np.full(shape, IGNORE, dtype=np.int64)
+        labels, distance = nothing_asked(shape)
         np.put_along_axis(labels, places, np.take_along_axis(values, slots, axis=1), axis=1)
-        distance = np.full(shape, -1, dtype=np.int64)
         np.put_along_axis(distance, places, places - (2 * slots + 1), axis=1)
         return Batch(inputs, labels, 3 * pairs + away[:, 0], distance)
-
-    def curriculum(self) -> Sequence[Hold]:
-        """Up to 25, 50, 100, … steps of noise, up to this task itself."""
-        return ranged.stages(self, "distance", 25)
-
-    def grid(self) -> Sequence[Slice]:
-        """One distance each: within training, then to a million steps of noise."""
-        return ranged.slices(self, "distance", GRID)

@@ -1,8 +1,5 @@
-"""In-context recall: pairs come again and again; asked is the value of each key seen before.
-
-Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD, arXiv 2403.17844),
-in-context recall with many queries; the same bits as the test split of athms/mad-lab.
-"""
+"""In-context recall, where pairs come again and again: in_context_recall, and noisy_recall, where
+noise takes the place of some pairs (MAD, arXiv 2403.17844)."""
 
 from __future__ import annotations
 
@@ -12,9 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import checks, guess
-from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.lab.tasks import checks
+from ramgru.lab.tasks.base import Batch, Slice, Task, among_held, doublings, nothing_asked
 from ramgru.lab.tasks.registry import register
+from ramgru.lab.tasks.sampling import previous
 
 GRID = (32, 64, 128, 256, 512, 1024, 4096)  # the paper trains and tests on 128 to 1,024
 
@@ -22,28 +20,31 @@ GRID = (32, 64, 128, 256, 512, 1024, 4096)  # the paper trains and tests on 128 
 @register
 @dataclass(frozen=True)
 class InContextRecall(Task):
-    """Keys are tokens in [0, V/2), values in [V/2, V). Every step belongs to a pair; a key keeps
-    the value that it was first shown with, and the last pair is one that was shown already.
-    V = 8, length 12:
+    """In-context recall: pairs come again and again; asked is the value of each key seen before.
+
+    Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD, arXiv 2403.17844),
+    in-context recall with many queries; the same bits as the test split of athms/mad-lab.
+
+    Keys are tokens in [0, V/2), values in [V/2, V). Every step belongs to a pair; a key keeps the
+    value of its first pair, and the last pair repeats an earlier one. V = 8, length 12:
 
         inputs   2 5 0 7 2 5 1 5 0 7 2
         labels   . . . . 5 . . . 7 . 5
                  k v k v k v k v k v k      ('.' = nothing asked)
 
-    The answer to a key is asked for at the key's own place, and then shown.
+    The answer to a key is asked for at the step of the key, and then shown.
 
     vocab_size:  V
-    length:      L, even: L/2 pairs, the last value of which is not shown, which leaves L - 1 steps
-    every_token: ask for the token that comes next at every step, as MAD does in training. Most
-                 keys cannot be known, so scores are those of the questions above all the same
-                 (`held_out`, `grid`)
-    exact:       the very bits of MAD's generator, row by row in Python (its data set is of seed
+    length:      L, even: L/2 pairs; the last value is not shown, so there are L - 1 steps
+    every_token: ask for the next token at every step, as MAD does in training. Most keys cannot be
+                 predicted, so scores are always those of the questions above (`held_out`, `grid`)
+    exact:       the very bits of MAD's generator, row by row in Python (its data set has seed
                  12345, the rows for training first). The default draws from the same distribution,
                  all rows at once.
 
-    A guess among all values is right with chance 2/V. A memory that knows the values of all keys,
-    but not which is whose, guesses one of them: V = 16 makes that 23 %. `distance` counts from the
-    last time at which the value was shown.
+    Chance among all values is 2/V. A memory that knows the values of all keys, but not which value
+    belongs to which key, guesses one of them: 23 % at V = 16. `distance` counts from the last time
+    at which the value was shown.
     """
 
     name: ClassVar[str] = "in_context_recall"
@@ -62,12 +63,12 @@ class InContextRecall(Task):
 
     @property
     def noise_tokens(self) -> int:
-        """How many tokens, the last of the vocabulary, are neither keys nor values."""
+        """Number of tokens, the last of the vocabulary, that are neither keys nor values."""
         return 0
 
     @property
     def noise_share(self) -> float:
-        """The probability that two of them take the place of a pair."""
+        """The probability that two noise tokens take the place of a pair."""
         return 0.0
 
     @property
@@ -84,11 +85,9 @@ class InContextRecall(Task):
 
     @property
     def plateau(self) -> float | None:
-        return guess.among_held(min(self.keys, self.length // 2 - 1), self.chance)
+        return among_held(min(self.keys, self.length // 2 - 1), self.chance)
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         if self.exact:
             tokens = np.array([self._row_of_mad(rng) for _ in range(rows)], dtype=np.int64)
         else:
@@ -98,9 +97,8 @@ class InContextRecall(Task):
         if self.every_token:
             return Batch(inputs, tokens[:, 1:].copy(), lengths)
 
-        labels = np.full(inputs.shape, IGNORE, dtype=np.int64)
-        distance = np.full(inputs.shape, -1, dtype=np.int64)
-        # A noise token is a number of its own at each place, so it was never seen before.
+        labels, distance = nothing_asked(inputs.shape)
+        # Noise counts as a different number at each place, so noise was never seen before.
         own = self.vocab_size + np.arange(self.length // 2)
         before = previous(np.where(tokens[:, ::2] < self.keys, tokens[:, ::2], own))
         asked = before >= 0
@@ -109,7 +107,7 @@ class InContextRecall(Task):
         return Batch(inputs, labels, lengths, distance)
 
     def _rows(self, rng: np.random.Generator, rows: int) -> np.ndarray:
-        """(B, L) the tokens of all rows, the last value with them."""
+        """(B, L) the tokens of all rows, the last value included."""
         slots, first_noise = self.length // 2 - 1, self.keys + self.values
         tokens = np.empty((rows, slots + 1, 2), dtype=np.int64)
         keys = rng.integers(self.keys, size=(rows, slots))
@@ -122,14 +120,14 @@ class InContextRecall(Task):
                 first_noise, self.vocab_size, size=(int(noisy.sum()), 2)
             )
             keys = np.where(noisy, self.keys + np.arange(slots), keys)
-        # The pair of the end is one of those shown, each as likely as any other.
+        # The last pair is one of the pairs shown, each equally likely.
         lot = rng.random((rows, slots))
         lot[(previous(keys) >= 0) | (keys >= self.keys)] = -1
         tokens[:, -1] = tokens[np.arange(rows), lot.argmax(axis=1)]
         return tokens.reshape(rows, self.length)
 
     def _noisy(self, rng: np.random.Generator, rows: int) -> np.ndarray | None:
-        """(B, pairs - 1) bool: where noise stands; None if nowhere."""
+        """(B, pairs - 1) bool: True where noise takes the place of a pair; None for no noise."""
         if not self.noise_share:
             return None
         slots = self.length // 2 - 1
@@ -145,7 +143,7 @@ class InContextRecall(Task):
         first_noise = self.keys + self.values
         row: list[int] = []
         shown: dict[int, int] = {}  # key to value, in the order of their first places
-        while not shown:  # without a pair MAD's generator fails; here the row is drawn again
+        while not shown:  # MAD's generator fails for a row without a pair; here it is drawn again
             row.clear()
             always = rng.integers(self.length // 2)
             for slot in range(self.length // 2 - 1):
@@ -163,29 +161,58 @@ class InContextRecall(Task):
         """The questions that have an answer."""
         return self.resized(every_token=False)
 
-    def curriculum(self) -> Sequence[InContextRecall]:
+    def curriculum(self) -> Sequence[Task]:
         """16, 32, 64, … tokens, up to this task itself."""
-        lengths = (2**i for i in range(4, self.length.bit_length()))
-        return (*(self.resized(length=n) for n in lengths if n < self.length), self)
+        return (*(self.resized(length=n) for n in doublings(16, self.length)), self)
 
     def grid(self) -> Sequence[Slice]:
         """The lengths of the paper, shorter and longer ones, and this task's own."""
-        return tuple(
-            Slice({"length": n}, self.resized(length=n, every_token=False))
-            for n in sorted({*GRID, self.length})
-        )
+        asked = self.resized(every_token=False)
+        return tuple(asked.at(length=n) for n in sorted({*GRID, self.length}))
 
 
-def previous(keys: np.ndarray) -> np.ndarray:
-    """(B, P) int64: for each key of (B, P) the last place before it with the same key, else -1.
+@register
+@dataclass(frozen=True)
+class NoisyRecall(InContextRecall):
+    """Noisy recall: in-context recall in which noise takes the place of some pairs.
 
-    >>> previous(np.array([[5, 3, 5, 5]]))
-    array([[-1, -1,  0,  2]])
+    Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD, arXiv 2403.17844),
+    noisy in-context recall; the same bits as the test split of athms/mad-lab.
+
+    As `in_context_recall`, with keys in [0, H/2) and values in [H/2, H), H = V - noise; the rest of
+    the vocabulary is noise. Each pair is replaced by two noise tokens with probability `fraction`;
+    at least one pair and the last one remain. V = 12, noise 4, length 14:
+
+        inputs   2 5 0 7 9 11 2 5 8 8 0 7 2
+        labels   . . . . . .  5 . . . 7 . 5
+                 k v k v n n  k v n n k v k      ('.' = nothing asked)
+
+    vocab_size:  V, noise included
+    length:      L, even: L/2 pairs, some of them noise; L - 1 steps
+    every_token: ask for the next token at every step, as MAD does in training
+    exact:       the very bits of MAD's generator, row by row in Python
+    noise:       number of noise tokens
+    fraction:    the probability of noise, below 1
+
+    Chance among all values is 2/(V - noise). A memory that knows the values of all keys, but not
+    which value belongs to which key, guesses one of them.
     """
-    order = np.argsort(keys, axis=1, kind="stable")  # equal keys side by side, early ones first
-    ranked = np.take_along_axis(keys, order, axis=1)
-    places = np.full(keys.shape, -1, dtype=np.int64)
-    places[:, 1:] = np.where(ranked[:, 1:] == ranked[:, :-1], order[:, :-1], -1)
-    found = np.empty_like(places)
-    np.put_along_axis(found, order, places, axis=1)
-    return found
+
+    name: ClassVar[str] = "noisy_recall"
+
+    vocab_size: int = 32
+    noise: int = 16
+    fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        checks.integer("noise", self.noise, 1)
+        checks.share("fraction", self.fraction, whole=False)
+        super().__post_init__()
+
+    @property
+    def noise_tokens(self) -> int:
+        return self.noise
+
+    @property
+    def noise_share(self) -> float:
+        return self.fraction

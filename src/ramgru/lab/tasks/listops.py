@@ -1,7 +1,4 @@
-"""ListOps: what is the value of nested MAX, MIN, MED and SM over digits?
-
-Tay et al., "Long Range Arena" (arXiv 2011.04006), after Nangia and Bowman (arXiv 1804.06028).
-"""
+"""listops: the value of nested MAX, MIN, MED and SM over digits."""
 
 from __future__ import annotations
 
@@ -12,38 +9,43 @@ from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import checks, expressions, ranged
-from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.lab.tasks import checks, expressions
+from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task, check_range, doublings
 from ramgru.lab.tasks.registry import register
 
 CLOSE, EMPTY = 14, 15  # a closing bracket; the step in which the answer is given
 CHARACTERS = (*"0123456789", "[MAX", "[MIN", "[MED", "[SM", "]", "=")
 GRID = ((20, 50), (50, 100), (100, 200), (200, 500), (500, 2000))  # the last one is LRA's own
-RAREST = 1e-3  # share of all expressions that have a length that was asked for, at least
-GUESSES = 2048  # expressions of which the most frequent value is counted
+RAREST = 1e-3  # the least share of all expressions that the lengths must cover
+GUESSES = 2048  # expressions that chance is measured on
 
 
 @register
 @dataclass(frozen=True)
 class ListOps(Task):
-    """An expression in prefix notation, then one empty step in which its value is the answer:
+    """ListOps: what is the value of nested MAX, MIN, MED and SM over digits?
+
+    Tay et al., "Long Range Arena" (LRA, arXiv 2011.04006), after Nangia and Bowman (arXiv
+    1804.06028).
+
+    An expression in prefix notation, then one empty step in which its value is the answer:
 
         written  [MAX 4 [SM 7 2 5 ] [MED 1 8 2 ] 0  ]  =
         inputs   10   4 13  7 2 5 14 12  1 8 2 14 0 14 15
         labels   .    . .   . . . .  .   . . . .  . .  4       ('.' = nothing asked)
 
-    MED is the median, of an even number of digits the mean of the two in the middle, rounded
+    MED is the median; of an even number of digits it is the mean of the two in the middle, rounded
     down. SM is the sum modulo 10.
 
     min_length: the fewest tokens of an expression
-    length:     the most (ragged batch)
+    length:     the most
     arguments:  the most arguments of an operator; their number is uniform from 2 on
-    depth:      how deep expressions may be nested, digits included
+    depth:      the deepest nesting, digits included
 
-    An argument that is not too deep is an operator with chance 1/4, a digit otherwise. This is the
-    law of LRA given the length, so short expressions are more frequent than long ones; it has 500
-    to 2,000 tokens, 10 arguments and a depth of 10. MAX is often 9 and MIN often 0: chance is the
-    share of the most frequent value, counted.
+    An argument that is not too deep is an operator with probability 1/4, else a digit. This is
+    LRA's law given the length, so short expressions are more frequent than long ones; LRA has 500
+    to 2,000 tokens, 10 arguments and a depth of 10. MAX is often 9 and MIN often 0; chance is the
+    measured share of the most frequent value.
     """
 
     name: ClassVar[str] = "listops"
@@ -55,7 +57,7 @@ class ListOps(Task):
     depth: int = 10
 
     def __post_init__(self) -> None:
-        ranged.check(self, "length", 4)
+        check_range(self, "length", 4)
         checks.integer("arguments", self.arguments, 2)
         checks.integer("depth", self.depth, 2)
         found = share(self.min_length, self.length, self.arguments, self.depth)
@@ -74,9 +76,7 @@ class ListOps(Task):
     def chance(self) -> float:
         return _most_frequent(self)
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         fitting = share(self.min_length, self.length, self.arguments, self.depth)
         parts, found = [], 0
         while found < rows:
@@ -95,15 +95,14 @@ class ListOps(Task):
         labels[np.arange(rows), lengths] = values
         return Batch(inputs, labels, lengths + 1)
 
-    def curriculum(self) -> Sequence[ListOps]:
+    def curriculum(self) -> Sequence[Task]:
         """Expressions of 5 to 10 tokens, 10 to 20, 20 to 40, …, up to this task itself."""
-        doubled = (10 * 2**i for i in range(self.length.bit_length()))
-        easier = [(min(n // 2, self.min_length), n) for n in doubled if n < self.length]
+        easier = [(min(n // 2, self.min_length), n) for n in doublings(10, self.length)]
         return (*(self._of(low, high) for low, high in easier if self._has(low, high)), self)
 
     def grid(self) -> Sequence[Slice]:
-        """Expressions of 20 to 50 tokens, 50 to 100, … up to LRA's 500 to 2,000, as far as there
-        are any, and those of the task itself."""
+        """Expressions of 20 to 50 tokens, 50 to 100, … up to LRA's 500 to 2,000, where such exist,
+        and those of the task itself."""
         own = (self.min_length, self.length)
         ranges = {high: (low, high) for low, high in (*GRID, own) if self._has(low, high)}
         return tuple(Slice({"length": n}, self._of(*ranges[n])) for n in sorted(ranges))
@@ -116,7 +115,7 @@ class ListOps(Task):
 
 
 def share(low: int, high: int, arguments: int, depth: int) -> float:
-    """Of all expressions, those of `low` to `high` tokens."""
+    """The share of all expressions that have `low` to `high` tokens."""
     return float(expressions.lengths(arguments, depth, high)[low:].sum())
 
 

@@ -1,7 +1,4 @@
-"""Associative recall in which a key is a phrase: no single token tells which pair is meant.
-
-`mqar` (Arora, Eyuboglu et al., arXiv 2312.04927) with keys of several tokens; ours.
-"""
+"""mqar_compositional: associative recall with phrases of tokens as keys."""
 
 from __future__ import annotations
 
@@ -11,41 +8,45 @@ from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import checks, ranged, sampling
-from ramgru.lab.tasks.base import Batch, Slice, Task
-from ramgru.lab.tasks.mqar import MQAR, doublings, layout, power_law
+from ramgru.lab.tasks import checks, sampling
+from ramgru.lab.tasks.base import Batch, Slice, Task, check_range, doublings
+from ramgru.lab.tasks.mqar import MQAR, layout, power_law
 from ramgru.lab.tasks.registry import register
 
-FEWEST = 4  # of fewer different phrases, one always has a token to itself
+FEWEST = 4  # pairs: among fewer different phrases, one always has a token to itself
 LONGEST = 8  # tokens of a key
-LARGER = (1, 4, 16, 64)  # pairs and length of the grid, times those of training
+LARGER = (1, 4, 16, 64)  # pairs and length of the grid, as multiples of those of training
 
 
 @register
 @dataclass(frozen=True)
 class MQARCompositional(Task):
-    """Keys are phrases of tokens in [1, alphabet], values single tokens above, 0 is blank. V = 20,
+    """Associative recall with phrases as keys: no single token tells which pair is meant.
+
+    `mqar` (Arora, Eyuboglu et al., arXiv 2312.04927) with keys of several tokens; ours.
+
+    Keys are phrases of tokens in [1, alphabet], values single tokens above, 0 is blank. V = 20,
     alphabet 9, key 2, pairs 4, length 24:
 
         inputs   7 3 15 3 7 12 7 7 19 3 3 10 3 7 0  7 7 0  3 3 0  7 3 0
         labels   . . .  . . .  . . .  . . .  . 12 . . 19 . . 10 . . 15 .
                  k k v  k k v  k k v  k k v  k k    k k    k k    k k     ('.' = nothing asked)
 
-    The answer is asked for at the last token of a key. A question takes the steps of a pair, with a
-    blank in place of the value, and stands where `mqar` would put it, in units of so many steps.
-
-    The phrases of a row are different, and made of as few symbols as can make so many: which ones
-    is drawn for each row. Each token of a phrase stands at the same place of another phrase too.
+    The answer is asked for at the last token of a key. A question takes as many steps as a pair,
+    with a blank in place of the value; questions are placed as in `mqar`, in units of so many
+    steps. The phrases of a row are different, and made of the fewest symbols that can make so many;
+    these symbols are drawn for each row. Each token of a phrase also stands at the same place of
+    another phrase.
 
     vocab_size: V; values are tokens in (alphabet, V)
-    alphabet:   symbols that keys are made of
+    alphabet:   number of symbols that keys are made of
     min_key:    the fewest tokens of a key
-    key:        the most; one number for all keys of a row, uniform between the two
+    key:        the most; each row draws one number for all its keys uniformly between the two
     pairs:      key-value pairs, each asked for once
     length:     T, at least 2 * pairs * (key + 1)
 
-    A guess among all values is right with chance 1/(V - alphabet - 1). A memory that knows which
-    values it saw reaches the plateau 1/pairs; one that goes by the last token of a key about
+    Chance among all values is 1/(V - alphabet - 1). A memory that knows which values occurred
+    reaches the plateau 1/pairs; a memory that uses only the last token of a key about
     pairs^(1/key) / pairs.
     """
 
@@ -60,7 +61,7 @@ class MQARCompositional(Task):
     length: int = 160
 
     def __post_init__(self) -> None:
-        ranged.check(self, "key", 2)
+        check_range(self, "key", 2)
         checks.integer("key", self.key, 2, LONGEST)
         checks.integer("pairs", self.pairs, FEWEST)
         if (self.pairs, self.min_key) == (5, 2):
@@ -81,7 +82,7 @@ class MQARCompositional(Task):
             )
 
     def known(self, key: int) -> int:
-        """How many different pairs there can be: as many as phrases, and as values."""
+        """The largest number of different pairs: no more than phrases, and than values."""
         return int(min(self.alphabet**key, self.vocab_size - self.alphabet - 1))
 
     @property
@@ -92,9 +93,7 @@ class MQARCompositional(Task):
     def plateau(self) -> float:
         return 1 / self.pairs
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         sizes = rng.integers(self.min_key, self.key + 1, size=rows)
         shape, names = (rows, self.length), ("inputs", "labels", "distance")
         arrays = {name: np.empty(shape, dtype=np.int64) for name in names}
@@ -115,18 +114,17 @@ class MQARCompositional(Task):
         slots = np.broadcast_to(np.arange(self.pairs), values.shape)
         return layout(keys, values, keys, slots, gaps, self.length)
 
-    def curriculum(self) -> Sequence[MQARCompositional]:
+    def curriculum(self) -> Sequence[Task]:
         """4, 8, … pairs at the same density of questions, up to this task itself."""
         smaller = (
             self.resized(pairs=pairs, length=max(needed(pairs, self.key), self._length_of(pairs)))
-            for pairs in doublings(self.pairs)
-            if pairs >= FEWEST
+            for pairs in doublings(FEWEST, self.pairs)
         )
         return (*smaller, self)
 
     def grid(self) -> Sequence[Slice]:
-        """Keys of each number of tokens; pairs and length to 64 times those of training, as far as
-        there are so many different pairs."""
+        """Keys of each number of tokens; pairs and length up to 64 times those of training, limited
+        by the number of different pairs."""
         return tuple(
             Slice(
                 {"key": key, "pairs": pairs, "length": length},
@@ -151,11 +149,11 @@ def phrases(
     rng: np.random.Generator, rows: int, count: int, size: int, alphabet: int
 ) -> np.ndarray:
     """(rows, count, size) int64 in [0, alphabet): in each row `count` different phrases of
-    `size` symbols, each symbol of which stands at the same place of another phrase too.
+    `size` symbols; each symbol also stands at the same place of another phrase.
 
-    Rows that fail in the latter are drawn again: uniform over those that do not. Made of the fewest
-    symbols that can make `count` phrases, most rows pass, and none is in vain: count is at least 4,
-    and not 5 for phrases of 2.
+    Rows without the second property are drawn again: uniform over the rows that have it. With the
+    fewest symbols that can make `count` phrases most rows have it, and the loop always ends: count
+    is at least 4, and not 5 for phrases of 2.
     """
     few = next(n for n in range(2, alphabet + 1) if n**size >= count)
     spelled = np.empty((rows, count, size), dtype=np.int64)

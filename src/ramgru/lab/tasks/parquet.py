@@ -1,4 +1,4 @@
-"""Examples as Parquet: a row an example, lists no longer than the example; needs pyarrow."""
+"""Examples as Parquet: one row an example, lists without padding; needs pyarrow."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ramgru.errors import DataError
 from ramgru.lab.tasks.base import IGNORE
 from ramgru.lab.tasks.columns import OPTIONAL, Examples, arrays_of, checked, parse_config
 
-KEY = b"ramgru"  # where the config stands in the schema's metadata
+KEY = b"ramgru"  # of the config in the schema's metadata
 
 
 def require() -> None:
-    """DataError with the command that helps, where pyarrow is not installed."""
+    """DataError with the command to install pyarrow, if it is missing."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
@@ -24,9 +24,9 @@ def require() -> None:
 
 
 def write(path: Path, examples: Examples) -> Path:
-    """Columns inputs, labels, and distance and kind where there are any: lists over the steps.
+    """Write columns of lists over the steps: inputs, labels, distance and kind if there are any.
 
-    Features and bits lie step by step in one list, as many to a step as the task has channels.
+    Features and bits are one list, step after step; each step has as many as the task's channels.
     """
     import pyarrow
     import pyarrow.parquet
@@ -46,7 +46,7 @@ def write(path: Path, examples: Examples) -> Path:
 
 
 def read(path: Path) -> Examples:
-    """What `write` wrote."""
+    """Read a file of `write`."""
     import pyarrow
     import pyarrow.parquet
 
@@ -88,7 +88,7 @@ def read(path: Path) -> Examples:
 
 
 def _flat(path: Path, name: str, column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """All numbers of a column of lists, and how many each row has."""
+    """All numbers of a column of lists, and the length of each row's list."""
     import pyarrow
 
     lists = column.combine_chunks()
@@ -103,7 +103,7 @@ def _flat(path: Path, name: str, column: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pad(values: np.ndarray, lengths: np.ndarray, width: int | None, empty: float) -> np.ndarray:
-    """(sum of steps * width,) numbers -> (B, T), or (B, T, width) where a width is given."""
+    """(sum of steps * width,) numbers -> (B, T), or (B, T, width) if a width is given."""
     steps = int(lengths.max(initial=0))
     shape = (len(lengths), steps) if width is None else (len(lengths), steps, width)
     padded = np.full(shape, empty, dtype=values.dtype)

@@ -1,35 +1,38 @@
-"""Phone book: read a list of names with their numbers, or a log; look some of the entries up.
-
-The phone-book look-up of Jelassi et al., "Repeat after me" (arXiv 2402.01032), by character.
-"""
+"""phone_book: look entries of a list up, by character; printable ASCII as tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import characters, checks, ranged, sampling
-from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.lab.tasks import checks, sampling
+from ramgru.lab.tasks.base import IGNORE, Batch, Ranged
 from ramgru.lab.tasks.registry import register
 
+FIRST = ord(" ")  # token 0; '~' is 94
+MARK, PAD = 95, 96  # between parts; beyond the end
+VOCABULARY = 97
+
 FORMS = ("phone", "log")
-GRID = (4, 8, 16, 32, 64, 256, 1024)  # entries
 CONSONANTS, VOWELS, SYLLABLES = "bcdfghjklmnprstvwxz", "aeiou", 3  # of a name
 DIGITS = 7  # of a number
 HEXADECIMAL, ID = "0123456789abcdef", 5  # digits of a log's id
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical")
-NOTHING = -1  # a place that is left out of the row
+NOTHING = -1  # a place that the row leaves out
 
 
 @register
 @dataclass(frozen=True)
-class PhoneBook(Task):
-    """Entries of a key, a blank, a value and a mark (¶), each key only once; then some of them
-    again, in any order. Their values are asked for character by character, each one step before it
-    is shown (teacher forcing). In the form phone, two entries, one question, numbers cut short:
+class PhoneBook(Ranged):
+    """Phone book: read a list of names with numbers, or a log, then look some entries up.
+
+    The phone-book look-up of Jelassi et al., "Repeat after me" (arXiv 2402.01032), by character.
+
+    Entries of a key, a blank, a value and a mark (¶), each key only once; then some entries again,
+    in any order. Their values are asked for character by character, each one step before it is
+    shown (teacher forcing). In the form phone, two entries, one question, shortened numbers:
 
         inputs   K a m o r u _ 4 0 8 ¶ T i l e s a _ 7 1 3 ¶ K a m o r u _ 4 0 8 ¶
         labels   . . . . . . . . . . . . . . . . . . . . . . . . . . . . 4 0 8 . .
@@ -41,18 +44,22 @@ class PhoneBook(Task):
 
     form:        "phone": made-up names of three syllables with numbers of seven digits;
                  "log": ids of five hexadecimal digits with one of six levels
-    min_entries: the fewest entries, no less than the questions
-    entries:     the most; each example's own number is uniform between the two (ragged batch)
-    questions:   entries that are looked up
+    min_entries: the fewest entries, no fewer than the questions
+    entries:     the most; each example draws its own number uniformly between the two
+    questions:   number of entries looked up
 
-    Digits and levels are equally likely. The metric counts characters: chance is the share of the
-    most frequent one, 1/10 for digits; the letters after the first of a level follow from it, so
-    the share of whole answers is the stricter score ('.' = nothing asked).
+    Digits and levels are equally likely. The metric counts characters; chance is the share of the
+    most frequent one, 1/10 for digits. The first letter of a level determines the others, so the
+    share of whole answers is the stricter score ('.' = nothing asked).
     """
 
     name: ClassVar[str] = "phone_book"
     metric: ClassVar[str] = "character accuracy"
-    padding: ClassVar[int] = characters.PAD
+    padding: ClassVar[int] = PAD
+    ranged: ClassVar[str] = "entries"
+    easiest: ClassVar[int] = 4
+    sizes: ClassVar[tuple[int, ...]] = (4, 8, 16, 32, 64, 256, 1024)
+    vocab_size = VOCABULARY
 
     form: str = "phone"
     min_entries: int = 4
@@ -62,29 +69,27 @@ class PhoneBook(Task):
     def __post_init__(self) -> None:
         checks.one_of("form", self.form, FORMS)
         checks.integer("questions", self.questions, 1)
-        ranged.check(self, "entries", self.questions)
+        super().__post_init__()
         known = 16**ID if self.form == "log" else (len(CONSONANTS) * len(VOWELS)) ** SYLLABLES
         checks.integer("entries", self.entries, 1, known)
 
     @property
-    def vocab_size(self) -> int:
-        return characters.VOCABULARY
+    def least(self) -> int:
+        return self.questions
 
     @property
     def chance(self) -> float:
         if self.form == "phone":
             return 1 / 10
-        counts = np.bincount(characters.encode("".join(LEVELS)))
+        counts = np.bincount(encode("".join(LEVELS)))
         return float(counts.max() / counts.sum())
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
-        count = rng.integers(self.min_entries, self.entries + 1, size=(rows, 1))
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
+        count = self.counts(rng, rows)
         most = int(count.max())
         keys, values = (_names if self.form == "phone" else _ids)(rng, rows, most)
         blank = np.zeros((rows, most, 1), dtype=np.int64)
-        mark = np.full((rows, most, 1), characters.MARK)
+        mark = np.full((rows, most, 1), MARK)
         entry = np.concatenate([keys, blank, values, mark], axis=2)  # (B, E, W)
         entry[np.arange(most) >= count] = NOTHING
 
@@ -113,16 +118,26 @@ class PhoneBook(Task):
             steps[kept] = places[shown]  # row by row, both sides
             return steps
 
-        inputs = close_up(row, characters.PAD)
+        inputs = close_up(row, PAD)
         return Batch(inputs, close_up(label, IGNORE), lengths, close_up(away, -1))
 
-    def curriculum(self) -> Sequence[PhoneBook]:
-        """Up to 4, 8, 16, … entries, up to this task itself."""
-        return ranged.stages(self, "entries", 4)
 
-    def grid(self) -> Sequence[Slice]:
-        """One number of entries each: within training, then to 1,024."""
-        return ranged.slices(self, "entries", (n for n in GRID if n >= self.questions))
+def encode(text: str) -> np.ndarray:
+    """(n,) int64 tokens of a text; UnicodeEncodeError outside of ASCII.
+
+    >>> encode("a ~")
+    array([65,  0, 94])
+    """
+    return np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - FIRST
+
+
+def decode(tokens: np.ndarray) -> str:
+    """(T,) tokens as text; '¶' is the mark, '·' padding.
+
+    >>> decode(np.array([65, 0, 94, 95, 96]))
+    'a ~¶·'
+    """
+    return "".join({MARK: "¶", PAD: "·"}.get(t, chr(FIRST + t)) for t in tokens.tolist())
 
 
 def _digits(codes: np.ndarray, base: int, count: int) -> np.ndarray:
@@ -131,24 +146,24 @@ def _digits(codes: np.ndarray, base: int, count: int) -> np.ndarray:
 
 
 def _names(rng: np.random.Generator, rows: int, entries: int) -> tuple[np.ndarray, np.ndarray]:
-    """-> names (B, E, 6) and numbers (B, E, 7) as characters."""
+    """-> names (B, E, 6) and numbers (B, E, 7) as"""
     syllables = [consonant + vowel for consonant in CONSONANTS for vowel in VOWELS]
-    spelled = characters.encode("".join(syllables)).reshape(-1, 2)
+    spelled = encode("".join(syllables)).reshape(-1, 2)
     codes = sampling.distinct(rng, rows, entries, len(syllables) ** SYLLABLES)
     names = spelled[_digits(codes, len(syllables), SYLLABLES)].reshape(rows, entries, -1)
     names[..., 0] += ord("A") - ord("a")
-    zero = int(characters.encode("0")[0])
+    zero = int(encode("0")[0])
     return names, zero + rng.integers(10, size=(rows, entries, DIGITS))
 
 
 def _ids(rng: np.random.Generator, rows: int, entries: int) -> tuple[np.ndarray, np.ndarray]:
     """-> ids (B, E, 6) and levels (B, E, 8) as characters, NOTHING after a short level."""
     codes = sampling.distinct(rng, rows, entries, 16**ID)
-    digits = characters.encode(HEXADECIMAL)[_digits(codes, 16, ID)]
-    hash_sign = np.broadcast_to(characters.encode("#"), (rows, entries, 1))
+    digits = encode(HEXADECIMAL)[_digits(codes, 16, ID)]
+    hash_sign = np.broadcast_to(encode("#"), (rows, entries, 1))
     longest = max(map(len, LEVELS))
     spelled = np.full((len(LEVELS), longest), NOTHING)
     for level, name in zip(spelled, LEVELS):
-        level[: len(name)] = characters.encode(name)
+        level[: len(name)] = encode(name)
     ids = np.concatenate([hash_sign, digits], axis=2)
     return ids, spelled[rng.integers(len(LEVELS), size=(rows, entries))]

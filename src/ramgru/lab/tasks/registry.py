@@ -1,6 +1,6 @@
-"""The names of the tasks, and how one is made from a name and options (typed or as text).
+"""The names of the tasks; a task from its name and its options, as values or as text.
 
-A task is added by decorating its class with `register` and importing its module in `__init__`.
+To add a task, decorate its class with `register` and import it in `__init__`.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ AnyTask = TypeVar("AnyTask", bound=type[Task])
 
 
 def register(cls: AnyTask) -> AnyTask:
-    """Class decorator: makes a task known under its `name`."""
+    """Class decorator: adds a task to TASKS under its `name`."""
     TASKS[cls.name] = cls
     return cls
 
 
 def register_source(cls: AnyTask) -> AnyTask:
-    """Class decorator: makes a task that reads a file known under its `name`."""
+    """Class decorator: adds a task that reads a file to SOURCES under its `name`."""
     SOURCES[cls.name] = cls
     return cls
 
 
 def get(name: str, **options: Any) -> Task:
-    """The task of this name, with its options; text is turned into the option's own type.
+    """The task of this name with these options; text is parsed as the option's type.
 
-    Raises ValueError for an unknown name or a value that does not fit, TypeError for an option
-    that the task does not have.
+    Raises ValueError for an unknown name or a wrong value, TypeError for an unknown option.
 
     >>> get("mqar", pairs="16", length=128).pairs
     16
@@ -63,7 +62,7 @@ def get(name: str, **options: Any) -> Task:
 
 
 def from_text(text: str) -> Task:
-    """The task that a specification means. Raises ValueError or TypeError, as `get` does.
+    """The task of a specification. Raises ValueError or TypeError, as `get` does.
 
     >>> from_text("mqar,pairs=16").pairs
     16
@@ -78,7 +77,7 @@ def to_config(task: Task) -> dict[str, Any]:
 
 
 def from_config(config: Any) -> Task:
-    """The task that `to_config` described."""
+    """The task of a config that `to_config` made."""
     if not isinstance(config, dict) or not isinstance(config.get("name"), str):
         raise ValueError(f"a task's config must hold its name and its options, got {config!r}")
     options = config.get("options", {})

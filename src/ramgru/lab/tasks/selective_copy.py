@@ -1,8 +1,4 @@
-"""Selective copy: pick the tokens out of a long stretch of blanks, then give them in order.
-
-Poli et al. (MAD, arXiv 2403.17844) and Gu and Dao (Mamba, arXiv 2312.00752), §4.1.1; the places of
-the tokens are drawn as in state-spaces/s4, every set of places equally likely.
-"""
+"""selective_copy: pick the tokens out of blanks, then write them in order."""
 
 from __future__ import annotations
 
@@ -12,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import checks, guess, sampling
-from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.lab.tasks import checks, sampling
+from ramgru.lab.tasks.base import Batch, Slice, Task, among_held, doublings, nothing_asked
 from ramgru.lab.tasks.registry import register
 
 GRID = (64, 128, 256, 512, 1024, 2048, 4096)  # MAD trains and tests on 256 to 1,024, Mamba on 4,096
@@ -22,7 +18,12 @@ GRID = (64, 128, 256, 512, 1024, 2048, 4096)  # MAD trains and tests on 256 to 1
 @register
 @dataclass(frozen=True)
 class SelectiveCopy(Task):
-    """Tokens among blanks, then a marker, then as many blanks as there were tokens, in which the
+    """Selective copy: pick the tokens out of a long stretch of blanks, then write them in order.
+
+    Poli et al. (MAD, arXiv 2403.17844) and Gu and Dao (Mamba, arXiv 2312.00752), §4.1.1; the places
+    of the tokens are drawn as in state-spaces/s4, every set of places equally likely.
+
+    Tokens among blanks, then a marker, then as many blanks as there were tokens, in which the
     tokens are the answer. Tokens are in [0, V - 2), a blank is V - 2, the marker V - 1.
     V = 8, three tokens, length 12:
 
@@ -30,11 +31,10 @@ class SelectiveCopy(Task):
         labels   . . . . . . . . . 2 5 0      ('.' = nothing asked)
 
     vocab_size: V
-    tokens:     n, how many are to be copied
+    tokens:     n, the number of tokens to copy
     length:     T, at least 2n + 1
 
-    A guess is right with chance 1/(V - 2); a memory that knows the tokens but not their order
-    guesses one of them.
+    Chance is 1/(V - 2). A memory that knows the tokens but not their order guesses one of them.
     """
 
     name: ClassVar[str] = "selective_copy"
@@ -59,11 +59,9 @@ class SelectiveCopy(Task):
 
     @property
     def plateau(self) -> float | None:
-        return guess.among_held(self.tokens, self.chance)
+        return among_held(self.tokens, self.chance)
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         count, blank = self.tokens, self.vocab_size - 2
         shown = self.length - count - 1  # steps before the marker
         tokens = rng.integers(blank, size=(rows, count))
@@ -71,22 +69,20 @@ class SelectiveCopy(Task):
         inputs = np.full((rows, self.length), blank, dtype=np.int64)
         np.put_along_axis(inputs, places, tokens, axis=1)
         inputs[:, shown] = blank + 1
-        labels = np.full(inputs.shape, IGNORE, dtype=np.int64)
+        labels, distance = nothing_asked(inputs.shape)
         labels[:, shown + 1 :] = tokens
-        distance = np.full(inputs.shape, -1, dtype=np.int64)
         distance[:, shown + 1 :] = np.arange(shown + 1, self.length) - places
         return Batch(inputs, labels, np.full(rows, self.length, dtype=np.int64), distance)
 
-    def curriculum(self) -> Sequence[SelectiveCopy]:
+    def curriculum(self) -> Sequence[Task]:
         """2, 4, 8, … tokens among their share of blanks, up to this task itself."""
         smaller = (
             self.resized(tokens=n, length=max(2 * n + 1, self.length * n // self.tokens))
-            for n in (2**i for i in range(1, self.tokens.bit_length()))
-            if n < self.tokens
+            for n in doublings(2, self.tokens)
         )
         return (*smaller, self)
 
     def grid(self) -> Sequence[Slice]:
         """The same tokens in more and more blanks, to 4,096 steps, and this task's own length."""
         lengths = {self.length, *(n for n in GRID if n > 2 * self.tokens)}
-        return tuple(Slice({"length": n}, self.resized(length=n)) for n in sorted(lengths))
+        return tuple(self.at(length=n) for n in sorted(lengths))

@@ -1,6 +1,5 @@
-"""A long token sequence cut into rows that run on from chunk to chunk, for truncated
-backpropagation through time with a carried state.
-"""
+"""A long token sequence as rows that continue from chunk to chunk, for truncated backpropagation
+through time with a carried state."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ class Chunk:
 
     inputs: (B, T) int64 tokens
     labels: (B, T) int64, the next token of each
-    reset:  (B, T) bool, True where the state starts anew before the step
-    step:   which chunk this is, from 0 on over all epochs
-    epoch:  in which pass over the tokens it lies
+    reset:  (B, T) bool, True where the state is reset before the step
+    step:   the number of the chunk, counted from 0 over all epochs
+    epoch:  the number of the pass over the tokens
     """
 
     inputs: np.ndarray
@@ -39,11 +38,11 @@ class Stream:
         chunk 0  a b c       chunk 1  d e f      (labels: b c d, e f g)
                  g h i                j k l
 
-    A chunk is a function of its number alone: to go on where a run stopped, ask for the next
-    number. Every epoch reads the same chunks; their first steps are marked as resets. The tail
-    that does not fill a chunk (less than B * T + 1 tokens) is left out.
+    A chunk is a function of its number alone, so a resumed run asks for the next number. Every
+    epoch reads the same chunks and begins with a reset. The tail that does not fill a chunk (fewer
+    than B * T + 1 tokens) is left out.
 
-    tokens: (n,) integers;  ValueError where they do not fill one chunk
+    tokens: (n,) integers;  ValueError if they do not fill one chunk
     """
 
     tokens: np.ndarray

@@ -1,38 +1,142 @@
-"""A user's own text as a task: predict the next character or byte at every step."""
+"""Tasks over a user's own file, with the next token as the answer at every step: text, tokens.
+
+Drawn as random windows, or read as a `Stream` of continuous rows for truncated backpropagation.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from ramgru.errors import DataError
 from ramgru.lab.tasks import checks
+from ramgru.lab.tasks.base import Batch, Slice, Task
 from ramgru.lab.tasks.registry import register_source
-from ramgru.lab.tasks.source import Loaded, TokenSource, read, stamp
+from ramgru.lab.tasks.stream import Stream
 
+SPLITS = ("train", "validation")
+LONGER = (1, 4, 16)  # lengths of the grid, as multiples of the training length
 UNITS = ("character", "byte")
+MAGIC = b"\x93NUMPY"
+LARGEST = 2**31 - 1  # no vocabulary is larger: a file with a larger token holds something else
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A file's content: tokens (n,), the vocabulary's characters if any, and the file's SHA-256."""
+
+    tokens: np.ndarray
+    vocab_size: int
+    characters: str | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class TokenSource(Task):
+    """Next-token prediction over one long sequence; a subclass loads its file.
+
+    path:       the file
+    length:     T, tokens in a window or a chunk
+    split:      "train" or "validation"
+    validation: share of the file, at its end, that is held out for validation
+    """
+
+    path: str = ""
+    length: int = 256
+    split: str = "train"
+    validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, str | os.PathLike):
+            raise TypeError(f"path must be a file's path, got {self.path!r}")
+        object.__setattr__(self, "path", os.fspath(self.path))
+        if not self.path:
+            raise ValueError(f"task {self.name} needs the option path, the file to read")
+        checks.integer("length", self.length, 1)
+        checks.one_of("split", self.split, SPLITS)
+        checks.share("validation", self.validation, whole=False)
+        needed, found = self.length + 1, len(self.tokens)
+        if found < needed:
+            raise DataError(
+                f"{self.path} is too short: its {self.split} part (validation="
+                f"{self.validation:g}) has {found} tokens, length={self.length} needs {needed}"
+            )
+
+    @abstractmethod
+    def _load(self) -> Loaded:
+        """The file's content; DataError if the file is missing, empty or broken."""
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """(n,) the tokens of the split: the file's beginning to train, its end to validate."""
+        tokens = self._load().tokens
+        boundary = len(tokens) - int(len(tokens) * self.validation)
+        return tokens[:boundary] if self.split == "train" else tokens[boundary:]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, to detect that a resumed run has other data."""
+        return self._load().digest
+
+    @property
+    def vocab_size(self) -> int:
+        return self._load().vocab_size
+
+    @property
+    def chance(self) -> float:
+        """The share of the most frequent token: the best constant guess."""
+        counts = np.bincount(self.tokens.astype(np.int64, copy=False))
+        return float(counts.max() / counts.sum())
+
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
+        """Windows of `length` tokens that begin anywhere in the split."""
+        starts = rng.integers(len(self.tokens) - self.length, size=(rows, 1))
+        window = self.tokens[starts + np.arange(self.length + 1)].astype(np.int64)
+        lengths = np.full(rows, self.length, dtype=np.int64)
+        return Batch(window[:, :-1].copy(), window[:, 1:].copy(), lengths)
+
+    def stream(self, batch_size: int) -> Stream:
+        """The split as continuous rows, `length` tokens a chunk, for a carried state."""
+        try:
+            return Stream(self.tokens, batch_size, self.length)
+        except ValueError as error:
+            raise DataError(f"{self.path} is too short: {error}") from error
+
+    def grid(self) -> Sequence[Slice]:
+        """The validation part in windows of 1, 4 and 16 times the length, cut to what there is."""
+        longest = int(len(self._load().tokens) * self.validation) - 1
+        if longest < 1:
+            return (Slice({"length": self.length}, self),)
+        lengths = {min(self.length * times, longest) for times in LONGER}
+        held_out = self.resized(split="validation", length=min(lengths))
+        return tuple(held_out.at(length=n) for n in sorted(lengths))
+
+    def held_out(self) -> Task:
+        """The same windows from the validation part, if there is one."""
+        return self.grid()[0].task
 
 
 @register_source
 @dataclass(frozen=True)
 class Text(TokenSource):
-    """A text file in UTF-8, by character or by byte. "to be", length 4:
+    """Text: predict the next character or byte of a text file in UTF-8.
+
+    "to be", length 4:
 
         inputs   t o _ b
         labels   o _ b e
 
-    path:       the file
-    unit:       "character" or "byte" (a vocabulary of 256)
-    alphabet:   the characters that are tokens, by character only; "" takes the file's own. Give
-                that of the training text to read another one with the same model.
-    length:     T, tokens in a window or a chunk
-    split:      "train" or "validation"
-    validation: share of the file, at its end, that is kept for validation
+    unit:     "character" or "byte" (a vocabulary of 256)
+    alphabet: the characters that are tokens, by character only; "" takes the file's own. To read
+              another text with a trained model, give the alphabet of the training text
 
     Chance is the share of the most frequent token of the split. Raises DataError for a file that
     is missing, empty, too short, or not UTF-8.
@@ -59,11 +163,66 @@ class Text(TokenSource):
         return encode(text, self.characters)
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of tokens; by byte, what is no UTF-8 becomes U+FFFD."""
+        """The text of tokens; bytes that are not UTF-8 become U+FFFD."""
         return decode(tokens, self.characters)
 
     def _load(self) -> Loaded:
         return _load_text(self.path, self.unit, self.alphabet, stamp(self.path))
+
+
+@register_source
+@dataclass(frozen=True)
+class TokenFile(TokenSource):
+    """Tokens: predict the next token of a .npy file of integers, from the user's own tokenizer.
+
+        inputs   17 4 902 4
+        labels   4 902 4 17
+
+    path:       the file; one axis, integers from 0 on; memory-mapped, read without pickle
+    vocabulary: size of the vocabulary; 0 takes the largest token of the file + 1
+
+    Chance is the share of the most frequent token of the split. Raises DataError for a file that
+    is missing, broken, too short, or holds something else.
+    """
+
+    name: ClassVar[str] = "tokens"
+
+    vocabulary: int = 0
+
+    def __post_init__(self) -> None:
+        checks.integer("vocabulary", self.vocabulary, 0)
+        super().__post_init__()
+
+    def _load(self) -> Loaded:
+        loaded = _load_tokens(self.path, stamp(self.path))
+        if self.vocabulary == 0:
+            return loaded
+        if loaded.vocab_size > self.vocabulary:
+            raise DataError(
+                f"{self.path} holds the token {loaded.vocab_size - 1}, "
+                f"vocabulary={self.vocabulary} allows tokens up to {self.vocabulary - 1}"
+            )
+        return Loaded(loaded.tokens, self.vocabulary, None, loaded.digest)
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """Modification time and size of a file: the key of its cached content."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return status.st_mtime_ns, status.st_size
+
+
+def read(path: str) -> bytes:
+    """The bytes of a file; DataError if it is missing or empty."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if not content:
+        raise DataError(f"{path} is empty")
+    return content
 
 
 @lru_cache(maxsize=4)
@@ -89,6 +248,38 @@ def _load_text(path: str, unit: str, alphabet: str, stamp: tuple[int, int]) -> L
     return Loaded(tokens, len(characters), characters, digest)
 
 
+@lru_cache(maxsize=4)
+def _load_tokens(path: str, stamp: tuple[int, int]) -> Loaded:
+    content = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(MAGIC))
+            content.update(magic)
+            while block := file.read(1 << 20):
+                content.update(block)
+        if not magic:
+            raise DataError(f"{path} is empty")
+        if magic != MAGIC:
+            raise DataError(f"{path} is not a .npy file of integers: it does not begin as one")
+        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is not a .npy file of integers: {error}") from error
+    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+        raise DataError(
+            f"{path} must hold integers along one axis, got {tokens.dtype} of shape {tokens.shape}"
+        )
+    if tokens.size == 0:
+        raise DataError(f"{path} is empty")
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0:
+        raise DataError(f"{path} holds the token {low}, expected tokens from 0 on")
+    if high > LARGEST:
+        raise DataError(f"{path} holds the token {high}, expected tokens up to {LARGEST}")
+    return Loaded(tokens, high + 1, None, content.hexdigest())
+
+
 def encode(text: str, characters: str | None) -> np.ndarray:
     """(n,) int64 tokens of a text: places in `characters`, which is sorted; None for UTF-8 bytes.
 
@@ -110,7 +301,7 @@ def encode(text: str, characters: str | None) -> np.ndarray:
 
 
 def decode(tokens: Iterable[int], characters: str | None) -> str:
-    """The text of tokens, as `encode` made them; what is no UTF-8 becomes U+FFFD."""
+    """The text of tokens, the inverse of `encode`; bytes that are not UTF-8 become U+FFFD."""
     if characters is None:
         return bytes(int(token) for token in tokens).decode("utf-8", errors="replace")
     return "".join(characters[int(token)] for token in tokens)

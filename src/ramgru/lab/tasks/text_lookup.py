@@ -1,50 +1,63 @@
-"""Text lookup: read a passage of real text; shown a phrase of it again, continue it.
+"""text_lookup: continue a phrase of a passage of real text, the language reference of Python.
 
-The n-gram lookup of Jelassi et al., "Repeat after me" (arXiv 2402.01032), over English.
+The text is the one that Python's own `help` shows. It is read from the standard library
+(`pydoc_data.topics`), copyright Python Software Foundation, PSF License Version 2; its examples of
+code also under the Zero-Clause BSD License.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import characters, checks, documentation
-from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.errors import DataError
+from ramgru.lab.tasks import checks
+from ramgru.lab.tasks.base import Batch, Slice, Task, doublings, nothing_asked
+from ramgru.lab.tasks.phone_book import MARK, PAD, VOCABULARY, encode
 from ramgru.lab.tasks.registry import register
+from ramgru.lab.tasks.sampling import unique
 
 GRID = (64, 128, 256, 512, 1024, 2048, 4096)  # characters of a passage
 EASIEST = 64
-TRIES = 100  # passages drawn in place of one with too few phrases that stand in it once
+TRIES = 100  # draws of a passage with enough phrases that stand in it once
+SPLITS = ("train", "test")
+TEST = 10  # one paragraph in so many, those at the end, is for testing
 
 
 @register
 @dataclass(frozen=True)
 class TextLookup(Task):
-    """A passage of Python's language reference (`documentation.py`: its origin, licence
-    and split), by character. Then, for each question, a mark (¶), a phrase that stands in the
-    passage exactly once, and what follows it there, asked for character by character, each one
-    step before it is shown (teacher forcing). One question, phrase 4, answer 3:
+    """Text lookup: read a passage of real text; shown a phrase of it again, continue the phrase.
+
+    The n-gram lookup of Jelassi et al., "Repeat after me" (arXiv 2402.01032), over English.
+
+    A passage of Python's language reference, by character. Then, for each question, a mark (¶), a
+    phrase that stands in the passage exactly once, and its continuation there, asked for character
+    by character, each one step before it is shown (teacher forcing). One question, phrase 4,
+    answer 3:
 
         inputs   a _ n a m e d _ c a t e g o r y ¶ m e d _ c a t
         labels   . . . . . . . . . . . . . . . . . . . . c a t .      ('.' = nothing asked)
 
     length:    characters of a passage
-    questions: phrases that are asked for; one of each equal stretch of the passage, in any order
+    questions: number of phrases asked for, one of each equal stretch of the passage, in any order
     phrase:    characters of a phrase
     answer:    characters of its continuation
-    split:     "train" or "test", the last tenth of the text, which an evaluation draws from
+    split:     "train", or "test": the last tenth of the text, which an evaluation draws from
 
-    The text differs a little from one version of Python to the next. The metric counts characters:
-    chance is the share of the most frequent one, the blank. Who knows English but not the passage
-    guesses better than that within words: the share of whole answers is the stricter score.
+    The text differs a little from one version of Python to the next. The metric counts characters;
+    chance is the share of the most frequent one, the blank. Knowledge of English alone guesses
+    better than that within words, so the share of whole answers is the stricter score.
     """
 
     name: ClassVar[str] = "text_lookup"
     metric: ClassVar[str] = "character accuracy"
-    padding: ClassVar[int] = characters.PAD
+    padding: ClassVar[int] = PAD
+    vocab_size = VOCABULARY
 
     length: int = 256
     questions: int = 4
@@ -55,41 +68,34 @@ class TextLookup(Task):
     def __post_init__(self) -> None:
         for size in ("questions", "phrase", "answer"):
             checks.integer(size, getattr(self, size), 1)
-        checks.integer("length", self.length, self.questions * (self.phrase + self.answer))
-        checks.one_of("split", self.split, documentation.SPLITS)
-
-    @property
-    def vocab_size(self) -> int:
-        return characters.VOCABULARY
+        checks.integer("length", self.length, self.shortest)
+        checks.one_of("split", self.split, SPLITS)
 
     @property
     def chance(self) -> float:
-        counts = np.bincount(documentation.tokens(self.split))
+        counts = np.bincount(reference(self.split))
         return float(counts.max() / counts.sum())
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         start, place = self._places(rng, rows)
-        passage = documentation.tokens(self.split)[start[:, None] + np.arange(self.length)]
+        passage = reference(self.split)[start[:, None] + np.arange(self.length)]
         span = self.phrase + self.answer
         source = place[..., None] + np.arange(span)  # (B, Q, phrase + answer) steps of the passage
-        asked = np.full((rows, self.questions, 1 + span), characters.MARK)
+        asked = np.full((rows, self.questions, 1 + span), MARK)
         asked[..., 1:] = np.take_along_axis(passage[:, None], source, axis=2)
         inputs = np.concatenate([passage, asked.reshape(rows, -1)], axis=1)
 
         question = self.length + (1 + span) * np.arange(self.questions)[:, None]  # (Q, 1)
         step = question + self.phrase + np.arange(self.answer)  # (Q, answer)
         row, step = np.arange(rows)[:, None], step.reshape(1, -1)
-        labels = np.full(inputs.shape, IGNORE)
+        labels, distance = nothing_asked(inputs.shape)
         labels[row, step] = inputs[row, step + 1]
-        distance = np.full(inputs.shape, -1)
         distance[row, step] = step - source[..., self.phrase :].reshape(rows, -1)
         return Batch(inputs, labels, np.full(rows, inputs.shape[1]), distance)
 
     def _places(self, rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """-> where each passage begins in the text (B,), and each phrase in its passage (B, Q)."""
-        number = documentation.phrases(self.split, self.phrase)
+        """-> the start of each passage in the text (B,), of each phrase in its passage (B, Q)."""
+        number = phrase_numbers(self.split, self.phrase)
         last = number.size + self.phrase - 1 - self.length
         if last < 0:
             raise ValueError(
@@ -105,7 +111,7 @@ class TextLookup(Task):
         for _ in range(TRIES):
             start[left] = rng.integers(last + 1, size=left.size)
             windows = number[start[left, None] + np.arange(self.length - self.phrase + 1)]
-            known[left] = _once(windows)[:, places]
+            known[left] = unique(windows)[:, places]
             left = np.flatnonzero(~np.all(np.any(known, axis=2), axis=1))
             if left.size == 0:
                 chosen = np.argmax(known * (1 - rng.random(known.shape)), axis=2)  # (B, Q)
@@ -116,29 +122,61 @@ class TextLookup(Task):
             f"{self.phrase}: too few phrases of so many characters stand in a passage only once"
         )
 
-    def curriculum(self) -> Sequence[TextLookup]:
+    @property
+    def shortest(self) -> int:
+        """The shortest passage that has a stretch for each question."""
+        return self.questions * (self.phrase + self.answer)
+
+    def curriculum(self) -> Sequence[Task]:
         """Passages of 64, 128, 256, … characters, up to this task itself."""
-        least = self.questions * (self.phrase + self.answer)
-        doubled = (EASIEST * 2**i for i in range(self.length.bit_length()))
-        return (*(self.resized(length=n) for n in doubled if least <= n < self.length), self)
+        stages = (n for n in doublings(EASIEST, self.length) if n >= self.shortest)
+        return (*(self.resized(length=n) for n in stages), self)
 
     def grid(self) -> Sequence[Slice]:
-        """The test part, in passages of 64 to 4,096 characters."""
-        least = self.questions * (self.phrase + self.answer)
-        sizes = sorted({*(n for n in GRID if n >= least), self.length})
-        return tuple(Slice({"length": n}, self.resized(length=n, split="test")) for n in sizes)
+        """The test part, in passages of 64 to 4,096"""
+        sizes = sorted({*(n for n in GRID if n >= self.shortest), self.length})
+        return tuple(self.held_out().at(length=n) for n in sizes)
 
     def held_out(self) -> TextLookup:
         """The same sizes over the test part."""
         return self.resized(split="test")
 
 
-def _once(numbers: np.ndarray) -> np.ndarray:
-    """(B, W) bool: which of numbers (B, W) stand only once in their row."""
-    order = np.argsort(numbers, axis=1)
-    ranked = np.take_along_axis(numbers, order, axis=1)
-    differ = np.ones((len(numbers), numbers.shape[1] + 1), dtype=bool)
-    differ[:, 1:-1] = ranked[:, 1:] != ranked[:, :-1]
-    once = np.empty(numbers.shape, dtype=bool)
-    np.put_along_axis(once, order, differ[:, 1:] & differ[:, :-1], axis=1)
-    return once
+@lru_cache(maxsize=len(SPLITS))
+def reference(split: str) -> np.ndarray:
+    """(n,) int64 characters of the first nine tenths ("train") or the last ("test"); read-only.
+
+    Topics quote each other: each paragraph is taken once, so that no test paragraph is trained on.
+    White space is one blank, and characters outside of ASCII are left out. Raises DataError if the
+    standard library lacks the text.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise DataError("this Python's standard library lacks pydoc_data.topics") from error
+    paragraphs = dict.fromkeys(
+        " ".join(paragraph.encode("ascii", errors="ignore").decode().split())
+        for name in sorted(topics)
+        for paragraph in topics[name].split("\n\n")
+    )
+    known = [paragraph for paragraph in paragraphs if paragraph]
+    boundary = len(known) - len(known) // TEST
+    text = " ".join(known[:boundary] if split == "train" else known[boundary:])
+    encoded = encode("".join(c for c in text if c.isprintable()))
+    encoded.setflags(write=False)
+    return encoded
+
+
+@lru_cache(maxsize=8)
+def phrase_numbers(split: str, size: int) -> np.ndarray:
+    """(n - size + 1,) int64: equal phrases of `size` characters have equal numbers; read-only.
+
+    Phrases of double the size are pairs of phrases, so their numbers come from pairs of numbers.
+    """
+    number, have = reference(split), 1
+    while have < size:
+        step = min(have, size - have)
+        pairs = number[:-step] * (int(number.max()) + 1) + number[step:]
+        number, have = np.unique(pairs, return_inverse=True)[1].astype(np.int64), have + step
+    number.setflags(write=False)
+    return number

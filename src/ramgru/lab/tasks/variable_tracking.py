@@ -1,9 +1,4 @@
-"""Variable tracking: chains of assignments among noise, and which names end up with which value.
-
-Hsieh et al., "RULER" (arXiv 2404.06654), §3.2: `VAR A = 12345`, later `VAR B = VAR A`, and so on,
-between sentences that say nothing; then "find all variables that are assigned the value 12345".
-Here a name is one token, and so is a value.
-"""
+"""variable_tracking: chains of assignments among noise (RULER, arXiv 2404.06654)."""
 
 from __future__ import annotations
 
@@ -14,36 +9,36 @@ from typing import ClassVar
 import numpy as np
 
 from ramgru.lab.tasks import checks, sampling
-from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
+from ramgru.lab.tasks.base import Batch, Slice, Task, doublings, nothing_asked
 from ramgru.lab.tasks.registry import register
 
 ASK = 0  # the token after which every step is a question
 FORMS = ("names", "values")
 # chains, hops, length: the paper's own setting is one chain of four hops
 GRID = (
-    (1, 1, 64),
-    (1, 4, 64),
-    (2, 4, 128),
-    (4, 4, 256),
-    (4, 8, 512),
-    (16, 4, 1024),
-    (16, 16, 2048),
-    (64, 16, 8192),
+    *((1, 1, 64), (1, 4, 64), (2, 4, 128), (4, 4, 256), (4, 8, 512)),
+    *((16, 4, 1024), (16, 16, 2048), (64, 16, 8192)),
 )
 
 
 @register
 @dataclass(frozen=True)
 class VariableTracking(Task):
-    """An assignment is two tokens: a name and what it is given, a value or a name assigned before.
-    A chain starts with a value and hops from name to name. No name is assigned twice, and no two
-    chains share a name or a value. Assignments stand anywhere among noise, those of a chain in its
-    order; then comes token 0, then a question a step.
+    """Variable tracking: chains of assignments among noise. Which names end up with which value?
+
+    Hsieh et al., "RULER" (arXiv 2404.06654), §3.2: `VAR A = 12345`, later `VAR B = VAR A`, and so
+    on, between sentences without meaning; then "find all variables that are assigned the value
+    12345". Here a name is one token, and so is a value.
+
+    An assignment is two tokens: a name, then a value or a name assigned before. A chain starts with
+    a value and hops from name to name. No name is assigned twice, and no two chains share a name or
+    a value. Assignments stand anywhere among noise, those of a chain in its order. Token 0 follows,
+    then one question a step.
 
     Form "names" (RULER's question): for each chain in turn its value, then its names in the order
-    of the chain. Each is asked for one step before it is shown (teacher forcing), so an answer is
-    always the one name that was given what stands here. V = 24, noise 6, two chains of one hop,
-    length 19:
+    of the chain. Each is asked for one step before it is shown (teacher forcing), so the answer is
+    always the one name that was given the token of this step. V = 24, noise 6, two chains of one
+    hop, length 19:
 
         inputs   20 3 12 23 7 3 18 19 5 14 21 8 5 22 0 14 5 12 3
         labels   .  . .  .  . . .  .  . .  .  . . .  . 5  8 3  7
@@ -56,15 +51,15 @@ class VariableTracking(Task):
 
     form:       "names" or "values"
     vocab_size: V; names are tokens in [1, H), values in [H, V - noise), H = (V - noise) / 2
-    chains:     how many values are assigned
+    chains:     number of values assigned
     hops:       names of each chain beyond its first
-    length:     T; what assignments and questions leave over is noise
-    noise:      how many of the tokens, the last ones, stand for nothing
+    length:     T; all steps without an assignment or a question are noise
+    noise:      number of noise tokens, the last of the vocabulary
 
-    Questions about a name that was given its value itself are of the kind "direct", all others
-    "chained". `distance` counts from the step at which the answer was written. A guess among all
-    names or all values is right with chance 2/(V - noise); a memory that knows which of them it
-    saw, but not what was given to what, reaches 1/(chains * (hops + 1)), or 1/chains.
+    Questions about a name that was given its value directly are of the kind "direct", all others
+    "chained". `distance` counts from the step at which the answer was written. Chance among all
+    names or all values is 2/(V - noise). A memory that knows which of them occurred, but no
+    assignment, reaches 1/(chains * (hops + 1)), or 1/chains.
     """
 
     name: ClassVar[str] = "variable_tracking"
@@ -97,7 +92,7 @@ class VariableTracking(Task):
 
     @property
     def names(self) -> int:
-        """How many names are assigned, and how many questions are asked."""
+        """Number of names assigned, and of questions."""
         return self.chains * (self.hops + 1)
 
     @property
@@ -115,17 +110,15 @@ class VariableTracking(Task):
         known = self.names if self.form == "names" else self.chains
         return 1 / known if known > 1 else None
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         count, chains, half = self.names, self.chains, self.half
         first_noise = self.vocab_size - self.noise
-        shape = (rows, chains, self.hops + 1)  # of what belongs to a name, chain by chain
+        shape = (rows, chains, self.hops + 1)  # one entry a name, chain by chain
         names = 1 + sampling.distinct(rng, rows, count, half - 1).reshape(shape)
         values = half + sampling.distinct(rng, rows, chains, first_noise - half)[..., None]
         given = np.concatenate([values, names[..., :-1]], axis=2)
 
-        # Which assignment stands where: any order of the chains, each chain in its own.
+        # Slots of the assignments: chains in any order, each chain in its own order.
         slots = np.sort(sampling.distinct(rng, rows, count, count).reshape(shape), axis=2)
         places = sampling.distinct(rng, rows, count, self.length - 1 - 2 * count)
         places = np.sort(places, axis=1) + np.arange(count)  # an assignment is one step longer
@@ -146,18 +139,17 @@ class VariableTracking(Task):
         begin = self.length - count
         inputs[:, begin - 1] = ASK
         inputs[:, begin:] = asked
-        labels = np.full(inputs.shape, IGNORE, dtype=np.int64)
+        labels, distance = nothing_asked(inputs.shape)
         labels[:, begin:] = answer
-        distance = np.full(inputs.shape, -1, dtype=np.int64)
         distance[:, begin:] = np.arange(begin, self.length) - written
-        kind = np.full(inputs.shape, -1, dtype=np.int64)
+        kind = np.full_like(distance, -1)
         kind[:, begin:] = hop > 0
         return Batch(inputs, labels, np.full(rows, self.length, dtype=np.int64), distance, kind)
 
-    def curriculum(self) -> Sequence[VariableTracking]:
+    def curriculum(self) -> Sequence[Task]:
         """One chain of one hop, two of two, four of four, …, up to this task itself."""
         stages = []
-        for n in (2**i for i in range(max(self.chains, self.hops).bit_length())):
+        for n in doublings(1, max(self.chains, self.hops) + 1):
             chains, hops = min(n, self.chains), min(n, self.hops)
             names = chains * (hops + 1)
             length = max(3 * names + 1, self.length * names // self.names)
@@ -165,13 +157,7 @@ class VariableTracking(Task):
         return tuple(dict.fromkeys((*(stage for stage in stages if stage != self), self)))
 
     def grid(self) -> Sequence[Slice]:
-        """More chains, longer ones and more noise, as far as the vocabulary has names for them."""
+        """More chains, longer chains and more noise, limited by the names of the vocabulary."""
         sizes = {(self.chains, self.hops, self.length)}
         sizes.update(size for size in GRID if size[0] * (size[1] + 1) < self.half)
-        return tuple(
-            Slice(
-                {"chains": chains, "hops": hops, "length": length},
-                self.resized(chains=chains, hops=hops, length=length),
-            )
-            for chains, hops, length in sorted(sizes)
-        )
+        return tuple(self.at(chains=c, hops=h, length=t) for c, h, t in sorted(sizes))

@@ -1,8 +1,6 @@
-import importlib
 import io
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,8 +13,6 @@ from ramgru.lab.compare.levers.page import page
 from ramgru.lab.compare.levers.report import report
 from ramgru.lab.compare.levers.tables import capacity_text, cost_rows, efficiency_rows, recall_rows
 from ramgru.lab.show.html import render
-
-BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 
 
 def test_the_page_has_a_picture_and_a_finding_for_every_lever(results):
@@ -148,16 +144,6 @@ def test_markdown_says_the_same(results):
     assert "](../images/cells-2.svg)" in text
     assert "| default | 100.0 %<br>100.0 – 100.0 | 90.0 %<br>90.0 – 90.0 |" in text
     assert "every point has 2 seeds" in text
-
-
-def test_the_published_page_is_written_with_its_pictures(results, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    levers = importlib.import_module("levers")
-    (tmp_path / "study.json").write_text(results.to_json(), encoding="utf-8")
-    path = levers.write(tmp_path / "study.json", tmp_path / "docs" / "study")
-    for image in re.findall(r"\]\((.*?\.svg)\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / image).read_text(encoding="utf-8").startswith("<svg xmlns=")
-    assert len(list((tmp_path / "docs" / "images" / "levers").iterdir())) == 4
 
 
 def test_a_report_is_drawn_again(results, tmp_path):

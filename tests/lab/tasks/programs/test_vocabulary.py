@@ -1,16 +1,11 @@
-"""Tokens and ids, text and back, and the vocabulary's file."""
-
-import json
-from pathlib import Path
+"""Tokens and ids, text and back."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramgru.errors import DataError, RamgruError
 from ramgru.lab.tasks.programs import Tokenizer, Vocabulary
-from ramgru.lab.tasks.programs.tokenizer import join, split
-from ramgru.lab.tasks.programs.vocabulary import LETTERS, OPERATORS
+from ramgru.lab.tasks.programs.language import LETTERS, OPERATORS, join, split
 
 STANDARD = Vocabulary.standard()
 
@@ -37,51 +32,6 @@ def test_standard() -> None:
 
 def test_more_names_keep_all_earlier_ids() -> None:
     assert Vocabulary.standard(200).tokens[: len(STANDARD)] == STANDARD.tokens
-
-
-def test_file(tmp_path: Path) -> None:
-    path = STANDARD.save(tmp_path / "vocabulary.json")
-    loaded = Vocabulary.load(path)
-    assert loaded == STANDARD
-    assert hash(loaded) == hash(STANDARD)
-    assert json.loads(path.read_text())["tokens"][7] == "$"
-    assert [file.name for file in tmp_path.iterdir()] == ["vocabulary.json"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is no JSON"),
-        (b"\xff\xfe", "is no JSON"),
-        (b"[1, 2]", '"format" must be'),
-        (b'{"format": "other"}', '"format" must be'),
-        (b'{"format": "ramgru program vocabulary", "version": 2}', "version 2, expected 1"),
-        (
-            b'{"format": "ramgru program vocabulary", "version": 1, "tokens": 3}',
-            '"tokens" must be a list',
-        ),
-        (
-            b'{"format": "ramgru program vocabulary", "version": 1, "tokens": ["a", "b"]}',
-            "must begin with <pad>",
-        ),
-        (
-            b'{"format": "ramgru program vocabulary", "version": 1, "tokens": [1, []]}',
-            "tokens must be strings",
-        ),
-    ],
-)
-def test_foreign_file(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "vocabulary.json"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        Vocabulary.load(path)
-
-
-def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot read .*: No such file"):
-        Vocabulary.load(tmp_path / "nothing.json")
-    with pytest.raises(RamgruError, match=r"cannot write .*: No such file"):
-        STANDARD.save(tmp_path / "nowhere" / "vocabulary.json")
 
 
 def test_errors() -> None:

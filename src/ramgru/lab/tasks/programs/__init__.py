@@ -1,7 +1,6 @@
-"""Programs over named registers: the language, its vocabulary, tokenizer and interpreter, and the
-task that asks a model to run them.
+"""Programs over named registers: the language, its interpreter, and the task to run programs.
 
-A program is a row of statements, each ended by `$`. `#` begins a number; `>` stands for the tab:
+A program is a sequence of statements, each ended by `$`. `#` begins a number; `>` is the tab:
 
     r1 #12$              write a number into a register
     r2 abC$              write a word (letters only)
@@ -20,16 +19,18 @@ As a grammar:
               | [register SPACE] operator SPACE register [SPACE register] TAB [value]
     value     = NUMBER ["-"] digit {digit}  |  letter {letter}
 
-Numbers are exact integers; DIVIDE rounds toward zero, and dividing by zero is an error, as is
-reading a register that nothing was written into, or an operator over values of the wrong type.
-A register takes values of either type. Whoever runs a program may leave answers out.
+Numbers are exact integers; DIVIDE rounds toward zero. Dividing by zero, reading a register that was
+never written, and an operator over values of the wrong type are errors. A register takes values of
+either type. The interpreter also runs programs without answers.
 
 >>> [answer.value for answer in Interpreter().run("r1 #12$r4 #5$SUBTRACT r4 r1\\t$")]
 [-7]
 """
 
-from ramgru.lab.tasks.programs.errors import (
+from ramgru.lab.tasks.programs.interpreter import (
+    Answer,
     DivideByZeroError,
+    Interpreter,
     ProgramError,
     ProgramSyntaxError,
     TooLongError,
@@ -37,10 +38,8 @@ from ramgru.lab.tasks.programs.errors import (
     UnknownRegisterError,
     WrongAnswerError,
 )
-from ramgru.lab.tasks.programs.interpreter import Answer, Interpreter
+from ramgru.lab.tasks.programs.language import Tokenizer, Vocabulary
 from ramgru.lab.tasks.programs.task import Programs
-from ramgru.lab.tasks.programs.tokenizer import Tokenizer
-from ramgru.lab.tasks.programs.vocabulary import Vocabulary
 
 __all__ = [
     "Answer",

@@ -1,4 +1,4 @@
-"""Draws random programs, statement by statement, with every answer from the interpreter."""
+"""Random programs, statement by statement, with every answer from the interpreter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ramgru.lab.tasks.programs.interpreter import READ, Answer, Interpreter, Value, spell
-from ramgru.lab.tasks.programs.vocabulary import (
+from ramgru.lab.tasks.programs.language import (
     ARITHMETIC,
     END,
     JOINING,
@@ -26,14 +26,14 @@ _NUMBER, _LENGTH, _ACTION, _FIRST, _SECOND, _OPERATOR, _TARGET, _KEPT = range(8)
 
 @dataclass(frozen=True)
 class Style:
-    """What random programs look like.
+    """The distribution of random programs.
 
-    names:   how many register names there are
+    names:   number of register names
     digits:  the most digits of a number that is written or kept
     letters: the most letters of a word that is written; results of up to twice that are kept
     writes:  share of overwrites among the statements that follow the first writes
     reads:   share of read-backs among them; the rest combines registers
-    keeps:   share of the results that go into a register
+    keeps:   share of the results that are written into a register
     """
 
     names: int
@@ -46,10 +46,10 @@ class Style:
 
 @dataclass
 class Program:
-    """A program as tokens, and where its answers stand.
+    """A program as tokens, and its answers.
 
     answers: of each question its answer, the place of its tab, and the place just before the
-             oldest value that it needs was written (a space, or the tab of a kept result)
+             oldest value that it needs (a space, or the tab of a kept result)
     """
 
     tokens: list[str]
@@ -57,9 +57,9 @@ class Program:
 
 
 def program(rng: np.random.Generator, registers: int, statements: int, style: Style) -> Program:
-    """First every register is written once, in random order; then anything may come. The last
-    statement is a question."""
-    # As lists: their numbers are read one by one, which arrays are slow at.
+    """A program that first writes every register once, in random order; the last statement is a
+    question."""
+    # As lists: their numbers are read one by one, which is slow with arrays.
     uniform = rng.random((statements, 8)).tolist()
     letters = rng.integers(len(LETTERS), size=(statements, style.letters)).tolist()
     names = [register_name(int(i)) for i in rng.permutation(style.names)[:registers]]
@@ -131,7 +131,7 @@ def _answer(interpreter: Interpreter, question: list[str]) -> Answer:
 
 
 def _fits(value: Value, style: Style) -> bool:
-    """Whether a result is small enough to be kept, so that values do not grow without end."""
+    """Whether a result is small enough to be kept, so that values stay bounded."""
     if isinstance(value, int):
         return abs(value) < 10**style.digits
     return len(value) <= 2 * style.letters

@@ -1,4 +1,4 @@
-"""Runs programs over named registers: the oracle that computes every answer of the task.
+"""The interpreter of programs over named registers, which computes every answer of the task.
 
 The language is described in `ramgru.lab.tasks.programs`; integers are exact and unbounded.
 """
@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ramgru.lab.tasks.programs import errors
-from ramgru.lab.tasks.programs.tokenizer import join, split
-from ramgru.lab.tasks.programs.vocabulary import (
+from ramgru.lab.tasks.programs.language import (
     ARITHMETIC,
     DIGITS,
     END,
@@ -26,6 +24,8 @@ from ramgru.lab.tasks.programs.vocabulary import (
     STOP,
     TAB,
     UNARY,
+    join,
+    split,
 )
 
 Value = int | str
@@ -38,14 +38,42 @@ _KIND = {name: NUMBERS if name in ARITHMETIC else WORDS for name in OPERATORS}
 _DIGITS, _LETTERS = frozenset(DIGITS), frozenset(LETTERS)
 
 
+class ProgramError(ValueError):
+    """A program that cannot be run; the message names the statement."""
+
+
+class ProgramSyntaxError(ProgramError):
+    """A statement of none of the four kinds."""
+
+
+class UnknownRegisterError(ProgramError):
+    """A register was read before anything was written into it."""
+
+
+class TypeMismatchError(ProgramError):
+    """An operator over numbers was given a word, or the reverse."""
+
+
+class DivideByZeroError(ProgramError):
+    """DIVIDE by a register that holds 0."""
+
+
+class WrongAnswerError(ProgramError):
+    """The program states another answer than it computes."""
+
+
+class TooLongError(ProgramError):
+    """A value has more characters than the interpreter allows."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What a statement that asks something came to.
+    """The answer of a statement.
 
     value:   the number or word
     kind:    "read" (a register read back), "arithmetic" or "text" (an operator's result)
-    sources: the registers that were read
-    target:  the register that now holds the result, or None
+    sources: the registers read
+    target:  the register that the result was written into, or None
     """
 
     value: Value
@@ -83,7 +111,7 @@ def is_register(token: str) -> bool:
 
 
 class Interpreter:
-    """Registers, and the statements that change and ask them.
+    """Registers, and the statements that write and read them.
 
     >>> interpreter = Interpreter()
     >>> [answer.value for answer in interpreter.run("r1 #7$r2 #35$ADD r1 r2\\t$r1 ab$r1\\t$")]
@@ -100,14 +128,14 @@ class Interpreter:
 
     @property
     def registers(self) -> Mapping[str, Value]:
-        """What each register holds now (a view: only statements change it)."""
+        """The value of each register (a read-only view)."""
         return MappingProxyType(self._registers)
 
     def run(self, program: str | Sequence[str]) -> list[Answer]:
-        """Runs a program, given as text or as tokens, and returns the answers in order.
+        """Run a program, given as text or as tokens; returns the answers in order.
 
-        An answer may be left out after its tab; one that is there must be the right one. <start>,
-        <end> and <pad> are passed over. Raises ProgramError, or one of its kinds.
+        An answer may be missing after its tab; a stated one must be right. <start>, <end> and <pad>
+        are ignored. Raises a subclass of ProgramError.
         """
         answers = (self.execute(statement) for statement in _statements(program))
         return [answer for answer in answers if answer is not None]
@@ -125,7 +153,7 @@ class Interpreter:
         return join(tokens)
 
     def execute(self, statement: Sequence[str]) -> Answer | None:
-        """Runs the tokens of one statement, without its `$`; None for one that only writes."""
+        """Run the tokens of one statement, without its `$`; None for a write."""
         self._count += 1
         tokens = list(statement)
         if TAB not in tokens:
@@ -135,7 +163,7 @@ class Interpreter:
         answer = self._ask(tokens[:tab], tokens)
         stated = tokens[tab + 1 :]
         if stated and self._value(stated, tokens) != answer.value:
-            raise errors.WrongAnswerError(
+            raise WrongAnswerError(
                 f"{self._where(tokens)}: the answer is {join(spell(answer.value))}, "
                 f"the program states {join(stated)}"
             )
@@ -163,7 +191,7 @@ class Interpreter:
         if not spaced or not all(is_register(name) for name in names):
             raise self._syntax(tokens)
         if len(names) != expected:
-            raise errors.ProgramSyntaxError(
+            raise ProgramSyntaxError(
                 f"{self._where(tokens)}: {operator} takes {expected} "
                 f"register{'s' if expected > 1 else ''}, got {len(names)}"
             )
@@ -176,7 +204,7 @@ class Interpreter:
         wanted, word = (int, "numbers") if operator in ARITHMETIC else (str, "words")
         for name, value in zip(names, values, strict=True):
             if not isinstance(value, wanted):
-                raise errors.TypeMismatchError(
+                raise TypeMismatchError(
                     f"{self._where(tokens)}: {operator} is over {word}, "
                     f"but {name} holds {join(spell(value))}"
                 )
@@ -189,14 +217,14 @@ class Interpreter:
             return text.upper() if operator == "UPPERCASE" else text.lower()
         a, b = (int(value) for value in values)
         if operator == "DIVIDE" and b == 0:
-            raise errors.DivideByZeroError(f"{self._where(tokens)}: {names[1]} holds 0")
+            raise DivideByZeroError(f"{self._where(tokens)}: {names[1]} holds 0")
         result = _NUMERIC[operator](a, b)
         self._bound(len(str(abs(result))), tokens)
         return result
 
     def _read(self, name: str, tokens: list[str]) -> Value:
         if name not in self._registers:
-            raise errors.UnknownRegisterError(
+            raise UnknownRegisterError(
                 f"{self._where(tokens)}: nothing was written into {name} before"
             )
         return self._registers[name]
@@ -204,7 +232,7 @@ class Interpreter:
     def _value(self, spelled: list[str], tokens: list[str]) -> Value:
         if spelled[0] != NUMBER:
             if not all(token in _LETTERS for token in spelled):
-                raise errors.ProgramSyntaxError(
+                raise ProgramSyntaxError(
                     f"{self._where(tokens)}: a word is spelled with letters, got {join(spelled)}"
                 )
             self._bound(len(spelled), tokens)
@@ -213,7 +241,7 @@ class Interpreter:
         text = "".join(spelled[1:])
         canonical = digits[:1] != ["0"] or text == "0"
         if not digits or not all(token in _DIGITS for token in digits) or not canonical:
-            raise errors.ProgramSyntaxError(
+            raise ProgramSyntaxError(
                 f"{self._where(tokens)}: a number is # and digits without leading zeros, "
                 f"got {join(spelled)}"
             )
@@ -222,12 +250,12 @@ class Interpreter:
 
     def _bound(self, characters: int, tokens: list[str]) -> None:
         if characters > LONGEST:
-            raise errors.TooLongError(
+            raise TooLongError(
                 f"{self._where(tokens)}: a value may have {LONGEST} characters, got {characters}"
             )
 
-    def _syntax(self, tokens: list[str]) -> errors.ProgramSyntaxError:
-        return errors.ProgramSyntaxError(
+    def _syntax(self, tokens: list[str]) -> ProgramSyntaxError:
+        return ProgramSyntaxError(
             f"{self._where(tokens)}: expected a write `r1 #42`, a question `r1<tab>`, or an "
             "operator `ADD r1 r2<tab>`, which may be kept: `r3 ADD r1 r2<tab>`"
         )
@@ -246,9 +274,7 @@ def _statements(program: str | Sequence[str]) -> list[list[str]]:
             statements[-1].append(token)
     rest = statements.pop()
     if rest:
-        raise errors.ProgramSyntaxError(
-            f"the last statement, `{_shown(rest)}`, must end with {STOP}"
-        )
+        raise ProgramSyntaxError(f"the last statement, `{_shown(rest)}`, must end with {STOP}")
     return statements
 
 

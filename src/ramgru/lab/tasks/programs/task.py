@@ -1,7 +1,4 @@
-"""The task `programs`: random programs over registers, asked for their answers by character.
-
-Ours; the language is described in `ramgru.lab.tasks.programs`.
-"""
+"""programs: random programs over registers, asked for their answers by character."""
 
 from __future__ import annotations
 
@@ -16,8 +13,7 @@ from ramgru.lab.tasks import checks
 from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.lab.tasks.programs.generate import Style, program
 from ramgru.lab.tasks.programs.interpreter import KINDS, spell
-from ramgru.lab.tasks.programs.tokenizer import Tokenizer
-from ramgru.lab.tasks.programs.vocabulary import Vocabulary
+from ramgru.lab.tasks.programs.language import Tokenizer, Vocabulary
 from ramgru.lab.tasks.registry import register
 
 REGISTERS = (2, 4, 8, 16, 32, 64)  # the axes of the grid
@@ -27,25 +23,28 @@ LONGER = (1, 2, 4, 8)
 @register
 @dataclass(frozen=True)
 class Programs(Task):
-    """A program with its answers in it, token by token. In ASCII (`>` is the tab, `_` the space):
+    """Programs: run a program over registers and answer its questions character by character.
+
+    Ours; the language is described in `ramgru.lab.tasks.programs`.
+
+    A program with its answers in it, token by token. In ASCII (`>` is the tab, `_` the space):
 
         inputs   r1 _ # 4 $ r3 _ # 1 2 $ ADD _ r1 _ r3 > # 1 6 $ r3 > # 1 2 $
         labels   .  . . . . .  . . . . . .   . .  . .  # 1 6 $ . .  # 1 2 $ .
 
-    ('.' = nothing asked.) The label is the next token, where that belongs to an answer: its
-    characters after the tab and the `$` that ends it. The program is teacher-forced. Two kinds of
-    answers need memory alone ("read") or memory and a result ("arithmetic", "text");
-    `Batch.kind` tells them apart. The distance is counted from the tab to the place before the
-    oldest value that is needed was written.
+    ('.' = nothing asked.) The label is the next token if that belongs to an answer: the characters
+    after the tab and the `$` that ends it (teacher forcing). Answers need memory alone (the kind
+    "read") or memory and a result (the kinds "arithmetic" and "text"). The distance is counted from
+    the tab to the place before the oldest value that the answer needs.
 
     registers:  registers that a program uses, each written once at its start
     statements: statements of a program, at least registers + 1
-    names:      register names in the vocabulary; each program picks its own among them
+    names:      register names in the vocabulary; each program draws its own among them
     digits:     the most digits of a number that is written (results may have more)
     letters:    the most letters of a word that is written
     writes:     share of overwrites among the statements after the first writes
     reads:      share of read-backs among them; the rest combines registers
-    keeps:      share of results that are kept in a register
+    keeps:      share of results that are written into a register
 
     The metric counts tokens; `ramgru.lab.tasks.exact_answers` counts whole answers. Chance is the
     best constant guess (`$`, the end of an answer), measured on programs of the same sizes.
@@ -91,9 +90,7 @@ class Programs(Task):
     def chance(self) -> float:
         return _constant_guess(self)
 
-    def draw(self, batch_size: int, seed: int) -> Batch:
-        rows, seed = checks.draw_arguments(batch_size, seed)
-        rng = np.random.default_rng(seed)
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         style = Style(self.names, self.digits, self.letters, self.writes, self.reads, self.keeps)
         programs = [program(rng, self.registers, self.statements, style) for _ in range(rows)]
         lengths = np.array([len(made.tokens) for made in programs], dtype=np.int64)
@@ -112,7 +109,7 @@ class Programs(Task):
                 kind[row, asked] = KINDS.index(answer.kind)
         return Batch(inputs, labels, lengths, distance, kind)
 
-    def curriculum(self) -> Sequence[Programs]:
+    def curriculum(self) -> Sequence[Task]:
         """2, 4, 8, … registers with as many statements a register, up to this task itself."""
         smaller = (self._sized(count) for count in REGISTERS if count < self.registers)
         return (*smaller, self)

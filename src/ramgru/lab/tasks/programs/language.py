@@ -1,18 +1,15 @@
-"""The tokens of the program language, in a fixed order, and their JSON file.
+"""The tokens of the program language, their ids, and text to ids and back.
 
 Eight special tokens, then characters, operators and register names; an index is a token's id.
+Numbers and words are spelled by characters.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import re
 import string
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-from ramgru import files
-from ramgru.errors import DataError
 from ramgru.lab.tasks import checks
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unknown>"
@@ -28,7 +25,19 @@ UNARY = ("UPPERCASE", "LOWERCASE")  # a word -> word
 JOINING = ("CONCATENATE",)  # two words -> word
 OPERATORS = (*ARITHMETIC, *UNARY, *JOINING)
 
-FORMAT = "ramgru program vocabulary"
+_WRITTEN = {NUMBER: "#", SPACE: " ", TAB: "\t"}  # tokens with another text
+_READ = {text: token for token, text in _WRITTEN.items()}
+
+# An operator's name is an operator only before a space. No word is followed by one, so the word
+# "ADD" can be written into a register like any other word.
+_TOKEN = re.compile(
+    "|".join(re.escape(token) for token in SPECIALS)
+    + rf"|(?<![A-Za-z])(?:{'|'.join(OPERATORS)})(?= |{SPACE})"
+    + r"|(?<![A-Za-z])r[0-9]+"
+    + r"|\n(?P<newline>)"
+    + r"|.",
+    re.DOTALL,
+)
 
 
 def register_name(index: int) -> str:
@@ -60,8 +69,8 @@ class Vocabulary:
 
     @classmethod
     def standard(cls, names: int = 64) -> Vocabulary:
-        """All characters and operators, and registers r0 … r(names - 1), which come last: a
-        vocabulary with more names gives every earlier token the same id."""
+        """All characters and operators, then registers r0 … r(names - 1). More names keep the ids
+        of all earlier tokens."""
         checks.integer("names", names, 1)
         registers = (register_name(i) for i in range(names))
         return cls((*SPECIALS, *DIGITS, MINUS, *LETTERS, *OPERATORS, *registers))
@@ -89,31 +98,51 @@ class Vocabulary:
         return self._ids.get(token, self._ids[UNKNOWN])
 
     def token(self, index: int) -> str:
-        """The token of this id; ValueError where there is none."""
+        """The token of this id; ValueError for an id out of range."""
         return self.tokens[checks.integer("token id", index, 0, len(self.tokens) - 1)]
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the tokens as JSON, in one piece; RamgruError where that fails."""
-        content = {"format": FORMAT, "version": 1, "tokens": self.tokens}
-        return files.write_json(Path(path), content)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
-        """What `save` wrote; DataError for a file that is missing, broken or of another kind."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-        except ValueError as error:  # bad UTF-8 or bad JSON
-            raise DataError(f"{path} is not a vocabulary: it is no JSON ({error})") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise DataError(f'{path} is not a vocabulary: "format" must be "{FORMAT}"')
-        if content.get("version") != 1:
-            raise DataError(f"{path} has version {content.get('version')!r}, expected 1")
-        tokens = content.get("tokens")
-        if not isinstance(tokens, list):
-            raise DataError(f'{path} is not a vocabulary: "tokens" must be a list')
-        try:
-            return cls(tokens)
-        except ValueError as error:
-            raise DataError(f"{path} is not a vocabulary: {error}") from error
+def split(text: str) -> list[str]:
+    """The tokens of a program's text, without line breaks, which are there for people.
+
+    >>> split("ADD r1 r12\\t#54$")
+    ['ADD', '<space>', 'r1', '<space>', 'r12', '<tab>', '<number>', '5', '4', '$']
+    """
+    return [
+        _READ.get(match.group(), match.group())
+        for match in _TOKEN.finditer(text)
+        if match.group("newline") is None
+    ]
+
+
+def join(tokens: Iterable[str], *, lines: bool = False) -> str:
+    """The text of tokens; with lines=True a line break after each statement."""
+    text = "".join(_WRITTEN.get(token, token) for token in tokens)
+    return text.replace(STOP, STOP + "\n") if lines else text
+
+
+class Tokenizer:
+    """Text to ids and back, with one vocabulary. Tokens that it lacks become <unknown>.
+
+    >>> tokenizer = Tokenizer(Vocabulary.standard(names=4))
+    >>> tokenizer.decode(tokenizer.encode("r1 #42$r1\\t#42$"))
+    'r1 #42$r1\\t#42$'
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    def encode(self, text: str, *, marks: bool = False) -> list[int]:
+        """Ids of a program's text; with marks=True between <start> and <end>."""
+        if not isinstance(text, str):
+            raise TypeError(f"text must be a string, got {type(text).__name__}")
+        tokens = split(text)
+        if marks:
+            tokens = [START, *tokens, END]
+        return [self.vocabulary.id(token) for token in tokens]
+
+    def decode(self, ids: Iterable[int], *, marks: bool = False, lines: bool = False) -> str:
+        """Text of ids. Padding is left out, and so are <start> and <end> unless marks=True."""
+        tokens = (self.vocabulary.token(int(index)) for index in ids)
+        hidden = (PAD,) if marks else (PAD, START, END)
+        return join((token for token in tokens if token not in hidden), lines=lines)

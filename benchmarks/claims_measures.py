@@ -1,4 +1,4 @@
-"""What is measured of a trained run: its answers, how soon it learnt, what its cells kept."""
+"""The measurements of a trained run: its answers, its learning speed, the cells that kept bits."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Cell = tuple[int, int, int]  # block, head, number
 
 
 def answers(run: Path, task: Task, effort: Effort) -> dict[str, float]:
-    """score: share of right symbols; exact: of whole answers, and "exact KIND" of each kind.
+    """score: share of right symbols; exact: of whole answers, and "exact KIND" for each kind.
 
-    Of tasks over bits also, a sequence: wrong, the bits that are wrong; cost, the cross-entropy in
-    bits, which is the measure of arXiv 1410.5401. Every sequence of `task` must ask for as many.
+    Tasks over bits add, per sequence, wrong: the number of wrong bits; cost: the cross-entropy in
+    bits, the measure of arXiv 1410.5401. All sequences of `task` must have equally many questions.
     """
     _, _, model = load_run(run)
     found = measure_at(model, [Slice({}, task)], effort)
@@ -40,8 +40,8 @@ def answers(run: Path, task: Task, effort: Effort) -> dict[str, float]:
 
 
 def steps_to_target(run: Path, task: Task, effort: Effort) -> dict[str, float]:
-    """steps: until the held-out metric was first at the run's target; reached: 1, or 0 where it
-    never was and the steps are all that there were."""
+    """steps: until the held-out metric first reached the run's target; reached: 1 if it did. A run
+    that never did counts all of its steps."""
     config = read_config(run / CONFIG)
     assert config.target is not None
     events = [event for event in log.read(run / LOG) if event["event"] == "evaluate"]
@@ -50,9 +50,12 @@ def steps_to_target(run: Path, task: Task, effort: Effort) -> dict[str, float]:
 
 
 def kept_cells(run: Path, task: Task, effort: Effort) -> dict[str, float]:
-    """kept: share of the cells that pairs were written to which hold the very same bits after the
-    noise; cells: how many those are, of effort.examples sequences. Of the first block's heads whose
-    keys are single tokens: noise makes more phrases and states than any memory has cells."""
+    """kept: share of the cells written by the pairs that hold exactly the same bits after the
+    noise; cells: their number over effort.examples sequences.
+
+    Only the first block's heads with one-step keys count: the noise has more phrases, and more
+    states, than any memory has cells.
+    """
     assert isinstance(task, Hold)
     _, _, model = load_run(run)
     same: list[bool] = []
@@ -71,22 +74,17 @@ def kept_cells(run: Path, task: Task, effort: Effort) -> dict[str, float]:
 
 
 def _written(model: SequenceModel, pairs: Tensor) -> list[Cell]:
-    """The cells that the values in pairs (1, 2P) were written to."""
-    cells = set()
-    for block, trace in enumerate(trace_model(model, pairs)):
-        if trace is None or block > 0:
-            continue
-        index, opened = trace.write_index[0, 1::2], trace.write_gate[0, 1::2] > 0  # (P, H, K)
-        spans = model.layers[block].memories[0].address.spans
-        cells |= {
-            (block, h, int(index[p, h, k]))
-            for p, h, k in opened.nonzero().tolist()
-            if spans[h] == 1
-        }
-    return sorted(cells)
+    """The cells of the first block that hold the values of pairs (1, 2P)."""
+    trace = trace_model(model, pairs)[0]
+    assert trace is not None
+    index, opened = trace.write_index[0, 1::2], trace.write_gate[0, 1::2] > 0  # (P, H, K)
+    spans = model.layers[0].memories[0].address.spans
+    return sorted(
+        {(0, h, int(index[p, h, k])) for p, h, k in opened.nonzero().tolist() if spans[h] == 1}
+    )
 
 
 def _bits(state: list, cells: list[Cell]) -> list[Tensor]:
-    """What each cell holds, as whole numbers: equal for equal bits alone."""
+    """The contents of each cell as integers, so that only equal bits compare equal."""
     rows = (state[block].memory[0].row(number, 0, head) for block, head, number in cells)
     return [row.clone().view(torch.int32) for row in rows]

@@ -1,0 +1,332 @@
+"""The page writer: the stored results of a page as Markdown and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from claims_rows import Bar, Page, Question, Row
+from claims_runs import Record
+from pages import COMMAND, standalone, table
+
+from ramgru import files
+from ramgru.lab.show import plots, svg
+from ramgru.lab.show.data import Curve, Line, Score, over_seeds
+from ramgru.lab.show.plots import bytes_text, percent
+from ramgru.lab.show.sentences import joined, slice_text
+from ramgru.lab.train import ModelConfig
+from ramgru.lab.train.build import RAMOptions
+
+IMAGES = Path("..", "images")
+LONGEST = Bar("seconds", most=15 * 60, every=True)  # of a training
+# Values that are not shares, and their labels.
+COUNTED = {
+    "seconds": "seconds",
+    "steps": "steps",
+    "cost": "cost, bits per sequence",
+    "wrong": "wrong bits per sequence",
+}
+LABELS = {**COUNTED, "reached": "target reached", "kept": "cells with the same bits"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """One measured value at one size, over seeds."""
+
+    size: str
+    bar: Bar
+    each: list[float]
+    chance: float | None = None
+
+    @property
+    def score(self) -> Score:
+        """Mean and Student's 95 % interval."""
+        most = math.inf if self.bar.value in COUNTED else 1.0
+        return over_seeds(self.each, None, None, most=most)
+
+    def text(self, number: float) -> str:
+        """A share in percent; any other value as a number."""
+        if self.bar.value not in COUNTED:
+            return percent(number)
+        return f"{number:,.0f}" if number >= 10 or number == int(number) else f"{number:.2g}"
+
+    def bounds(self) -> str:
+        bar = self.bar
+        found = [
+            f"{sign} {self.text(bound)}"
+            for sign, bound in (("≥", bar.least), ("≤", bar.most))
+            if bound is not None
+        ]
+        return " and ".join(found) + (", each seed" if bar.every and len(self.each) > 1 else "")
+
+    def interval(self) -> str:
+        low, high = self.score.low, self.score.high
+        return "" if low is None or high is None else f"{self.text(low)} – {self.text(high)}"
+
+    def label(self, metric: str) -> str:
+        name = self.bar.value
+        if name == "score":
+            return metric
+        whole, _, kind = name.partition(" ")
+        if whole == "exact":
+            return f"whole answers, {kind}" if kind else "whole answers"
+        return LABELS[name]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row and its stored results."""
+
+    row: Row
+    record: Record
+
+    @property
+    def seeds(self) -> dict[str, Any]:
+        return dict(self.record["seeds"])
+
+    def of(self, question: int, bar: Bar) -> Value:
+        """One value of one question."""
+        asked = self.row.questions[question]
+        each = [seed["found"][question] for seed in self.seeds.values()]
+        chance = each[0].get("chance") if bar.value == "score" else None
+        return Value(_size(asked), bar, [float(one[bar.value]) for one in each], chance)
+
+    @property
+    def seconds(self) -> Value:
+        """The time of a training."""
+        each = [float(seed["seconds"]) for seed in self.seeds.values()]
+        return Value("a training", LONGEST, each)
+
+    @property
+    def values(self) -> list[Value]:
+        """All values, one per bar, then the time."""
+        questions = enumerate(self.row.questions)
+        return [self.of(n, bar) for n, q in questions for bar in q.bars] + [self.seconds]
+
+    @property
+    def judged(self) -> list[bool]:
+        """For each bar with bounds, whether the values meet it."""
+        met = [value.bar.holds(value.each) for value in self.values]
+        return [each for each in met if each is not None]
+
+    def like(self, value: Value) -> Value | None:
+        """The same value at the same size, measured in this row."""
+        same = (v for v in self.values if (v.size, v.bar.value) == (value.size, value.bar.value))
+        return next(same, None)
+
+    def beats(self, other: Found) -> list[bool]:
+        """For each share that both rows measured, whether it is higher here."""
+        pairs = [(value, other.like(value)) for value in self.values]
+        return [
+            mine.score.mean > peer.score.mean
+            for mine, peer in pairs
+            if peer is not None and mine.bar.value not in COUNTED
+        ]
+
+    @property
+    def machines(self) -> list[str]:
+        return list(dict.fromkeys(seed["machine"] for seed in self.seeds.values()))
+
+
+def _size(question: Question) -> str:
+    return slice_text(question.axes) if question.axes else "sizes as trained"
+
+
+def write(page: Page, records: Mapping[str, Record], docs: Path) -> Path | None:
+    """The page with its pictures below `docs`; -> its path, or None without any results."""
+    found = {row.name: Found(row, records[row.name]) for row in page.rows if row.name in records}
+    if not found:
+        return None
+    folder = docs / "study"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"# {page.title}",
+        "",
+        f"Written by `{COMMAND} {page.name}`; do not edit. `{page.name}.json` beside this page "
+        "holds the values of each seed.",
+        "",
+        f"{page.text} The layer has the library's defaults unless a row names a change. "
+        "A bar is on the mean over seeds unless it says “each seed”; intervals are Student's "
+        "95 % intervals over seeds. Tests draw sequences that training never draws.",
+        "",
+        *(_compact if page.compact else _summary)(found),
+    ]
+    if missing := [row.name for row in page.rows if row.name not in found]:
+        lines += [f"Not measured at this state of the code: {joined(missing)}.", ""]
+    for name in dict.fromkeys(m for each in found.values() for m in each.machines):
+        lines += [f"Machine: {name}.", ""]
+    if page.compact:
+        lines += _image(page, "recall", _against_state(found), "recall by state", docs)
+    else:
+        for each in found.values():
+            lines += _section(page, each, found.get(each.row.above or ""), docs)
+    return files.write(folder / f"{page.name}.md", "\n".join(lines).rstrip() + "\n")
+
+
+def _summary(found: Mapping[str, Found]) -> list[str]:
+    """One line per row."""
+    rows = []
+    for name, each in found.items():
+        met = f"{sum(each.judged)} of {len(each.judged)}"
+        if above := found.get(each.row.above or ""):
+            higher = each.beats(above)
+            met += f", above {above.row.name} in {sum(higher)} of {len(higher)}"
+        steps = max(seed["steps"] for seed in each.seeds.values())
+        seconds = f"{each.seconds.score.mean:,.0f}"
+        rows.append([f"[{name}](#{name})", met, _seeds(each), f"{steps:,}", seconds])
+    return table(["row", "bars met", "seeds", "steps", "seconds a training"], rows)
+
+
+def _seeds(found: Found) -> str:
+    have, wanted = len(found.seeds), len(found.row.seeds)
+    return str(have) if have >= wanted else f"{have} of {wanted} so far"
+
+
+def _compact(found: Mapping[str, Found]) -> list[str]:
+    """One line per row, one column per question."""
+    first = next(iter(found.values()))
+    header = ["", "state", "parameters", *map(_size, first.row.questions), "seeds", "rate"]
+    rows = []
+    for name, each in found.items():
+        shown = []
+        for number in range(len(each.row.questions)):
+            value = each.of(number, Bar())
+            interval = value.interval()
+            shown.append(percent(value.score.mean) + (f"<br>{interval}" if interval else ""))
+        state, parameters = each.record["state_bytes"], each.record["parameters"]
+        cells = [name, bytes_text(state), f"{parameters:,}", *shown]
+        rows.append([*cells, _seeds(each), f"{each.record['lr']:g}"])
+    return table(header, rows)
+
+
+def _section(page: Page, found: Found, above: Found | None, docs: Path) -> list[str]:
+    """The claim of a row, its picture, its values, and how to repeat it."""
+    row = found.row
+    source = f" ({row.source})" if row.source else ""
+    lines = [f"## {row.name}", "", f"{row.claim.removesuffix('.')}{source}.", ""]
+    if row.picture:
+        metric = row.training.task.metric
+        curves = row.picture == "curves"
+        alt = f"{metric} and loss by step" if curves else f"{metric} against {row.picture}"
+        figure = _curves(found) if curves else _against(found, above)
+        lines += _image(page, row.name, figure, alt, docs)
+    heads = ["", "", "bar", "mean", "95 % interval", "worst seed", "chance", "met"]
+    if above:
+        heads += [above.row.name, "above it"]
+    lines += table(heads, [_line(found, value, above) for value in found.values])
+    return [*lines, _recipe(page, found), ""]
+
+
+def _line(found: Found, value: Value, above: Found | None) -> list[str]:
+    met = value.bar.holds(value.each)
+    counted = value.bar.value in COUNTED
+    cells = [
+        value.size,
+        value.label(found.row.training.task.metric),
+        value.bounds(),
+        value.text(value.score.mean),
+        value.interval(),
+        value.text(max(value.each) if counted else min(value.each)),
+        "" if value.chance is None else percent(value.chance),
+        "" if met is None else "yes" if met else "no",
+    ]
+    if above:
+        peer = above.like(value)
+        higher = peer is not None and value.score.mean > peer.score.mean
+        cells += [
+            "" if peer is None else peer.text(peer.score.mean),
+            "" if counted else "yes" if higher else "no",
+        ]
+    return cells
+
+
+def _recipe(page: Page, found: Found) -> str:
+    """The training of a row in a sentence, and the command that repeats it."""
+    row, training = found.row, found.row.training
+    sizes = ", ".join(f"{name}={value!r}" for name, value in training.task.options().items())
+    tried = ""
+    if row.rates:
+        rates = joined([f"{rate:g}" for rate in row.rates])
+        tried = f" (of {rates}, by the held-out loss on seed {row.seeds[0]})"
+    order = "easy sizes first" if training.curriculum else "no curriculum"
+    seeds = ", ".join(found.seeds)
+    return (
+        f"Trained on {training.task.name} ({sizes}): at most {training.total_steps:,} steps of "
+        f"{training.batch_size} sequences, {order}, learning rate {found.record['lr']:g}{tried}, "
+        f"{found.record['parameters']:,} parameters, {bytes_text(found.record['state_bytes'])} of "
+        f"state a sequence.{_changes(row)} Seeds: {seeds}. "
+        f"Again: `{COMMAND} {page.name} {row.name}`."
+    )
+
+
+def _changes(row: Row) -> str:
+    """How the model of a row differs from the defaults, and why."""
+    model = row.training.model
+    if model.layer != "ramgru":
+        usual = ModelConfig()
+        shape = f", {model.num_layers} of width {model.d_model}"
+        own = (model.num_layers, model.d_model) != (usual.num_layers, usual.d_model)
+        return f" The layer is `{model.layer}`{shape if own else ''}."
+    values, usual_values = asdict(model.ram), asdict(RAMOptions())
+    changed = [f"`{k}={v!r}`" for k, v in values.items() if v != usual_values[k]]
+    if not changed:
+        return ""
+    return f" Changed from the defaults: {joined(changed)}, {row.changes}."
+
+
+# Pictures
+
+
+def _image(page: Page, name: str, figure: Any, alt: str, docs: Path) -> list[str]:
+    """Writes a picture; -> the Markdown lines that show it."""
+    folder = docs / "images" / page.name
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = svg.inline(figure, f"{page.name}-{name}".replace("_", "-"), alt)
+    files.write(folder / f"{name}.svg", standalone(drawn, name))
+    return [f"![{alt}]({IMAGES.as_posix()}/{page.name}/{name}.svg)", ""]
+
+
+def _curves(found: Found) -> Any:
+    curves = [Curve(**seed["curve"]) for seed in found.seeds.values()]
+    return plots.learning_curves(curves, metric=found.row.training.task.metric)
+
+
+def _against(found: Found, above: Found | None) -> Any:
+    row = found.row
+    axis = str(row.picture)
+    plateau = {question.axes[axis]: question.task.plateau for question in row.questions}
+    return plots.recall_against_pairs(
+        [_by_axis(each, axis) for each in (found, above) if each is not None],
+        trained=row.training.task.options()[axis],
+        chance=found.of(0, Bar()).chance,
+        plateau={x: value for x, value in plateau.items() if value is not None},
+        axis=axis,
+        metric=row.training.task.metric,
+    )
+
+
+def _by_axis(found: Found, axis: str) -> Line:
+    xs = [question.axes[axis] for question in found.row.questions]
+    scores = [found.of(number, Bar()).score for number in range(len(xs))]
+    return Line(found.row.training.model.layer, xs, scores)
+
+
+def _against_state(found: Mapping[str, Found]) -> Any:
+    """Scores of the last question but one, where the models differ most, by bytes of state."""
+    kinds: dict[str, list[Found]] = {}
+    for each in found.values():
+        kinds.setdefault(each.row.training.model.layer.partition(",")[0], []).append(each)
+    lines = [
+        Line(
+            layer,
+            [each.record["state_bytes"] for each in rows],
+            [each.of(-2, Bar()).score for each in rows],
+        )
+        for layer, rows in kinds.items()
+    ]
+    first: Sequence[Question] = next(iter(found.values())).row.questions
+    metric = f"recall at {slice_text(first[-2].axes)}"
+    return plots.recall_against_pairs(lines, axis="bytes of state of a sequence", metric=metric)

@@ -1,0 +1,388 @@
+"""The table of claims, row by row: what is trained, what the trained model is asked, and the bars.
+
+All rows use the library's defaults unless a row says which option it changes, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from claims_measures import kept_cells, steps_to_target
+from claims_rows import Bar, Page, Question, Row, ask, at_length, training
+
+from ramgru.lab.evaluate import Effort
+from ramgru.lab.train import ModelConfig
+from ramgru.lab.train.build import RAMOptions
+
+# Quality: recall, copying, state tracking far beyond the sizes trained on
+
+MQAR_SIZES = ((64, 256, 0.995), (256, 1024, 0.99), (1024, 4096, 0.98), (4095, 16_384, 0.95))
+MQAR = Row(
+    "mqar",
+    "Trained on 16 pairs, the layer recalls as many pairs as there are keys, and more of them "
+    "than softmax attention trained on the same data.",
+    training("mqar", {"pairs": 16, "length": 64}, steps=300),
+    tuple(ask("mqar", {"pairs": p, "length": n}, Bar(least=s)) for p, n, s in MQAR_SIZES),
+    above="mqar_attention",
+    picture="pairs",
+)
+
+MQAR_ATTENTION = replace(
+    MQAR,
+    name="mqar_attention",
+    claim="The baseline for `mqar`: softmax attention of the same width and depth, trained on the "
+    "same data.",
+    training=replace(MQAR.training, model=ModelConfig(layer="attention")),
+    questions=tuple(replace(question, bars=(Bar(),)) for question in MQAR.questions),
+    rates=(1e-3, 3e-3, 1e-2),
+    above=None,
+    picture=None,
+)
+
+MQAR_LARGE = Row(
+    "mqar_large",
+    "With 65,536 tokens, trained on 16 pairs, the layer recalls 16,384 pairs over 65,536 steps, "
+    "read in pieces.",
+    training(
+        "mqar",
+        {"vocab_size": 65_536, "pairs": 16, "length": 64},
+        steps=250,
+        lr=1e-2,  # training shows each of so many tokens only a few times
+        curriculum=False,
+    ),
+    (
+        ask(
+            "mqar",
+            {"pairs": 16_384, "length": 65_536},
+            Bar(least=0.95),
+            vocab_size=65_536,
+            effort=Effort(examples=2, questions=1, tokens=8192),  # 65,536 logits a question
+        ),
+    ),
+)
+
+MQAR_UPDATE = Row(
+    "mqar_update",
+    "For a key that was written twice, the layer recalls the later value.",
+    training("mqar_update", {"pairs": 16, "updates": 16, "length": 128}, steps=300),
+    (ask("mqar_update", {"pairs": 256, "updates": 256, "length": 2048}, Bar(least=0.99)),),
+)
+
+PHRASES = training(
+    "mqar_compositional", {"min_key": 2, "key": 4, "pairs": 16, "length": 160}, steps=400
+)
+MQAR_COMPOSITIONAL = Row(
+    "mqar_compositional",
+    "The layer recalls by phrases of two to four tokens; no single token of a phrase identifies "
+    "the pair.",
+    PHRASES,
+    tuple(
+        Question(point.axes, point.task, (Bar(least=0.98 if point.axes["pairs"] == 16 else None),))
+        for point in PHRASES.task.grid()
+        if point.axes["pairs"] in (16, 256)
+    ),
+)
+
+NGRAM_LOOKUP = Row(
+    "ngram_lookup",
+    "Given three letters of a string, the layer continues the string: trained on strings of up to "
+    "20 letters, tested on strings of 80.",
+    training("ngram_lookup", {"n": 3, "min_length": 5, "length": 20}, steps=400),
+    (
+        at_length(
+            "ngram_lookup",
+            80,
+            Bar(least=0.98),
+            Bar("exact", least=0.9),
+            n=3,
+            effort=Effort(examples=256),
+        ),
+    ),
+)
+
+COPY = Row(
+    "copy",
+    "Trained on lists of up to 20 vectors, the layer copies 1,000. A symbol is a bit; a whole "
+    "answer is the whole list.",
+    training("copy", {"length": 20}, steps=400),
+    tuple(at_length("copy", n, Bar(least=0.99), Bar("exact")) for n in (200, 1000)),
+)
+
+ASSOCIATIVE_RECALL = Row(
+    "associative_recall",
+    "Trained on up to 10 items, the layer finds the successor of one item among 1,000. The bar is "
+    "on the measure of the task's own paper: the cross-entropy of the requested item, in bits per "
+    "sequence.",
+    training("associative_recall", {"items": 10}, steps=600),
+    tuple(
+        ask(
+            "associative_recall",
+            {"items": items},
+            Bar("cost", most=0.05),
+            Bar("wrong"),
+            Bar(),
+            min_items=items,
+            effort=Effort(examples=200),
+        )
+        for items in (20, 200, 1000)
+    ),
+    source="arXiv 1410.5401",
+)
+
+FAR = {"min_distance": 1_000_000, "pairs": 16}
+RECALLED = ask(
+    "hold",
+    {"distance": 1_000_000},
+    Bar(least=0.99),
+    effort=Effort(examples=1, questions=1),
+    **FAR,
+)
+HOLD = Row(
+    "hold",
+    "The layer recalls sixteen pairs after a million steps of noise, and the cells addressed by "
+    "single tokens keep exactly the same bits.",
+    training("hold", {"pairs": 16, "distance": 100}, steps=250),
+    (
+        RECALLED,
+        replace(
+            RECALLED,
+            bars=(Bar("kept", least=1.0),),
+            effort=Effort(examples=1),
+            measure=kept_cells,
+        ),
+    ),
+)
+
+PROGRAMS = Row(
+    "programs",
+    "Trained on programs of 8 registers and 20 statements, the layer reads registers back in "
+    "programs of 64 registers and 160 statements. Arithmetic and text, which also need a result "
+    "to be computed, are shown without a bar.",
+    training("programs", {"registers": 8, "statements": 20}, steps=500, batch_size=16),
+    tuple(
+        ask(
+            "programs",
+            {"registers": registers, "statements": 160},
+            Bar("exact read", least=0.95),
+            Bar("exact arithmetic"),
+            Bar("exact text"),
+            effort=Effort(questions=8192),
+        )
+        for registers in (64, 8)
+    ),
+)
+
+
+def state_tracking(name: str, claim: str) -> Row:
+    """A task over strings of up to 40 symbols whose answer is a state."""
+    return Row(
+        name,
+        claim,
+        training(name, {"length": 40}, steps=600),
+        (at_length(name, 500, Bar(least=0.99)),),
+    )
+
+
+SPEED = Row(
+    "speed",
+    "The layer learns to recall 8 pairs without a curriculum, on every seed.",
+    training(
+        "mqar",
+        {"pairs": 8, "length": 64},
+        steps=150,
+        curriculum=False,
+        evaluate_every=10,
+        target=0.98,
+    ),
+    (
+        replace(
+            ask(
+                "mqar",
+                {"pairs": 8, "length": 64},
+                Bar("steps", most=150, every=True),
+                Bar("reached", least=1.0, every=True),
+            ),
+            measure=steps_to_target,
+        ),
+    ),
+    seeds=tuple(range(10)),
+    picture="curves",
+)
+
+QUALITY = Page(
+    "quality",
+    "Quality of the memory",
+    "Each row is a claim: one training per seed, then questions at sizes that were not trained on.",
+    (
+        MQAR,
+        MQAR_ATTENTION,
+        MQAR_LARGE,
+        MQAR_UPDATE,
+        MQAR_COMPOSITIONAL,
+        NGRAM_LOOKUP,
+        COPY,
+        ASSOCIATIVE_RECALL,
+        HOLD,
+        PROGRAMS,
+        state_tracking("parity", "The GRU controller tracks a state: the parity of a string."),
+        state_tracking("cycle_navigation", "The same for a walk on a cycle of five states."),
+        SPEED,
+    ),
+)
+
+# Home tasks: each peer on the task that its own paper is known for
+
+SMALL_MQAR = {"vocab_size": 8192, "pairs": 16, "length": 64}
+ZOOLOGY = "arXiv 2312.04927"
+
+
+def home(
+    layer: str,
+    task: str,
+    sizes: Mapping[str, int],
+    least: float,
+    claim: str,
+    source: str,
+    rates: tuple[float, ...] = (3e-3, 1e-2),
+    asked: Mapping[str, int] | None = None,
+    model: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> Row:
+    """A peer and the task that it is known to solve.
+
+    least: the score that counts as the known result. asked: sizes that differ when the model is
+    tested. model: options of the network.
+    """
+    config = training(task, sizes, ModelConfig(layer=layer, **(model or {})), **how)
+    tested = config.task.resized(**asked) if asked else config.task
+    question = Question(dict(asked or {}), tested, (Bar(least=least),))
+    name = f"{layer.partition(',')[0]}-{task}"
+    return Row(name, claim, config, (question,), rates, source=source)
+
+
+LISTS = {"model": {"num_layers": 1, "d_model": 32}, "rates": (3e-3,), "batch_size": 32}
+HOME_TASKS = Page(
+    "home_tasks",
+    "Peers on their home tasks",
+    "Each row repeats the result that a peer is known for, with the code that the RAM-GRU is "
+    "compared with, at sizes that one core learns in minutes. A peer that fails where it is known "
+    "to succeed was built or tuned wrongly, and its losses to the RAM-GRU would prove nothing.",
+    (
+        home(
+            *("attention", "mqar", SMALL_MQAR, 0.99),
+            "Softmax attention recalls all pairs at every size.",
+            ZOOLOGY,
+            steps=300,
+        ),
+        home(
+            *("window_attention,window=64", "mqar", {**SMALL_MQAR, "pairs": 8}, 0.99),
+            "Window attention equals full attention while all pairs lie within its window.",
+            f"{ZOOLOGY}; arXiv 2402.18668",
+            steps=300,
+        ),
+        home(
+            *("deltanet", "mqar", SMALL_MQAR, 0.99),
+            "DeltaNet recalls all pairs that its keys have dimensions for.",
+            "arXiv 2406.06484",
+            steps=500,
+        ),
+        home(
+            *("gated_deltanet", "mqar", SMALL_MQAR, 0.99),
+            "Gated DeltaNet recalls as much as DeltaNet, which it equals where its decay stays 1.",
+            "arXiv 2412.06464",
+            rates=(1e-2,),  # the better of two in shorter trials
+            steps=900,
+        ),
+        home(
+            *("mamba2", "mqar", SMALL_MQAR, 0.99),
+            "Mamba-2 recalls one pair for every four steps, as attention does and Mamba does not.",
+            "arXiv 2405.21060, section 9.1 and figure 8",
+            steps=700,
+        ),
+        home(
+            *("gated_slots", "mqar", SMALL_MQAR, 0.95),
+            "Gated slot attention recalls nearly all pairs that it has slots for.",
+            "arXiv 2409.07146, abstract",
+            steps=700,
+        ),
+        home(
+            *("sparse_delta,cells=4096", "mqar", SMALL_MQAR, 0.95),
+            "With many cells, sparse delta memory recalls pairs that a dense state has no room "
+            "for: nearly all of twice as many pairs as a dense state of its width has dimensions.",
+            "arXiv 2607.07386, abstract",
+            asked={"pairs": 128, "length": 512},
+            steps=600,
+            batch_size=32,
+        ),
+        home(
+            *("lstm", "parity", {"length": 40}, 0.99),
+            "An LSTM trained on strings of up to 40 symbols is right on strings of 41 to 500.",
+            "arXiv 2207.02098, appendix B.1",
+            asked={"min_length": 41, "length": 500},
+            model={"num_layers": 1},
+            steps=400,
+        ),
+        home(
+            *("ntm,hidden_size=100", "copy", {"length": 20}, 0.99),
+            "A neural Turing machine copies lists of up to 20 vectors without a wrong bit.",
+            "arXiv 1410.5401, section 4.1",
+            steps=1500,
+            **LISTS,
+        ),
+        home(
+            *("dnc,hidden_size=100", "copy", {"length": 20}, 0.99),
+            "A differentiable neural computer copies lists of random vectors.",
+            "Nature 538 (2016), 471–476, extended data figure 1",
+            steps=700,
+            **LISTS,
+        ),
+        home(
+            *("mingru", "selective_copy", {"vocab_size": 16, "tokens": 4, "length": 64}, 0.95),
+            "Two layers of minGRU copy nearly all tokens; one layer does not.",
+            "arXiv 2410.01201",
+            steps=1000,
+        ),
+    ),
+)
+
+# Bytes of state: recall as the recurrent state grows, beside a dense memory
+
+
+def state_point(name: str, model: ModelConfig) -> Row:
+    """One model of the curve of recall against bytes of state."""
+    return Row(
+        name,
+        "",
+        training("mqar", {"pairs": 16, "length": 64}, model, steps=600),
+        tuple(
+            ask("mqar", {"pairs": p, "length": 4 * p}, effort=Effort(questions=1024))
+            for p in (16, 64, 256, 1024)
+        ),
+        rates=(3e-3, 1e-2),
+    )
+
+
+STATE_BYTES = Page(
+    "state_bytes",
+    "Recall against bytes of state",
+    "RAM-GRUs with more and more cells, beside Gated DeltaNets with larger and larger matrices; "
+    "all else is equal. Training is on 16 pairs.",
+    (
+        *(
+            state_point(f"cells_{cells}", ModelConfig(ram=RAMOptions(memory_size=cells)))
+            for cells in (64, 256, 1024, 4096, 16_384, 65_536)
+        ),
+        *(
+            state_point(
+                f"gated_deltanet_{width}",
+                ModelConfig(layer=f"gated_deltanet,heads=1,value_size={width}", hidden_size=width),
+            )
+            for width in (16, 32, 64, 128)
+        ),
+    ),
+    compact=True,
+)
+
+PAGES = {page.name: page for page in (QUALITY, HOME_TASKS, STATE_BYTES)}
