@@ -1,5 +1,9 @@
-"""Things named on a command line with their options behind commas: mqar,pairs=16 or
-attention,positions=rope. And text as values of the types that options have."""
+"""Specifications as text: a name and options, `mqar,pairs=16`; text as values of options' types.
+
+mqar,pairs=16
+attention,positions=rope
+ramgru,heads=key key:2 tape,cells=4096
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
-INSIDE = ":"  # between the entries of one value
+_PLAIN = (bool, int, float, str)
+INSIDE = ":"  # between the entries of a tuple of plain values
 
 
 def split(text: str) -> tuple[str, dict[str, str]]:
-    """The name and the options of a specification. Raises ValueError where it is none.
+    """The name and the options of a specification. Raises ValueError if it is malformed.
 
-    >>> split("attention,positions=rope,heads=2")
-    ('attention', {'positions': 'rope', 'heads': '2'})
+    >>> split("ramgru,heads=key key:skip=2 tape,cells=4096")
+    ('ramgru', {'heads': 'key key:skip=2 tape', 'cells': '4096'})
     """
     name, *rest = (part.strip() for part in text.split(","))
     options: dict[str, str] = {}
@@ -33,10 +38,10 @@ def split(text: str) -> tuple[str, dict[str, str]]:
 
 
 def joined(name: str, options: Mapping[str, Any]) -> str:
-    """What `split` takes apart.
+    """The specification of a name and options, the inverse of `split`.
 
-    >>> joined("ramgru", {"spans": (1, 2), "learn_address": True})
-    'ramgru,spans=1:2,learn_address=true'
+    >>> joined("ramgru", {"cells": 4096, "steps": (1, 2), "learned_start": True})
+    'ramgru,cells=4096,steps=1:2,learned_start=true'
     """
     return ",".join([name, *(f"{option}={_text(value)}" for option, value in options.items())])
 
@@ -44,15 +49,16 @@ def joined(name: str, options: Mapping[str, Any]) -> str:
 def slug(text: str) -> str:
     """A specification as a part of a file's name.
 
-    >>> slug("my.layers:Mine,spans=1:2")
-    'my.layers-Mine-spans=1-2'
+    >>> slug("my.layers:Mine,heads=key key:2")
+    'my.layers-Mine-heads=key-key-2'
     """
     return re.sub(r"[^\w.=-]+", "-", text)
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return INSIDE.join(_text(entry) for entry in value)
+    if isinstance(value, tuple | list):  # values of other types, such as heads, are words
+        between = INSIDE if all(isinstance(entry, _PLAIN) for entry in value) else " "
+        return between.join(map(_text, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
@@ -64,56 +70,48 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{guess} Known: {', '.join(names)}" if names else ""
 
 
-def parse(what: str, value: Any, kind: Any) -> Any:
-    """`value` as an int, float, bool, str, one of a Literal, a tuple of them (in text behind
-    colons), or None where `kind` allows it: text is read, a number is never cut short.
+def parse(name: str, value: Any, kind: Any) -> Any:
+    """`value` as a bool, int, float, str, one of a Literal, a tuple of these (text with colons in
+    between), or None if `kind` allows it. A value of another kind, such as the heads of a memory,
+    stays as it is: its class parses it. A number is never rounded.
 
-    Raises ValueError that names `what`.
+    Raises ValueError that begins with `name`.
     """
     if get_origin(kind) in (Union, UnionType):
-        kinds = get_args(kind)
-        if NoneType in kinds and (value is None or value == "none"):
+        kinds = [one for one in get_args(kind) if one is not NoneType]
+        if len(kinds) < len(get_args(kind)) and (value is None or value == "none"):
             return None
-        (kind,) = (one for one in kinds if one is not NoneType)
+        if len(kinds) > 1:
+            return value
+        (kind,) = kinds
     if get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
-        raise ValueError(f"{what} must be one of {', '.join(get_args(kind))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, got {value!r}")
     if get_origin(kind) is tuple:
         entry = get_args(kind)[0]
-        parts = value.split(INSIDE) if isinstance(value, str) else value
-        return tuple(parse(what, part, entry) for part in parts)
-    return _plain(what, value, kind)
+        if entry not in _PLAIN and get_origin(entry) is not Literal:
+            return value
+        entries = value.split(INSIDE) if isinstance(value, str) else value
+        return tuple(parse(name, part, entry) for part in entries)
+    parsed = _plain(value, kind) if kind in _PLAIN else value
+    if parsed is None:
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}")
+    return parsed
 
 
-def _plain(what: str, value: Any, kind: Any) -> Any:
+def _plain(value: Any, kind: Any) -> Any:
+    """`value` as a bool, int, float or str; None if it is none."""
+    if kind is str:
+        return str(value) if isinstance(value, str) or hasattr(value, "__fspath__") else None
     if kind is bool:
-        if isinstance(value, bool):
-            return value
-        text = str(value).strip().lower()
-        if text in _TRUE or text in _FALSE:
-            return text in _TRUE
-    elif kind is int:
-        if isinstance(value, str):
-            try:
-                return int(value)
-            except ValueError:
-                pass
-        elif not isinstance(value, bool) and (
-            hasattr(value, "__index__") or (isinstance(value, float) and value.is_integer())
-        ):
-            return int(value)
-    elif kind is float:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            try:
-                return float(value)
-            except ValueError:
-                pass
-    elif kind is str:
-        if isinstance(value, str):
-            return value
-        if hasattr(value, "__fspath__"):
-            return str(value)
-    else:
-        return value
-    raise ValueError(f"{what} must be of type {kind.__name__}, got {value!r}")
+        known = {word: word in _TRUE for word in (*_TRUE, *_FALSE)}
+        return value if isinstance(value, bool) else known.get(str(value).strip().lower())
+    whole = hasattr(value, "__index__") or (isinstance(value, float) and value.is_integer())
+    number = isinstance(value, int | float) if kind is float else whole
+    if isinstance(value, bool) or not (number or isinstance(value, str)):
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        return None
