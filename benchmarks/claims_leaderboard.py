@@ -1,8 +1,8 @@
 """The leaderboard: all layers on the default suite, and docs/leaderboard.md drawn from its data.
 
-Every layer but the RAM-GRU has as many parameters as the RAM-GRU on that task; all have the same
-examples, the same steps, and the best of three learning rates. The suite is small enough for a
-CPU: training is on short sequences, tests are on sequences up to thirty times as long.
+The peers have as many parameters as the RAM-GRU on each task; all layers have the same examples,
+the same steps, and the best of three learning rates. The suite is small enough for a CPU: training
+is on short sequences, tests are on sequences up to thirty times as long.
 """
 
 from __future__ import annotations
