@@ -45,7 +45,11 @@ TASKS = (
     "reverse,length=20",
     "parity,length=20",
 )
-OURS = ("ramgru", "ramgru,controller=mingru", "ramgru,nhead=8,tape_heads=4")
+OURS = (
+    "ramgru",
+    "ramgru,controller=mingru",
+    "ramgru,heads=key key key key tape tape tape tape",
+)
 SUITE = CompareConfig(
     task=sized(TASKS[0]),
     also=TASKS[1:],

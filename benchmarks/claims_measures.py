@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ramgru import Key
 from ramgru.lab.evaluate import Effort, measure_at
 from ramgru.lab.evaluate.sweep import FRESH
 from ramgru.lab.show.blocks import trace_model
@@ -78,9 +79,9 @@ def _written(model: SequenceModel, pairs: Tensor) -> list[Cell]:
     trace = trace_model(model, pairs)[0]
     assert trace is not None
     index, opened = trace.write_index[0, 1::2], trace.write_gate[0, 1::2] > 0  # (P, H, K)
-    spans = model.layers[0].memories[0].address.spans
+    heads = model.layers[0].memory.heads
     return sorted(
-        {(0, h, int(index[p, h, k])) for p, h, k in opened.nonzero().tolist() if spans[h] == 1}
+        {(0, h, int(index[p, h, k])) for p, h, k in opened.nonzero().tolist() if heads[h] == Key()}
     )
 
 

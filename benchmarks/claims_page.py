@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from ramgru.lab.show.data import Curve, Line, Score, over_seeds
 from ramgru.lab.show.plots import bytes_text, percent
 from ramgru.lab.show.sentences import joined, slice_text
 from ramgru.lab.train import ModelConfig
-from ramgru.lab.train.build import RAMOptions
 
 IMAGES = Path("..", "images")
 LONGEST = Bar("seconds", most=15 * 60, every=True)  # of a training
@@ -264,17 +263,18 @@ def _recipe(page: Page, found: Found) -> str:
 
 def _changes(row: Row) -> str:
     """How the model of a row differs from the defaults, and why."""
-    model = row.training.model
+    model, usual = row.training.model, ModelConfig()
     if model.layer != "ramgru":
-        usual = ModelConfig()
         shape = f", {model.num_layers} of width {model.d_model}"
         own = (model.num_layers, model.d_model) != (usual.num_layers, usual.d_model)
         return f" The layer is `{model.layer}`{shape if own else ''}."
-    values, usual_values = asdict(model.ram), asdict(RAMOptions())
-    changed = [f"`{k}={v!r}`" for k, v in values.items() if v != usual_values[k]]
+    memory, usual_memory = model.memory.to_dict(), usual.memory.to_dict()
+    changed = [
+        f"`{name}={value!r}`" for name, value in memory.items() if value != usual_memory[name]
+    ]
     if not changed:
         return ""
-    return f" Changed from the defaults: {joined(changed)}, {row.changes}."
+    return f" Changed from the default memory: {joined(changed)}, {row.changes}."
 
 
 # Pictures

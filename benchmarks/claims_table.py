@@ -12,9 +12,21 @@ from typing import Any
 from claims_measures import kept_cells, steps_to_target
 from claims_rows import Bar, Page, Question, Row, ask, at_length, training
 
+from ramgru import Memory
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.train import ModelConfig
-from ramgru.lab.train.build import RAMOptions
+
+
+def ours(**memory: Any) -> ModelConfig:
+    """The default model with these changes of the memory."""
+    return ModelConfig(memory=Memory(**memory))
+
+
+# Changes of the memory that several rows share, and why.
+MANY_CELLS = ours(cells=2**16)
+PHRASES = ours(cells=2**16, heads="key key key:2 key:3 key:4 key:3:1 key:3:2 key:3:3", width=32)
+LISTS = ours(heads="key key key key tape tape tape tape")
+WHY_PHRASES = "because keys are several steps long, and values need the width"
 
 # Quality: recall, copying, state tracking far beyond the sizes trained on
 
@@ -23,9 +35,10 @@ MQAR = Row(
     "mqar",
     "Trained on 16 pairs, the layer recalls as many pairs as there are keys, and more of them "
     "than softmax attention trained on the same data.",
-    training("mqar", {"pairs": 16, "length": 64}, steps=300),
+    training("mqar", {"pairs": 16, "length": 64}, MANY_CELLS, steps=300),
     tuple(ask("mqar", {"pairs": p, "length": n}, Bar(least=s)) for p, n, s in MQAR_SIZES),
     above="mqar_attention",
+    changes="to have room for 4,095 pairs",
     picture="pairs",
 )
 
@@ -38,6 +51,7 @@ MQAR_ATTENTION = replace(
     questions=tuple(replace(question, bars=(Bar(),)) for question in MQAR.questions),
     rates=(1e-3, 3e-3, 1e-2),
     above=None,
+    changes="",
     picture=None,
 )
 
@@ -48,6 +62,7 @@ MQAR_LARGE = Row(
     training(
         "mqar",
         {"vocab_size": 65_536, "pairs": 16, "length": 64},
+        ours(cells=2**20),
         steps=250,
         lr=1e-2,  # training shows each of so many tokens only a few times
         curriculum=False,
@@ -61,6 +76,7 @@ MQAR_LARGE = Row(
             effort=Effort(examples=2, questions=1, tokens=8192),  # 65,536 logits a question
         ),
     ),
+    changes="to have room for 16,384 pairs",
 )
 
 MQAR_UPDATE = Row(
@@ -70,26 +86,27 @@ MQAR_UPDATE = Row(
     (ask("mqar_update", {"pairs": 256, "updates": 256, "length": 2048}, Bar(least=0.99)),),
 )
 
-PHRASES = training(
-    "mqar_compositional", {"min_key": 2, "key": 4, "pairs": 16, "length": 160}, steps=400
+COMPOSED = training(
+    "mqar_compositional", {"min_key": 2, "key": 4, "pairs": 16, "length": 160}, PHRASES, steps=400
 )
 MQAR_COMPOSITIONAL = Row(
     "mqar_compositional",
     "The layer recalls by phrases of two to four tokens; no single token of a phrase identifies "
     "the pair.",
-    PHRASES,
+    COMPOSED,
     tuple(
         Question(point.axes, point.task, (Bar(least=0.98 if point.axes["pairs"] == 16 else None),))
-        for point in PHRASES.task.grid()
+        for point in COMPOSED.task.grid()
         if point.axes["pairs"] in (16, 256)
     ),
+    changes=WHY_PHRASES,
 )
 
 NGRAM_LOOKUP = Row(
     "ngram_lookup",
     "Given three letters of a string, the layer continues the string: trained on strings of up to "
     "20 letters, tested on strings of 80.",
-    training("ngram_lookup", {"n": 3, "min_length": 5, "length": 20}, steps=400),
+    training("ngram_lookup", {"n": 3, "min_length": 5, "length": 20}, PHRASES, steps=400),
     (
         at_length(
             "ngram_lookup",
@@ -100,14 +117,22 @@ NGRAM_LOOKUP = Row(
             effort=Effort(examples=256),
         ),
     ),
+    changes=WHY_PHRASES,
 )
 
 COPY = Row(
     "copy",
     "Trained on lists of up to 20 vectors, the layer copies 1,000. A symbol is a bit; a whole "
     "answer is the whole list.",
-    training("copy", {"length": 20}, steps=400),
+    training(
+        "copy",
+        {"length": 20},
+        ours(heads="key key key key tape tape tape tape"),
+        steps=400,
+        lr=1e-2,
+    ),
     tuple(at_length("copy", n, Bar(least=0.99), Bar("exact")) for n in (200, 1000)),
+    changes="because an empty step has no key",
 )
 
 ASSOCIATIVE_RECALL = Row(
@@ -115,7 +140,7 @@ ASSOCIATIVE_RECALL = Row(
     "Trained on up to 10 items, the layer finds the successor of one item among 1,000. The bar is "
     "on the measure of the task's own paper: the cross-entropy of the requested item, in bits per "
     "sequence.",
-    training("associative_recall", {"items": 10}, steps=600),
+    training("associative_recall", {"items": 10}, PHRASES, steps=600),
     tuple(
         ask(
             "associative_recall",
@@ -129,6 +154,7 @@ ASSOCIATIVE_RECALL = Row(
         for items in (20, 200, 1000)
     ),
     source="arXiv 1410.5401",
+    changes=WHY_PHRASES,
 )
 
 FAR = {"min_distance": 1_000_000, "pairs": 16}
@@ -143,7 +169,7 @@ HOLD = Row(
     "hold",
     "The layer recalls sixteen pairs after a million steps of noise, and the cells addressed by "
     "single tokens keep exactly the same bits.",
-    training("hold", {"pairs": 16, "distance": 100}, steps=250),
+    training("hold", {"pairs": 16, "distance": 100}, ours(cells=2**20), steps=250),
     (
         RECALLED,
         replace(
@@ -153,6 +179,7 @@ HOLD = Row(
             measure=kept_cells,
         ),
     ),
+    changes="so that noise and pairs do not share a cell by chance",
 )
 
 PROGRAMS = Row(
@@ -160,7 +187,7 @@ PROGRAMS = Row(
     "Trained on programs of 8 registers and 20 statements, the layer reads registers back in "
     "programs of 64 registers and 160 statements. Arithmetic and text, which also need a result "
     "to be computed, are shown without a bar.",
-    training("programs", {"registers": 8, "statements": 20}, steps=500, batch_size=16),
+    training("programs", {"registers": 8, "statements": 20}, PHRASES, steps=500, batch_size=16),
     tuple(
         ask(
             "programs",
@@ -172,6 +199,7 @@ PROGRAMS = Row(
         )
         for registers in (64, 8)
     ),
+    changes=WHY_PHRASES,
 )
 
 
@@ -262,7 +290,7 @@ def home(
     return Row(name, claim, config, (question,), rates, source=source)
 
 
-LISTS = {"model": {"num_layers": 1, "d_model": 32}, "rates": (3e-3,), "batch_size": 32}
+SMALL_LISTS = {"model": {"num_layers": 1, "d_model": 32}, "rates": (3e-3,), "batch_size": 32}
 HOME_TASKS = Page(
     "home_tasks",
     "Peers on their home tasks",
@@ -329,14 +357,14 @@ HOME_TASKS = Page(
             "A neural Turing machine copies lists of up to 20 vectors without a wrong bit.",
             "arXiv 1410.5401, section 4.1",
             steps=1500,
-            **LISTS,
+            **SMALL_LISTS,
         ),
         home(
             *("dnc,hidden_size=100", "copy", {"length": 20}, 0.99),
             "A differentiable neural computer copies lists of random vectors.",
             "Nature 538 (2016), 471–476, extended data figure 1",
             steps=700,
-            **LISTS,
+            **SMALL_LISTS,
         ),
         home(
             *("mingru", "selective_copy", {"vocab_size": 16, "tokens": 4, "length": 64}, 0.95),
@@ -371,7 +399,7 @@ STATE_BYTES = Page(
     "all else is equal. Training is on 16 pairs.",
     (
         *(
-            state_point(f"cells_{cells}", ModelConfig(ram=RAMOptions(memory_size=cells)))
+            state_point(f"cells_{cells}", ours(cells=cells))
             for cells in (64, 256, 1024, 4096, 16_384, 65_536)
         ),
         *(

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 import torch
 
+from ramgru import Memory
 from ramgru.lab import tasks
 from ramgru.lab.compare import runs
 from ramgru.lab.compare.leaderboard import standings
 from ramgru.lab.compare.results import Comparison
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.tasks import IGNORE
-from ramgru.lab.train import ModelConfig, TrainConfig
-from ramgru.lab.train.build import RAMOptions, build_model
+from ramgru.lab.train import ModelConfig, TrainConfig, build_model
 from ramgru.lab.train.run import load_run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-RAM = RAMOptions(nhead=2, head_size=4, address_size=4, memory_size=256)
+MEMORY = Memory(cells=256, heads=2, width=4)
 EFFORT = Effort(questions=8, examples=2, tokens=64)
 MODULES = ("claims", "claims_table", "claims_rows", "claims_runs", "claims_page")
 
@@ -48,7 +48,7 @@ def c() -> Iterator[Any]:
 def training(name: str, layer: str = "ramgru", **options: Any) -> TrainConfig:
     return TrainConfig(
         task=tasks.get(name, **options),
-        model=ModelConfig(layer=layer, d_model=8, num_layers=1, ram=RAM),
+        model=ModelConfig(layer=layer, d_model=8, num_layers=1, memory=MEMORY),
         steps=2,
         batch_size=4,
         evaluate_examples=4,
@@ -248,18 +248,17 @@ def test_kept_cells_are_those_that_noise_does_not_touch(c, tmp_path, monkeypatch
     _, _, model = load_run(tmp_path / "run")
     monkeypatch.setattr(c.measures, "load_run", lambda run: (config, config.task, model))
     memory = model.layers[0].memories[0]
-    with torch.no_grad():  # gates that reach 0: shut for noise, open for all else
-        memory.gate_range = (-1.0, 1.0)
+    with torch.no_grad():  # gates that are exactly 0 for noise, and open for all else
         memory.update_gate.weight.zero_()
         memory.update_gate.bias.fill_(5.0)
-        memory.update_gate.weight[:, 0] = 100.0
+        memory.update_gate.weight[:, 0] = 1000.0
         model.embedding.weight[:, 0] = 1.0
         model.embedding.weight[-6:, 0] = -1.0
     shut = c.measures.kept_cells(Path(), task, replace(EFFORT, examples=3))
-    assert shut == {"kept": 1.0, "cells": 3 * 2 * 4}  # sequences, heads, cells a write
+    assert shut == {"kept": 1.0, "cells": 3 * 2}  # sequences, heads
     with torch.no_grad():
         memory.update_gate.weight[:, 0] = 0.0  # noise is written too …
-        memory.address.query_weight.zero_()  # … and to the same cells, whatever the key
+        memory.heads["key"].query_weight.zero_()  # … and to the same cells, whatever the key
     assert c.measures.kept_cells(Path(), task, EFFORT)["kept"] == 0.0
 
 
@@ -285,8 +284,8 @@ def test_quality_trains_on_short_sequences_with_the_defaults(c):
     for row in c.table.QUALITY.rows:
         assert row.training.task.options().get("pairs", 0) <= 64
         assert row.training.task.draw(256, 0).inputs.shape[1] <= 256
-        usual = asdict(row.training.model.ram) == asdict(RAMOptions())
-        assert usual or row.changes  # a row that differs from the defaults says why
+        usual = row.training.model.memory == Memory()
+        assert usual == (not row.changes)  # a row that differs from the defaults says why
         for question in row.questions:
             if question.task.outputs:  # a cost per sequence needs equally many questions in each
                 labels = question.task.draw(8, 0).labels
