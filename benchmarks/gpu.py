@@ -1,7 +1,7 @@
 """Speed and memory of the layer and its operators on a GPU, beside its limits and the peers.
 
     python benchmarks/gpu.py                    all sections -> docs/gpu_performance.md
-    python benchmarks/gpu.py --only bars        sections by name, comma-separated
+    python benchmarks/gpu.py --only layers      sections by name, comma-separated
     python benchmarks/gpu.py --rehearse         tiny sizes on the CPU: a check that everything runs;
                                                 the numbers mean nothing, and no page is written
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -24,7 +23,7 @@ from typing import Any
 
 import gpu_contenders as who
 import torch
-from gpu_contenders import DELTANET, GRU, PARALLEL, Call, Shape
+from gpu_contenders import PARALLEL, Call, Shape
 from gpu_timing import GB, HEAD, Found, Gpu, Rehearsal, measure
 from pages import table
 from timing import digits
@@ -39,8 +38,6 @@ class Plan:
     """The sizes of one run of the benchmark."""
 
     shapes: tuple[Shape, ...] = ((16, 512, 256), (16, 4096, 512), (2, 8192, 768))
-    peer: Shape = (2, 8192, 768)  # beside the gated delta rule
-    cudnn: Shape = (16, 4096, 512)
     long: Shape = (1, 2**20, 256)
     operator: tuple[int, int, int, int] = (16, 2048, 4, 64)  # B, T, H, D
     cells: tuple[int, ...] = tuple(2**n for n in range(10, 25, 2))
@@ -56,8 +53,6 @@ class Plan:
 
 TINY = Plan(
     shapes=((2, 6, 16),),
-    peer=(2, 6, 16),
-    cudnn=(2, 6, 16),
     long=(1, 40, 16),
     operator=(2, 6, 2, 4),
     cells=(2**6, 2**8),
@@ -70,22 +65,6 @@ TINY = Plan(
     copy=2**12,
     matrix=16,
 )
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A measured number and its limit."""
-
-    text: str
-    found: float
-    limit: float
-    at_least: bool = False
-    unit: str = " ×"
-
-    def row(self) -> list[str]:
-        met = self.found >= self.limit if self.at_least else self.found <= self.limit
-        limit = f"{'≥' if self.at_least else '≤'} {self.limit:g}{self.unit}"
-        return [self.text, limit, digits(self.found) + self.unit, "met" if met else "**missed**"]
 
 
 def name_of(shape: Shape) -> str:
@@ -168,6 +147,9 @@ def layers(run: Run) -> None:
         makers = {n: run.step(make, shape) for n, make in who.layers(shape[2]).items()}
         found = run.measure(makers)
         run.add(f"### {name_of(shape)}", "", *table(["layer", *HEAD], run.rows(found)))
+    long = run.plan.long
+    found = run.measure({PARALLEL: run.step(who.ram(long[2], "mingru"), long)})
+    run.add(f"### {name_of(long)}", "", *table(["layer", *HEAD], run.rows(found)))
 
 
 def operators(run: Run) -> None:
@@ -189,115 +171,27 @@ def operators(run: Run) -> None:
     for title, way in (("Forward", 0), ("Forward and backward", 1)):
         found = run.measure({n: (lambda p=p, way=way: p()[way]) for n, p in pairs.items()})
         run.add(f"### {title}", "", *table(["operator", *HEAD], run.rows(found)))
-
-
-# Bars
-
-
-def bars(run: Run) -> None:
-    found: list[Bar | list[str]] = []
-    for part in (peer_bar, cudnn_bar, cells_bar, bandwidth_bars, long_bar, compile_bar):
-        print(f"bars: {part.__name__}", flush=True)
-        try:
-            found += part(run)
-        except (RuntimeError, ImportError, torch.OutOfMemoryError) as error:
-            found.append([part.__name__, "", str(error).splitlines()[0][:80], "not measured"])
-    rows = [bar.row() if isinstance(bar, Bar) else bar for bar in found]
-    if isinstance(run.device, Rehearsal):
-        rows = [[*row[:-1], "–"] for row in rows]
-    run.add("## Bars", "", *table(["bar", "limit", "measured", ""], rows))
-
-
-def peer_bar(run: Run) -> list[Bar | list[str]]:
-    shape = run.plan.peer
-    makers = {
-        PARALLEL: run.step(who.ram(shape[2], "mingru"), shape),
-        DELTANET: run.step(lambda: who.gated_deltanet(shape[2]), shape),
-    }
-    found = run.measure(makers)
-    ours, theirs = found[PARALLEL], found.get(DELTANET, run.missing.get(DELTANET, ""))
-    text = f"{PARALLEL} {name_of(shape)}, train step: time over {DELTANET}"
-    for each in (ours, theirs):
-        if isinstance(each, str):
-            return [[text, "≤ 1.3 ×", each[:80], "not measured"]]
-    return [Bar(text, ours.median / theirs.median, 1.3)]
-
-
-def cudnn_bar(run: Run) -> list[Bar]:
-    shape = run.plan.cudnn
-    makers = {n: run.step(who.layers(shape[2])[n], shape) for n in (PARALLEL, GRU)}
-    ours, gru = run.measure(makers).values()
-    if isinstance(ours, str) or isinstance(gru, str):
-        raise RuntimeError(f"{PARALLEL}: {ours}; {GRU}: {gru}")
-    text = f"{PARALLEL} {name_of(shape)}, train step: speed over {GRU}"
-    return [Bar(text, gru.median / ours.median, 10, True)]
-
-
-def cells_bar(run: Run) -> list[Bar]:
-    found = by_cells(run)
-    times = [f.median for f in found.values() if isinstance(f, Found)]
-    if len(times) < len(found):
-        raise RuntimeError("; ".join(f for f in found.values() if isinstance(f, str)))
-    cells = run.plan.cells
-    text = f"train step from N = {cells[0]:,} to {cells[-1]:,}: slowest over fastest"
-    return [Bar(text, max(times) / min(times), 1.15)]
-
-
-def bandwidth_bars(run: Run) -> list[Bar]:
-    """The bytes that memory_scan has to move, over its time, against the rate of a copy."""
-    (B, T, H, D), N = run.plan.operator, 2**16
-    bars = []
-    for way, what in ((0, "forward"), (1, "forward and backward")):
-        took = run.alone(lambda: who.memory(B, T, H, D, N, run.device.name)[way])  # noqa: B023
-        share = who.memory_bytes(B, T, H, D, bool(way)) / took.median / bandwidth(run)
-        text = f"memory_scan, {what}: share of a copy's bandwidth"
-        bars.append(Bar(text, 100 * share, 40, True, " %"))
-    return bars
-
-
-def long_bar(run: Run) -> list[Bar]:
-    shape = run.plan.long
-    got = run.alone(run.step(who.ram(shape[2], "mingru"), shape))
-    text = f"{PARALLEL} {name_of(shape)}, train step: its peak"
-    return [Bar(text, got.peak / GB, 40, unit=" GB")]
-
-
-def compile_bar(run: Run) -> list[Bar]:
-    """In a fresh process, with an empty cache of compiled kernels."""
-    command = [sys.executable, __file__, "--first"]
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "TRITON_CACHE_DIR": folder}
-        rehearse = ["--rehearse"] if isinstance(run.device, Rehearsal) else []
-        got = subprocess.run([*command, *rehearse], capture_output=True, text=True, env=environment)
-    if got.returncode:
-        raise RuntimeError((got.stderr.strip().splitlines() or ["killed"])[-1])
-    text = "first call of a train step, with compilation"
-    return [Bar(text, float(got.stdout.splitlines()[-1]), 10, unit=" s")]
-
-
-def first_call(run: Run) -> float:
-    shape = run.plan.scaling
-    gru = who.layers(shape[2])[GRU]
-    run.device.first(run.step(gru, shape)())  # starts the GPU and cuBLAS
-    return run.device.first(run.step(who.ram(shape[2]), shape)())
+        ours = found["memory_scan"]
+        if isinstance(ours, Found):
+            least = who.memory_bytes(B, T, H, D, bool(way))
+            share = least / ours.median / bandwidth(run)
+            run.add(
+                f"memory_scan has to move {least / GB:.3g} GB, and does so at "
+                f"{100 * share:.0f} % of a copy's bandwidth.",
+                "",
+            )
 
 
 # How it scales
-
-
-@cache
-def by_cells(run: Run) -> dict[str, Found | str]:
-    B, T, width = run.plan.scaling
-    return run.measure(
-        {f"{N:,}": run.step(who.ram(width, cells=N), run.plan.scaling) for N in run.plan.cells}
-    )
 
 
 def scaling(run: Run) -> None:
     B, T, width = run.plan.scaling
     plan = run.plan
     sweeps = {
-        "cells a head": by_cells(run),
+        "cells a head": run.measure(
+            {f"{N:,}": run.step(who.ram(width, cells=N), plan.scaling) for N in plan.cells}
+        ),
         "steps, one sequence": run.measure(
             {f"{t:,}": run.step(who.ram(width), (1, t, width)) for t in plan.steps}
         ),
@@ -315,7 +209,6 @@ def scaling(run: Run) -> None:
 
 SECTIONS = {
     "floors": floors,
-    "bars": bars,
     "layers": layers,
     "operators": operators,
     "scaling": scaling,
@@ -328,9 +221,9 @@ def header(arguments: Sequence[str]) -> str:
     given = "".join(f" {a}" for a in arguments)
     return (
         f"# Performance on a GPU\n\nWritten by `python benchmarks/gpu.py{given}`; do not edit. "
-        f"{facts}; {kernels}.\n\nAll numbers are of one run: medians of CUDA events, contenders "
-        "taking turns in an order that is reversed every other round. Shapes are (sequences, "
-        "steps, inputs and hidden units).\n"
+        f"{facts}; {kernels}.\n\nAll numbers are from one run: medians of CUDA events. Contenders "
+        "take turns, in an order that is reversed every other round; first calls compile. Shapes "
+        "are (sequences, steps, inputs and hidden units).\n"
     )
 
 
@@ -339,7 +232,6 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU, no page")
     parser.add_argument("--output", type=Path, default=Path("docs/gpu_performance.md"))
-    parser.add_argument("--first", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := [name for name in names if name not in SECTIONS]:
@@ -348,13 +240,13 @@ def main() -> int:
         print("gpu.py: torch sees no GPU here, so there is nothing to measure.", file=sys.stderr)
         return 1
     warnings.filterwarnings("ignore", message=".*is rounded up")
-    if options.first:
-        print(
-            first_call(
-                Run(TINY, Rehearsal(), None) if options.rehearse else Run(Plan(), Gpu(), None)
-            )
-        )
-        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TRITON_CACHE_DIR"] = folder  # so that first calls compile
+        measure_all(options, names)
+    return 0
+
+
+def measure_all(options: argparse.Namespace, names: Sequence[str]) -> None:
     if options.rehearse:
         run = Run(TINY, Rehearsal(), None)
         run.add("A rehearsal on the CPU: the numbers below mean nothing.", "")
@@ -366,7 +258,6 @@ def main() -> int:
             SECTIONS[name](run)
     if run.missing:
         run.add(*(f"Left out: {name} ({why})." for name, why in run.missing.items()), "")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Put what `make run` found into the README: its table, and the picture above it.
+"""Put the results of `make run` into the README: its table, and the picture above the table.
 
 make run && python benchmarks/readme.py
 """
@@ -7,79 +7,67 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import DOCS, standalone
+from pages import DOCS, standalone, table
 
 from ramgru import files
 from ramgru.lab.compare.compare import DATA
-from ramgru.lab.compare.results import Comparison, Results, from_json
+from ramgru.lab.compare.results import Results, from_json
 from ramgru.lab.show import plots, svg
 from ramgru.lab.show.data import Line
 from ramgru.lab.show.plots import bytes_text, percent
 from ramgru.lab.show.theme import look
 
+AXIS = "pairs"
+BEGIN, END = "<!-- make run -->", "<!-- end -->"
+
 
 def main() -> None:
-    """Put what `make run` found into the README, between its markers."""
+    """Write docs/images/recall.svg, and the README between its markers."""
     data = Path("runs/compare-mqar") / DATA
     comparison = from_json(data.read_text(encoding="utf-8"), str(data))
     (results,) = comparison.tasks
     files.write(DOCS / "images" / "recall.svg", standalone(draw(results), "recall"))
     path = DOCS.parent / "README.md"
-    before, rest = path.read_text(encoding="utf-8").split("<!-- make run -->")
-    _, after = rest.split("<!-- end -->")
-    text = "\n".join(["<!-- make run -->", *table(results), "", machine(comparison)])
-    files.write(path, before + text + "\n<!-- end -->" + after)
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    machine = ", ".join(f"{key} {value}" for key, value in comparison.machine.items())
+    text = "\n".join([BEGIN, *summary(results), f"Machine: {machine}.", END])
+    files.write(path, before + text + after)
     print(f"wrote {path}")
 
 
 def draw(results: Results) -> str:
     """Recall against pairs, as SVG with CSS variables for its colours."""
-    axis = "pairs"
-    lines, sizes = [], [axes[axis] for axes in results.slices()]
-    for layer in results.layers:
-        scores = [results.score(layer, axes) for axes in results.slices()]
-        lines.append(Line(layer, sizes, scores))
-    plateau = {row.axes[axis]: row.plateau for row in results.runs[0].rows}
+    sizes = [axes[AXIS] for axes in results.slices()]
+    first = results.runs[0].rows
     figure = plots.recall_against_pairs(
-        lines,
-        trained=results.trained.get(axis),
-        chance=results.runs[0].rows[0].chance,
-        plateau={x: value for x, value in plateau.items() if value is not None},
-        axis=axis,
+        [
+            Line(layer, sizes, [results.score(layer, axes) for axes in results.slices()])
+            for layer in results.layers
+        ],
+        trained=results.trained.get(AXIS),
+        chance=first[0].chance,
+        plateau={row.axes[AXIS]: row.plateau for row in first if row.plateau is not None},
+        axis=AXIS,
         metric=results.metric,
     )
-    return svg.inline(figure, results.task, f"{results.metric} against {axis}")
+    return svg.inline(figure, results.task, f"{results.metric} against {AXIS}")
 
 
-def table(results: Results) -> list[str]:
-    """Markdown lines: a column a layer, a row a size."""
-    layers = results.layers
-    names = [look(layer).label for layer in layers]
-    first = [results.of(layer)[0] for layer in layers]
-    seconds = [[run.seconds for run in results.of(layer)] for layer in layers]
-    lines = [
-        f"| | {' | '.join(names)} | chance |",
-        "|---|" + "---:|" * (len(names) + 1),
-        row("parameters", [f"{run.parameters:,}" for run in first], ""),
-        row("state of one sequence", [bytes_text(run.state_bytes) for run in first], ""),
-        row("training, seconds", [f"{sum(each) / len(each):.0f}" for each in seconds], ""),
+def summary(results: Results) -> list[str]:
+    """Markdown lines: a column per layer, a row per size."""
+    runs = [results.of(layer) for layer in results.layers]
+    seconds = [sum(run.seconds for run in each) / len(each) for each in runs]
+    rows = [
+        ["parameters", *(f"{each[0].parameters:,}" for each in runs), ""],
+        ["state of one sequence", *(bytes_text(each[0].state_bytes) for each in runs), ""],
+        ["training, seconds", *(f"{value:.0f}" for value in seconds), ""],
     ]
-    for place, axes in enumerate(results.slices()):
-        cells = []
-        for layer in layers:
-            score = results.score(layer, axes)
-            cells.append(percent(score.mean))
-        where = " · ".join(f"{key} {value:,}" for key, value in axes.items())
-        lines.append(row(where, cells, percent(results.runs[0].rows[place].chance)))
-    return lines
-
-
-def machine(results: Comparison) -> str:
-    return f"Machine: {', '.join(f'{key} {value}' for key, value in results.machine.items())}."
-
-
-def row(name: str, cells: list[str], last: str) -> str:
-    return f"| {name} | {' | '.join(cells)} | {last} |"
+    for row in results.runs[0].rows:
+        size = " · ".join(f"{key} {value:,}" for key, value in row.axes.items())
+        scores = [percent(results.score(layer, row.axes).mean) for layer in results.layers]
+        rows.append([size, *scores, percent(row.chance)])
+    return table(["", *(look(layer).label for layer in results.layers), "chance"], rows)
 
 
 if __name__ == "__main__":

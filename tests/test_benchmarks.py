@@ -63,13 +63,9 @@ def test_gpu_rehearses_every_section_on_the_cpu(tmp_path):
     for title in (
         "A rehearsal on the CPU: the numbers below mean nothing.",
         "## The GPU's limits",
-        "## Bars",
         "## Layers",
         "## Operators",
         "## How a train step scales",
     ):
         assert f"\n{title}" in f"\n{found.stdout}"
-    assert " met |" not in found.stdout  # a rehearsal judges no bar
-    assert "bars: " in found.stdout
-    assert "_bar" not in found.stdout.replace("bars: ", "").split("## Bars")[1]  # none failed
     assert not list(tmp_path.iterdir())
