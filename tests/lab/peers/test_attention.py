@@ -1,4 +1,4 @@
-"""Attention beside torch's own, its places beside complex numbers, and what it keeps in memory."""
+"""Full and window attention beside torch's, rotary positions, and the memory and time they take."""
 
 from __future__ import annotations
 
@@ -7,26 +7,42 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from ramgru.lab.peers import Attention, attention, rope
+from ramgru.lab.peers import Attention, WindowAttention, attention
+from ramgru.lab.peers.attention import rotate
 
 C = 8
 
 
-@pytest.mark.parametrize("heads", [1, 2, 4])
-def test_attention_is_torchs(heads) -> None:
-    """With a convolution that sees only the step itself."""
-    layer = Attention(C, heads=heads).double()
-    twin = nn.MultiheadAttention(C, heads, bias=False, batch_first=True).double()
+def beside_torch(layer: Attention | WindowAttention, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs of the layer, its convolution the identity, and of torch's attention with a mask."""
+    layer.double()
+    twin = nn.MultiheadAttention(C, layer.heads, bias=False, batch_first=True).double()
     with torch.no_grad():
         layer.convolution.taps.zero_()[0] = 1
         twin.in_proj_weight.copy_(layer.query_key_value.weight)
         twin.out_proj.weight.copy_(layer.project.weight)
-    x = torch.randn(3, 11, C, dtype=torch.float64)
-    future = nn.Transformer.generate_square_subsequent_mask(11, dtype=torch.float64)
-    expected, _ = twin(x, x, x, attn_mask=future, need_weights=False)
-    torch.testing.assert_close(layer(x, None)[0], expected)
+    x = torch.randn(3, len(hidden), C, dtype=torch.float64)
+    return layer(x, None)[0], twin(x, x, x, attn_mask=hidden, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_attention_is_torchs(heads) -> None:
+    future = torch.ones(11, 11, dtype=torch.bool).triu(1)
+    torch.testing.assert_close(*beside_torch(Attention(C, heads=heads), future))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize(("window", "steps"), [(1, 5), (4, 3), (4, 4), (4, 8), (5, 33), (64, 70)])
+def test_window_attention_is_torchs_with_a_mask(window, steps, heads) -> None:
+    every = torch.ones(steps, steps, dtype=torch.bool)
+    hidden = every.triu(1) | every.tril(-window)
+    torch.testing.assert_close(
+        *beside_torch(WindowAttention(C, heads=heads, window=window), hidden)
+    )
 
 
 def test_the_convolution_lets_a_step_see_its_neighbours() -> None:
@@ -44,7 +60,7 @@ def test_the_convolution_lets_a_step_see_its_neighbours() -> None:
 def test_places_turn_pairs_of_channels() -> None:
     """As complex numbers: (a + ib) e^(i place rate); of an odd width the last one stays."""
     x, place = torch.randn(1, 2, 5, 7, dtype=torch.float64), torch.tensor([[0, 1, 2, 30, 4000]])
-    turned = rope.rotate(x, place)
+    turned = rotate(x, place)
     rate = torch.tensor([10_000.0 ** (-i / 3) for i in range(3)], dtype=torch.float64)
     turn = torch.exp(1j * place[0, :, None] * rate)
     pairs = torch.complex(x[..., :3], x[..., 3:6]) * turn
@@ -57,7 +73,7 @@ def test_only_the_distance_of_places_counts() -> None:
     x = torch.randn(2, 6, C, dtype=torch.float64)
     q, k = torch.randn(2, 1, 1, 5, C, dtype=torch.float64)
     places = torch.arange(5).unsqueeze(0)
-    one, other = (rope.rotate(q, places + by) @ rope.rotate(k, places + by).mT for by in (0, 37))
+    one, other = (rotate(q, places + by) @ rotate(k, places + by).mT for by in (0, 37))
     torch.testing.assert_close(one, other)
     plain = Attention(C).double()
     plain.load_state_dict(layer.state_dict())
@@ -109,3 +125,49 @@ def test_what_lies_behind_a_reset_is_not_kept() -> None:
     assert state.length.tolist() == [3, 1, 2]
     assert state.keys.shape == state.values.shape == (3, 1, 3, C)
     assert not state.keys[1, :, 1:].any()
+
+
+@pytest.mark.parametrize("positions", ["none", "rope"])
+def test_a_window_as_long_as_the_sequence_is_full_attention(positions) -> None:
+    layer = WindowAttention(C, 10, heads=2, window=40, positions=positions).double()
+    full = Attention(C, 10, heads=2, positions=positions).double()
+    full.load_state_dict(layer.state_dict())
+    x, reset = torch.randn(2, 40, C, dtype=torch.float64), torch.rand(2, 40) < 0.1
+    lengths = torch.tensor([40, 23])
+    found, state = layer(x, None, lengths=lengths, reset=reset)
+    expected, _ = full(x, None, lengths=lengths, reset=reset)
+    torch.testing.assert_close(found, expected)
+    assert state.length.tolist() == full(x, None, lengths=lengths, reset=reset)[1].length.tolist()
+
+
+def test_what_left_the_window_has_no_influence() -> None:
+    """Three steps farther back than the window there is the convolution's reach."""
+    layer, x = WindowAttention(C, window=6), torch.randn(1, 30, C)
+    expected, state = layer(x, None)
+    x[:, : 30 - 6 - 3] = torch.randn(1, 21, C)
+    changed, after = layer(x, None)
+    assert torch.equal(changed[:, -1], expected[:, -1])
+    assert torch.equal(after.keys, state.keys)
+    x[:, 30 - 6 - 3] += 1
+    assert not torch.equal(layer(x, None)[0][:, -1], expected[:, -1])
+
+
+def test_window_attentions_cost_grows_with_time_alone() -> None:
+    def products(layer: nn.Module, steps: int) -> int:
+        counter = FlopCounterMode(display=False)  # it sees plain products, no fused attention
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            layer(torch.randn(1, steps, C), None)
+        return counter.get_total_flops()
+
+    window, full = WindowAttention(C, window=16), Attention(C)
+    assert products(window, 1024) == 2 * products(window, 512)
+    assert products(full, 1024) > 3 * products(full, 512)
+    assert products(window, 512) < products(full, 512)
+
+
+def test_window_attentions_state_keeps_its_size() -> None:
+    layer = WindowAttention(C, window=16)
+    _, state = layer(torch.randn(2, 100, C), None)
+    assert state.keys.shape == state.values.shape == (2, 1, 15, C)
+    assert state.length.tolist() == [100, 100]
+    assert layer.state_size == 2 * 15 * C + 3 * 3 * C

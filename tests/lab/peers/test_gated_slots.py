@@ -1,4 +1,4 @@
-"""The layer around slot attention: beside its formulas, and step by step."""
+"""Gated slot attention beside its formulas."""
 
 from __future__ import annotations
 
@@ -32,22 +32,9 @@ def test_layer_is_its_formulas(heads) -> None:
         torch.testing.assert_close(y[0, t], expected)
 
 
-@pytest.mark.parametrize("donate", [False, True])
-def test_a_step_is_a_sequence_of_one(donate) -> None:
-    layer = GatedSlots(C, heads=2, slots=5).double()
-    x = torch.randn(3, 8, C, dtype=torch.float64)
-    expected, after = layer(x, None)
-    state = layer.initial_state(3)
-    for t in range(8):
-        y, state = layer.step(x[:, t], state, donate=donate)
-        torch.testing.assert_close(y, expected[:, t], rtol=0, atol=1e-12)
-    torch.testing.assert_close(state.slots, after.slots, rtol=0, atol=1e-12)
-    torch.testing.assert_close(state.context, after.context, rtol=0, atol=1e-12)
-
-
 def test_state_has_a_key_and_a_value_for_each_slot() -> None:
-    assert GatedSlots(64).initial_state(2).slots.shape == (2, 1, 64, 128)
-    assert GatedSlots(64, heads=4, slots=16).initial_state(2).slots.shape == (2, 4, 16, 32)
+    assert GatedSlots(64).initial_state(2).memory.shape == (2, 1, 64, 128)
+    assert GatedSlots(64, heads=4, slots=16).initial_state(2).memory.shape == (2, 4, 16, 32)
 
 
 def test_a_slot_that_nothing_is_said_to_keeps_92_percent_of_itself() -> None:
@@ -55,4 +42,4 @@ def test_a_slot_that_nothing_is_said_to_keeps_92_percent_of_itself() -> None:
     _, state = layer(torch.randn(2, 5, C, dtype=torch.float64), None)
     _, after = layer(torch.zeros(2, 4, C, dtype=torch.float64), state)
     _, last = layer(torch.zeros(2, 1, C, dtype=torch.float64), after)
-    torch.testing.assert_close(last.slots, 0.5 ** (1 / 8) * after.slots)
+    torch.testing.assert_close(last.memory, 0.5 ** (1 / 8) * after.memory)

@@ -1,4 +1,4 @@
-"""The layer around the state space: beside its formulas, step by step, and transformers'."""
+"""Mamba-2 beside its formulas, and beside transformers'."""
 
 from __future__ import annotations
 
@@ -40,19 +40,6 @@ def test_layer_is_its_formulas(heads) -> None:
         out = (S @ q[t] + layer.skip[:, None] * v[t]).flatten() * silu(z[t])
         expected = layer.project(layer.norm * out / (out.square().mean() + 1e-5).sqrt())
         torch.testing.assert_close(y[0, t], expected)
-
-
-@pytest.mark.parametrize("donate", [False, True])
-def test_a_step_is_a_sequence_of_one(donate) -> None:
-    layer = mamba2(2).double()
-    x = torch.randn(3, 8, C, dtype=torch.float64)
-    expected, after = layer(x, None)
-    state = layer.initial_state(3)
-    for t in range(8):
-        y, state = layer.step(x[:, t], state, donate=donate)
-        torch.testing.assert_close(y, expected[:, t], rtol=0, atol=1e-12)
-    torch.testing.assert_close(state.memory, after.memory, rtol=0, atol=1e-12)
-    torch.testing.assert_close(state.context, after.context, rtol=0, atol=1e-12)
 
 
 def test_width_is_expand_times_that_of_the_model() -> None:

@@ -1,4 +1,4 @@
-"""A layer with the interface of torch.nn.GRU, or of a plain function of sequences, as a peer."""
+"""Your own layer as a peer: with the interface of torch.nn.GRU, or a function of sequences."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Carried:
-    """Whatever a layer carries: tensors, in tuples, lists or dicts, or nothing."""
+    """The state of an `Adapted` layer: tensors, in tuples, lists or dicts, or None."""
 
     value: Any = None
 
     def detach(self) -> Carried:
-        """The same values, cut from the graph that made them."""
+        """The same values without their graph."""
         return Carried(_detached(self.value))
 
 
 class Adapted(nn.Module):
     """A layer forward(x (B, T, C), state=None) -> (y (B, T, C), state), or -> y alone.
 
-    Where its forward takes `lengths` (B,) or `reset` (B, T), it gets them. Otherwise steps behind a
-    sequence's length are read like any others: they change no output before them, but the state
-    afterwards is theirs; and a reset is refused.
+    `lengths` (B,) and `reset` (B, T) are passed on if the layer's forward takes them. Otherwise the
+    layer reads padding like any other steps, which leaves the earlier outputs as they are but not
+    the final state; and a reset is an error.
     """
 
     def __init__(self, layer: nn.Module, d_model: int) -> None:
@@ -36,19 +36,19 @@ class Adapted(nn.Module):
 
     @property
     def state_size(self) -> int:
-        """Floats that one sequence carries, but for those that each step adds; counted."""
+        """Floats that one sequence carries, without those that each step adds; measured."""
         return self._carried(1) - self.state_growth
 
     @property
     def state_growth(self) -> int:
-        """Floats that each step adds to what one sequence carries."""
+        """Floats that each step adds to the state of a sequence; measured."""
         return self._carried(2) - self._carried(1)
 
     @torch.no_grad()
     def _carried(self, steps: int) -> int:
         like = next(self.parameters(), torch.empty(0))
         x = torch.zeros(1, steps, self.d_model, dtype=like.dtype, device=like.device)
-        return _floats(self.forward(x, None)[1].value)
+        return _floats(self.forward(x)[1].value)
 
     def initial_state(self, batch_size: int) -> Carried:
         return Carried()
@@ -56,21 +56,18 @@ class Adapted(nn.Module):
     def forward(
         self,
         x: Tensor,
-        state: Carried | None,
+        state: Carried | None = None,
         *,
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[Tensor, Carried]:
-        ragged = {
-            name: value
-            for name, value in (("lengths", lengths), ("reset", reset))
-            if name in self.takes
-        }
-        if reset is not None and "reset" not in ragged:
+        if reset is not None and "reset" not in self.takes:
             raise ValueError(
                 f"reset: expected None, since the forward of {type(self.layer).__name__} does not "
                 "take it, got a tensor"
             )
+        ragged = {"lengths": lengths, "reset": reset}
+        ragged = {name: value for name, value in ragged.items() if name in self.takes}
         before = [] if state is None or state.value is None else [state.value]
         given = self.layer(x, *before, **ragged)
         y, after = given if isinstance(given, tuple) else (given, None)
@@ -83,6 +80,8 @@ class Adapted(nn.Module):
 
 
 def _detached(value: Any) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named tuple
+        return type(value)(*(_detached(entry) for entry in value))
     if isinstance(value, tuple | list):
         return type(value)(_detached(entry) for entry in value)
     if isinstance(value, dict):

@@ -1,9 +1,20 @@
-"""Mamba-2: a state that decays and is written to as the input says (arXiv 2405.21060)."""
+"""Mamba-2: a selective state space, which decays and is written as the input says
+(arXiv 2405.21060).
+
+    S[t] = exp(l[t]) S[t-1] + v[t] k[t]^T,   y[t] = S[t] q[t]
+
+with one l and one memory S a head; all heads share keys and queries. B sequences, T steps, H heads,
+P value channels, D key channels.
+
+The recurrence is here twice: `ssm_loop` is the reference, `ssm_chunks` the fast path. Both take q,
+k (B, T, D), v (B, T, H, P), log_decay l (B, T, H), memory (B, H, P, D), S before the first step,
+and reset (B, T), True at steps that start from an empty memory. They return y (B, T, H, P) and the
+memory after the last step.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,36 +22,30 @@ from torch.nn.functional import rms_norm, silu, softplus
 
 from ramgru.kernels.projection import Projection
 from ramgru.keys import without_autocast
-from ramgru.lab.peers import state_space
-from ramgru.lab.peers.short_convolution import ShortConvolution
-from ramgru.ragged import padding_mask
+from ramgru.lab.peers.base import (
+    MemoryState,
+    Mixer,
+    Ragged,
+    ShortConvolution,
+    at_least_one,
+    carry,
+    cut,
+)
 
-SMALLEST = 1e-5  # added to mean squares before a root is taken
-
-
-@dataclass(frozen=True)
-class Mamba2State:
-    """memory (B, heads, head_size, d_state); context (B, 3, hidden_size + 2 d_state)."""
-
-    memory: Tensor
-    context: Tensor
-
-    def detach(self) -> Mamba2State:
-        """The same values, cut from the graph that made them."""
-        return Mamba2State(self.memory.detach(), self.context.detach())
+CHUNK = 32  # steps
+EPSILON = 1e-5  # added to mean squares before the root
 
 
-class Mamba2(nn.Module):
-    """S <- exp(-exp(A) d) S + d v k^T;  y = W_o RMSNorm((S q + D v) * SiLU(z)), every head so.
+class Mamba2(Mixer):
+    """S <- exp(-exp(A) d) S + d v k^T;  y = W_o RMSNorm((S q + D v) * SiLU(z)), in each head.
 
-    (z, u, r) = W x;  v, k, q = SiLU(convolution(u) + b), called x, B, C in the paper; the heads
-    share k and q;  d = softplus(r + c), called dt;  the norm is over all heads together
+    (z, u, r) = W x;  v, k, q = SiLU(convolution(u) + b), the paper's x, B, C, where k and q are
+    shared by the heads;  d = softplus(r + c), the paper's dt;  the norm is over all heads together
 
-    hidden_size: values of all heads together; None: expand d_model. Each head has
-        hidden_size / heads of them, rounded up
-    d_state: numbers that each value is spread over, those of k and q
+    hidden_size: values of all heads together; None: expand d_model
+    d_state: width of k and q; the state keeps that many numbers a value
 
-    forward(x (B, T, C), state, lengths, reset) -> y (B, T, C), `Mamba2State`
+    The memory of the state is (B, H, P, D).
     """
 
     def __init__(
@@ -53,12 +58,11 @@ class Mamba2(nn.Module):
         expand: int = 2,
     ) -> None:
         super().__init__()
-        for name, size in (("heads", heads), ("d_state", d_state), ("expand", expand)):
-            if size < 1:
-                raise ValueError(f"{name}: expected at least 1, got {size}")
+        at_least_one(heads=heads, d_state=d_state, expand=expand)
         self.heads, self.d_state = heads, d_state
         self.head_size = math.ceil((hidden_size or expand * d_model) / heads)
         self.hidden_size = heads * self.head_size
+        self.memory_shape = (heads, self.head_size, d_state)
         mixed = self.hidden_size + 2 * d_state
         self.widths = [self.hidden_size, mixed, heads]
         self.project_in = Projection(d_model, sum(self.widths), bias=False)
@@ -71,49 +75,74 @@ class Mamba2(nn.Module):
         self.norm = nn.Parameter(torch.ones(self.hidden_size))
         self.project = Projection(self.hidden_size, d_model, bias=False)
 
-    @property
-    def state_size(self) -> int:
-        """Floats that one sequence carries from step to step."""
-        return self.hidden_size * self.d_state + self.convolution.state_size
-
-    def initial_state(self, batch_size: int) -> Mamba2State:
-        memory = self.norm.new_zeros(batch_size, self.heads, self.head_size, self.d_state)
-        return Mamba2State(memory, self.convolution.initial_state(batch_size))
-
-    def forward(
-        self,
-        x: Tensor,
-        state: Mamba2State | None,
-        *,
-        lengths: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, Mamba2State]:
-        state = self.initial_state(x.shape[0]) if state is None else state
-        padding = None
-        if lengths is not None:
-            padding = padding_mask(lengths, x.shape[1]).unsqueeze(-1)
-            x = x.masked_fill(padding, 0)
-            reset = None if reset is None else reset & ~padding.squeeze(-1)
+    def mix(self, x: Tensor, state: MemoryState, ragged: Ragged) -> tuple[Tensor, MemoryState]:
+        padding, lengths, reset = ragged
         gate, mixed, rate = self.project_in(x).split(self.widths, dim=2)
         mixed, context = self.convolution(mixed, state.context, lengths, reset)
         with without_autocast(x):
             mixed = silu(mixed + self.convolution_bias)
             v, k, q = mixed.split([self.hidden_size, self.d_state, self.d_state], dim=2)
             v = v.unflatten(2, (self.heads, self.head_size))
-            dt = softplus(rate.to(mixed.dtype) + self.step_bias)  # (B, T, heads)
-            if padding is not None:  # nothing decays, and nothing is written
-                dt = dt.masked_fill(padding, 0)
-            rule = state_space.loop if x.shape[1] == 1 else state_space.chunks
+            dt = softplus(rate.to(mixed.dtype) + self.step_bias)  # (B, T, H)
+            if padding is not None:  # neither decay nor write
+                dt = dt.masked_fill(padding.unsqueeze(-1), 0)
+            rule = ssm_loop if x.shape[1] == 1 else ssm_chunks
             written, log_decay = dt.unsqueeze(-1) * v, -self.log_speed.exp() * dt
             y, memory = rule(q, k, written, log_decay, state.memory.to(q.dtype), reset)
             y = torch.addcmul(y, self.skip.unsqueeze(-1), v).flatten(2)
-            y = rms_norm(y * silu(gate.to(y.dtype)), (self.hidden_size,), self.norm, SMALLEST)
-        return self.project(y.to(x.dtype)), Mamba2State(memory, context)
+            y = rms_norm(y * silu(gate.to(y.dtype)), (self.hidden_size,), self.norm, EPSILON)
+        return self.project(y.to(x.dtype)), MemoryState(memory, context)
 
-    def step(
-        self, x: Tensor, state: Mamba2State, donate: bool = False
-    ) -> tuple[Tensor, Mamba2State]:
-        """One step of a stream: x (B, C) -> (B, C). donate: the state may be overwritten; it is
-        not."""
-        y, state = self(x.unsqueeze(1), state)
-        return y.squeeze(1), state
+
+def ssm_loop(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, memory: Tensor, reset: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The reference: step by step."""
+    outputs = [v[:, :0]]
+    for t in range(q.shape[1]):
+        if reset is not None:
+            memory = memory.masked_fill(reset[:, t, None, None, None], 0)
+        memory = log_decay[:, t].exp()[..., None, None] * memory
+        memory = memory + torch.einsum("bhp,bd->bhpd", v[:, t], k[:, t])
+        outputs.append(torch.einsum("bhpd,bd->bhp", memory, q[:, t]).unsqueeze(1))
+    return torch.cat(outputs, dim=1), memory
+
+
+def ssm_chunks(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, memory: Tensor, reset: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The fast path: matrix products over CHUNK steps at a time (arXiv 2405.21060, §6).
+
+    y[t] = A[t] S q[t] + sum_{s<=t} A[t,s] (q[t] · k[s]) v[s], with A[t,s] the product of the decays
+    after s up to t, A[t] that from the chunk's start, both 0 across a reset.
+    """
+    T, (H, P) = q.shape[1], v.shape[2:]
+    C = min(CHUNK, max(1, T))
+    # Steps of the padding neither decay the memory (l = 0) nor write to it (v = 0).
+    q, k, v, log_decay = (cut(x, C) for x in (q, k, v, log_decay))
+
+    log_decay = log_decay.transpose(2, 3)  # (B, N, H, C)
+    step = torch.arange(C, device=q.device)
+    hidden, after = step > step.unsqueeze(1), step.unsqueeze(1) > step  # (t, s) and (u, s)
+    # log A[t, s] is the sum of l[u] over s < u <= t. The difference of two cumulative sums would
+    # lose its digits where much has decayed before.
+    between = log_decay.unsqueeze(-2).masked_fill(hidden, 0) @ after.to(log_decay.dtype)
+    from_start = log_decay.cumsum(-1)
+    if reset is not None:
+        segment = cut(reset, C).long().cumsum(-1).unsqueeze(2)
+        hidden = hidden | (segment.unsqueeze(-1) != segment.unsqueeze(-2))
+        from_start = from_start.masked_fill(segment > 0, -torch.inf)
+    between = between.masked_fill(hidden, -torch.inf).exp()  # (B, N, H, C, C)
+    from_start, to_end = from_start.exp(), between[..., -1, :]
+
+    def by_step(share: Tensor) -> Tensor:
+        """(B, N, H, C) -> (B, N, C, H, 1)"""
+        return share.transpose(2, 3).unsqueeze(-1)
+
+    added = (by_step(to_end) * v).flatten(3).mT @ k  # (B, N, H P, D)
+    kept = from_start[..., -1:].unsqueeze(-1)
+    before, memory = carry(added.unflatten(2, (H, P)), kept, memory)
+    seen = (q @ before.flatten(2, 3).mT).unflatten(3, (H, P))
+    inside = (between * (q @ k.mT).unsqueeze(2)) @ v.transpose(2, 3)  # (B, N, H, C, P)
+    y = torch.addcmul(inside.transpose(2, 3), by_step(from_start), seen)
+    return y.flatten(1, 2)[:, :T], memory

@@ -11,49 +11,43 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ramgru.kernels.projection import Projection
-from ramgru.lab.peers.external_memory import erase_and_add, look_up, lstm
-from ramgru.lab.peers.walk import Walk
+from ramgru.lab.peers.base import PeerState, at_least_one
+from ramgru.lab.peers.external_memory import ExternalMemory, erase_and_add, look_up, lstm
 
 CONTROLLERS = ("lstm", "feedforward")
-EMPTY = 1e-6  # what cells hold at first: a small constant learns soonest (arXiv 1807.08518)
-SHIFTS = 3  # a head stays, or moves one cell on or back
-TINY = 1e-30  # added to a weight before its logarithm is taken
+EMPTY = 1e-6  # content of a fresh cell; a small constant learns soonest (arXiv 1807.08518)
+SHIFTS = 3  # a head stays, or moves one cell back or on
+TINY = 1e-30  # added to a weight before its logarithm
 
 
 @dataclass(frozen=True)
-class NTMState:
-    """memory (B, cells, width); weights (B, 2 heads, cells) where heads were, those that write
-    first; context (B, …), what was read (heads width) and, of an LSTM, its output (hidden_size);
-    cell (B, hidden_size), of an LSTM"""
+class NTMState(PeerState):
+    """memory (B, cells, width); weights (B, 2 heads, cells), the heads' places, write heads first;
+    context (B, …), the last reads (heads width) and, with an LSTM, its output (hidden_size);
+    cell (B, hidden_size), of the LSTM"""
 
     memory: Tensor
     weights: Tensor
     context: Tensor
     cell: Tensor
 
-    def detach(self) -> NTMState:
-        """The same values, cut from the graph that made them."""
-        return NTMState(
-            self.memory.detach(), self.weights.detach(), self.context.detach(), self.cell.detach()
-        )
 
+class NTM(ExternalMemory):
+    """A controller sees the input and the last reads; then each head computes its weights (§3.3),
 
-class NTM(nn.Module):
-    """A controller sees the input and what was read before; then every head looks up cells (§3.3),
+        c = softmax(β cosine(k, M[t-1]))                 by content, (5) and (6)
+        w = shift_s(g c + (1 - g) w[t-1])^γ, sum 1       or by the last place, (7) to (9)
 
-        c = softmax(β cosine(k, M[t-1]))                 like its key, (5) and (6)
-        w = shift_s(g c + (1 - g) w[t-1])^γ, sum 1       or beside those of before, (7) to (9)
-
-    those that write do M[t] = M[t-1] (1 - w e^T) + w a^T, (3) and (4), and those that read find
-    r[t] = w^T M[t], (2). The output is W_o [r, h], h that of the controller. All heads look at the
-    memory before the step; a cosine's squared lengths have 1e-6 added. Heads begin at cell 0.
+    write heads do M[t] = M[t-1] (1 - w e^T) + w a^T, (3) and (4), and read heads return
+    r[t] = w^T M[t], (2). The output is W_o [r, h], h that of the controller. All heads compare with
+    the memory before the step; 1e-6 is added to a cosine's squared lengths. Heads start at cell 0.
 
     hidden_size: width of the controller; None: d_model
     cells, width: size of the memory
-    heads: how many heads write, and how many read
+    heads: number of write heads, and of read heads
     controller: "lstm" or "feedforward"
 
-    forward(x (B, T, C), state, lengths, reset) -> y (B, T, C), `NTMState`
+    The state is an `NTMState`.
     """
 
     def __init__(
@@ -67,65 +61,41 @@ class NTM(nn.Module):
         controller: str = "lstm",
     ) -> None:
         super().__init__()
-        for name, size in (("cells", cells), ("width", width), ("heads", heads)):
-            if size < 1:
-                raise ValueError(f"{name}: expected at least 1, got {size}")
+        at_least_one(cells=cells, width=width, heads=heads)
         if controller not in CONTROLLERS:
             raise ValueError(f"controller: expected one of {CONTROLLERS}, got {controller!r}")
         self.cells, self.width, self.heads, self.controller = cells, width, heads, controller
         self.hidden_size = C = hidden_size or d_model
-        units, units_kept = (4 * C, C) if controller == "lstm" else (C, 0)
-        self.context_size = heads * width + units_kept
+        units, self.kept = (4 * C, C) if controller == "lstm" else (C, 0)  # of the LSTM's output
+        self.context_size = heads * width + self.kept
         self.input = Projection(d_model, units)
         self.recurrent = nn.Parameter(torch.empty(self.context_size, units))
         nn.init.uniform_(self.recurrent, -1 / math.sqrt(C), 1 / math.sqrt(C))
-        # Of all heads: keys and what is added; g and what is erased; β and γ; s.
+        # For all heads: keys and added vectors; g and erased vectors; β and γ; s.
         self.sizes = [3 * heads * width, (2 + width) * heads, 4 * heads, 2 * heads * SHIFTS]
         self.interface = nn.Linear(C, sum(self.sizes))
         with torch.no_grad():
             if controller == "lstm":
-                self.input.bias[C : 2 * C] += 1  # what a cell holds stays, at first
-            # A head that looks half by content at every step forgets where it was, and no gradient
-            # comes back from there: at first it moves on from its place.
+                self.input.bias[C : 2 * C] += 1  # start with the forget gate open
+            # A head that looks half by content at every step forgets its place, and passes no
+            # gradient back to it. So heads start by moving on from their place.
             self.interface.bias.split(self.sizes)[1][: 2 * heads] -= 3
         self.project = Projection(heads * width + C, d_model, bias=False)
 
     @property
     def state_size(self) -> int:
-        """Floats that one sequence carries from step to step."""
-        cell = self.hidden_size if self.controller == "lstm" else 0
-        return self.cells * (self.width + 2 * self.heads) + self.context_size + cell
+        return self.cells * (self.width + 2 * self.heads) + self.context_size + self.kept
 
     def initial_state(self, batch_size: int) -> NTMState:
         new = self.recurrent.new_zeros
         memory = new(batch_size, self.cells, self.width).fill_(EMPTY)
         weights = new(batch_size, 2 * self.heads, self.cells)
         weights[..., 0] = 1
-        cell = new(batch_size, self.hidden_size if self.controller == "lstm" else 0)
-        return NTMState(memory, weights, new(batch_size, self.context_size), cell)
+        context, cell = new(batch_size, self.context_size), new(batch_size, self.kept)
+        return NTMState(memory, weights, context, cell)
 
-    def forward(
-        self,
-        x: Tensor,
-        state: NTMState | None,
-        *,
-        lengths: Tensor | None = None,
-        reset: Tensor | None = None,
-    ) -> tuple[Tensor, NTMState]:
-        B, T, _ = x.shape
-        walk = Walk(B, T, lengths, reset)
-        state = self.initial_state(B) if state is None else state
-        outputs, after = walk.run(
-            self._step,
-            self.input(walk.pack(x)),
-            _tensors(state),
-            lambda rows: _tensors(self.initial_state(rows)),
-            self.project.in_features,
-        )
-        return walk.unpack(self.project(outputs)), NTMState(*after)
-
-    def _step(self, given: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
-        """given (B, units), what the controller takes from the input -> [r, h] and the state."""
+    def step_of(self, given: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        """given (B, units) -> [r, h], the next state"""
         memory, weights, context, cell = state
         R, W = self.heads, self.width
         units = torch.addmm(given, context, self.recurrent)
@@ -141,7 +111,7 @@ class NTM(nn.Module):
         weights = torch.lerp(weights, content, mix.unsqueeze(2))
         back, stay, on = shift.unsqueeze(2).unbind(3)
         weights = back * weights.roll(-1, 2) + stay * weights + on * weights.roll(1, 2)
-        # w^γ / sum w^γ, which cannot become 0 / 0 in this form
+        # w^γ / sum w^γ in a form that never becomes 0 / 0
         weights = ((1 + gamma).unsqueeze(2) * (weights + TINY).log()).softmax(2)
 
         writes, reads = weights.chunk(2, dim=1)
@@ -149,7 +119,3 @@ class NTM(nn.Module):
         found = torch.bmm(reads, memory).flatten(1)
         output = torch.cat([found, h], dim=1)
         return output, (memory, weights, output if self.controller == "lstm" else found, cell)
-
-
-def _tensors(state: NTMState) -> tuple[Tensor, ...]:
-    return state.memory, state.weights, state.context, state.cell

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ramgru.lab.peers import LSTM
-from ramgru.lab.peers.lstm import LSTMState
+from ramgru.lab.peers.recurrent import LSTMState
 
 C = 6
 

@@ -1,8 +1,7 @@
-"""Peers as streams: one result, however a batch is cut, padded or reset."""
+"""The contract of all peers: one result, however a batch is cut, padded or reset."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -11,51 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ramgru.lab.peers import (
-    DNC,
-    GRU,
-    LSTM,
-    NTM,
-    Attention,
-    DeltaNet,
-    GatedDeltaNet,
-    GatedSlots,
-    Mamba2,
-    MinGRU,
-    SparseDelta,
-    WindowAttention,
-)
-from ramgru.lab.peers.short_convolution import WIDTH, ShortConvolution
+from ramgru.lab import peers
+from ramgru.lab.peers.base import WIDTH, ShortConvolution
 
 C = 6
 PEERS = {
-    "gru": lambda: GRU(C),
-    "gru_wider": lambda: GRU(C, 9),
-    "mingru": lambda: MinGRU(C),
-    "mingru_wider": lambda: MinGRU(C, 9),
-    "lstm": lambda: LSTM(C),
-    "lstm_wider": lambda: LSTM(C, 9),
-    "attention": lambda: Attention(C),
-    "attention_heads": lambda: Attention(C, 9, heads=2),
-    "attention_rope": lambda: Attention(C, 10, heads=2, positions="rope"),
-    "window_attention": lambda: WindowAttention(C),
-    "window_attention_heads": lambda: WindowAttention(C, 9, heads=2, window=5),
-    "window_attention_rope": lambda: WindowAttention(C, window=33, positions="rope"),
-    "window_of_one": lambda: WindowAttention(C, window=1),
-    "deltanet": lambda: DeltaNet(C),
-    "deltanet_heads": lambda: DeltaNet(C, 7, heads=2, value_size=3),
-    "gated_deltanet": lambda: GatedDeltaNet(C),
-    "gated_deltanet_heads": lambda: GatedDeltaNet(C, 7, heads=2, value_size=3),
-    "gated_slots": lambda: GatedSlots(C, slots=5),
-    "gated_slots_heads": lambda: GatedSlots(C, 7, heads=2, slots=3),
-    "mamba2": lambda: Mamba2(C, heads=1, d_state=5),
-    "mamba2_heads": lambda: Mamba2(C, 7, heads=2, d_state=3),
-    "ntm": lambda: NTM(C, cells=5, width=3),
-    "ntm_heads": lambda: NTM(C, 7, cells=4, width=3, heads=2, controller="feedforward"),
-    "dnc": lambda: DNC(C, cells=5, width=3),
-    "dnc_heads": lambda: DNC(C, 7, cells=4, width=3, heads=2),
-    "sparse_delta": lambda: SparseDelta(C, cells=16, key_size=8),
-    "sparse_delta_heads": lambda: SparseDelta(C, 7, cells=9, top_k=2, heads=2, key_size=8),
+    "gru": lambda: peers.GRU(C, 9),
+    "mingru": lambda: peers.MinGRU(C, 9),
+    "lstm": lambda: peers.LSTM(C, 9),
+    "attention": lambda: peers.Attention(C),
+    "attention_rope": lambda: peers.Attention(C, 10, heads=2, positions="rope"),
+    "window_attention": lambda: peers.WindowAttention(C, 9, heads=2, window=5),
+    "window_attention_rope": lambda: peers.WindowAttention(C, window=33, positions="rope"),
+    "window_of_one": lambda: peers.WindowAttention(C, window=1),
+    "deltanet": lambda: peers.DeltaNet(C, 7, heads=2, value_size=3),
+    "gated_deltanet": lambda: peers.GatedDeltaNet(C, 7, heads=2, value_size=3),
+    "gated_slots": lambda: peers.GatedSlots(C, 7, heads=2, slots=3),
+    "mamba2": lambda: peers.Mamba2(C, 7, heads=2, d_state=3),
+    "ntm": lambda: peers.NTM(C, cells=5, width=3),
+    "ntm_feedforward": lambda: peers.NTM(C, 7, cells=4, width=3, heads=2, controller="feedforward"),
+    "dnc": lambda: peers.DNC(C, 7, cells=4, width=3, heads=2),
+    "sparse_delta": lambda: peers.SparseDelta(C, 7, cells=9, top_k=2, heads=2, key_size=8),
 }
 
 
@@ -65,9 +40,7 @@ def peer(name: str) -> Any:
 
 
 def tensors(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
-        return [state]
-    return [getattr(state, field.name) for field in fields(state)]
+    return [state] if isinstance(state, Tensor) else state.tensors
 
 
 def close(a: Tensor, b: Tensor) -> None:
@@ -113,6 +86,30 @@ def test_pieces_steps_and_sequences_alone_give_what_the_whole_gives(name, batch)
         for t in range(starts[-1], n):
             y, state = layer(x[b : b + 1, t : t + 1], state)
             close(y[0, 0], expected[b, t])
+
+
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_a_peer_called_with_its_input_alone_starts_fresh(name) -> None:
+    layer, x = peers.PEERS[name](8), torch.randn(2, 3, 8)
+    y, state = layer(x)
+    expected, after = layer(x, layer.initial_state(2))
+    assert torch.equal(y, expected)
+    assert all(map(torch.equal, tensors(state), tensors(after)))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_step_is_a_sequence_of_one(name) -> None:
+    layer, x = peer(name), torch.randn(3, 8, C, dtype=torch.float64)
+    step = getattr(layer, "step_", layer)
+    if step is layer:
+        x = x.unsqueeze(2)
+    expected, after = layer(x.view(3, 8, C), None)
+    state = layer.initial_state(3)
+    for t in range(8):
+        y, state = step(x[:, t], state)
+        torch.testing.assert_close(y.view(3, C), expected[:, t], rtol=0, atol=1e-12)
+    for one, other in zip(tensors(state), tensors(after)):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -194,26 +191,23 @@ def test_lower_precision_keeps_its_state_in_full(name) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Attention(C, heads=0), "heads: expected at least 1, got 0"),
-        (lambda: Attention(C, positions="alibi"), "positions: expected one of .* got 'alibi'"),
-        (lambda: WindowAttention(C, heads=0), "heads: expected at least 1, got 0"),
-        (lambda: WindowAttention(C, window=0), "window: expected at least 1, got 0"),
-        (lambda: DeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
-        (lambda: DeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
-        (lambda: GatedDeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
-        (lambda: GatedDeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
-        (lambda: GatedSlots(C, heads=0), "heads: expected at least 1, got 0"),
-        (lambda: GatedSlots(C, slots=0), "slots: expected at least 1, got 0"),
-        (lambda: Mamba2(C, heads=0), "heads: expected at least 1, got 0"),
-        (lambda: Mamba2(C, d_state=0), "d_state: expected at least 1, got 0"),
-        (lambda: Mamba2(C, expand=0), "expand: expected at least 1, got 0"),
-        (lambda: NTM(C, cells=0), "cells: expected at least 1, got 0"),
-        (lambda: NTM(C, controller="gru"), "controller: expected one of .* got 'gru'"),
-        (lambda: DNC(C, heads=0), "heads: expected at least 1, got 0"),
-        (lambda: SparseDelta(C, cells=15), "cells: expected a square number, got 15"),
-        (lambda: SparseDelta(C, cells=4, top_k=5), "top_k: expected 1 to cells = 4, got 5"),
-        (lambda: SparseDelta(C, key_size=5), "key_size: expected an even number .* got 5"),
-        (lambda: SparseDelta(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: peers.Attention(C, heads=0), "heads: expected at least 1, got 0"),
+        (
+            lambda: peers.Attention(C, positions="alibi"),
+            "positions: expected one .* got 'alibi'",
+        ),
+        (lambda: peers.WindowAttention(C, window=0), "window: expected at least 1, got 0"),
+        (lambda: peers.DeltaNet(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: peers.DeltaNet(C, value_size=0), "value_size: expected at least 1, got 0"),
+        (lambda: peers.GatedSlots(C, slots=0), "slots: expected at least 1, got 0"),
+        (lambda: peers.Mamba2(C, d_state=0), "d_state: expected at least 1, got 0"),
+        (lambda: peers.NTM(C, cells=0), "cells: expected at least 1, got 0"),
+        (lambda: peers.NTM(C, controller="gru"), "controller: expected one of .* got 'gru'"),
+        (lambda: peers.DNC(C, heads=0), "heads: expected at least 1, got 0"),
+        (lambda: peers.SparseDelta(C, cells=15), "cells: expected a square number, got 15"),
+        (lambda: peers.SparseDelta(C, cells=4, top_k=5), "top_k: expected 1 to cells = 4, got 5"),
+        (lambda: peers.SparseDelta(C, key_size=5), "key_size: expected an even number .* got 5"),
+        (lambda: peers.SparseDelta(C, heads=0), "heads: expected at least 1, got 0"),
     ],
 )
 def test_bad_options_are_named(make, message) -> None:
