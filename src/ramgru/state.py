@@ -117,6 +117,21 @@ class MemoryState:
             rows=rows.view(B, H, self.memory_size, D),
         )
 
+    def compact(self) -> MemoryState:
+        """The same in compact form: cells that hold their start, to the last bit, are not listed."""
+        if not self.is_dense:
+            return self.trimmed()
+        if self.fresh is None:
+            changed = ((self.rows != 0) | self.rows.signbit()).any(-1)  # (B, H, N)
+        else:
+            changed = (self.rows != self.fresh_rows()).any(-1)
+        used = int(changed.sum(-1).max()) if changed.numel() else 0
+        cells = changed.byte().argsort(dim=-1, descending=True, stable=True)[..., :used]
+        held = changed.gather(-1, cells)
+        rows = self.rows.gather(2, cells.unsqueeze(-1).expand(-1, -1, -1, self.rows.shape[-1]))
+        rows = rows.masked_fill(~held.unsqueeze(-1), 0)
+        return replace(self, cells=cells.masked_fill(~held, -1), rows=rows)
+
     def trimmed(self) -> MemoryState:
         """The same without columns that no sequence uses."""
         if self.is_dense or self.cells.shape[-1] == 0:
@@ -297,6 +312,10 @@ class RAMGRUState:
         """The same with the rows of all cells, so that its size is independent of the past."""
         return replace(self, memory=tuple(m.dense() for m in self.memory))
 
+    def compact(self) -> RAMGRUState:
+        """The same with the rows of changed cells alone: the small form, to keep or to send."""
+        return replace(self, memory=tuple(m.compact() for m in self.memory))
+
     def to_tensor(self) -> Tensor:
         """(L, B, S): one flat row a layer and sequence, for frameworks that know no other state.
 
@@ -356,10 +375,10 @@ class RAMGRUState:
         return Cell(row, row.new_zeros(0), row.new_zeros(0, len(row)))
 
     def save(self, path: str | Path) -> Path:
-        """Write all tensors but a trace to a safetensors file, which is whole or not there."""
-        safetensors = files.safetensors()
-        tensors = {"hidden": self.hidden}
-        for n, m in enumerate(self.memory):
+        """Write the state, without a trace, to a safetensors file, which is whole or not there."""
+        safetensors, state = files.safetensors(), self.compact()
+        tensors = {"hidden": state.hidden}
+        for n, m in enumerate(state.memory):
             tensors |= {f"memory.{n}.{name}": value for name, value in _named(m).items()}
         sizes = [m.memory_size for m in self.memory]
         values = {name: value.detach().contiguous() for name, value in tensors.items()}
