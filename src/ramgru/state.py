@@ -118,7 +118,7 @@ class MemoryState:
         )
 
     def compact(self) -> MemoryState:
-        """The same in compact form: cells that hold their start, to the last bit, are not listed."""
+        """The same in compact form, which lists no cell that holds its start to the last bit."""
         if not self.is_dense:
             return self.trimmed()
         if self.fresh is None:
