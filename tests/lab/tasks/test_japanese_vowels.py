@@ -15,8 +15,7 @@ from ramgru.lab.tasks import IGNORE, JapaneseVowels, read_examples, write_exampl
 from ramgru.lab.tasks.packaged import _series
 from ramgru.lab.train.build import ModelConfig, build_model
 from ramgru.lab.train.data import chunks
-from ramgru.lab.train.measure import measure
-from ramgru.lab.train.objective import Objective
+from ramgru.lab.train.measure import Objective, measure
 
 from .available import missing
 

@@ -48,32 +48,6 @@ def test_parameter_count_is_the_nearest(layer, wanted):
     assert missed <= min(abs(count(w) - wanted) for w in (width - 1, width + 1))
 
 
-def test_too_few_parameters():
-    with pytest.raises(ValueError, match=r"parameters must be at least \d+ for .*, got 10"):
-        build_model(ModelConfig(layer="gru", d_model=8, parameters=10), TOKENS)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"layer": "gur"}, "layer must be one of ramgru, gru, .*, got 'gur'; did you mean gru"),
-        ({"d_model": 0}, "d_model must be at least 1, got 0"),
-        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
-        ({"mlp_ratio": -1.0}, "mlp_ratio must not be negative, got -1.0"),
-        ({"parameters": 9}, "parameters sets the width of a peer's layer, got parameters=9"),
-        ({"hidden_size": 9}, "hidden_size sets the width of a peer's layer, got hidden_size=9"),
-        (
-            {"layer": "gru", "parameters": 9, "state_bytes": 8},
-            "give parameters or state_bytes, not both, got 9 and 8",
-        ),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_bad_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        ModelConfig(**options)
-
-
 def test_options_reach_the_peers_layers():
     config = ModelConfig(layer="attention,heads=3,positions=rope", d_model=8)
     for layer in build_model(config, TOKENS).layers:
@@ -104,8 +78,22 @@ def test_specification_takes_options_of_the_network_and_of_the_memory():
 
 
 @pytest.mark.parametrize(
-    ("layer", "message"),
+    ("options", "message"),
     [
+        ({"layer": "gur"}, "layer must be one of ramgru, gru, .*, got 'gur'; did you mean gru"),
+        ({"d_model": 0}, "d_model must be at least 1, got 0"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"mlp_ratio": -1.0}, "mlp_ratio must not be negative, got -1.0"),
+        ({"parameters": 9}, "parameters sets the width of a peer's layer, got parameters=9"),
+        ({"hidden_size": 9}, "hidden_size sets the width of a peer's layer, got hidden_size=9"),
+        (
+            {"layer": "gru", "parameters": 9, "state_bytes": 8},
+            "give parameters or state_bytes, not both, got 9 and 8",
+        ),
+        (
+            {"layer": "gru", "d_model": 8, "parameters": 10},
+            r"parameters must be at least \d+ for .*, got 10",
+        ),
         ("ramgru,cell=9", "layer ramgru has no option 'cell'; did you mean cells"),
         ("attention,head=2", "layer attention has no option 'head'; did you mean heads"),
         ("attention,heads=two", "option heads of layer attention must be of type int, got 'two'"),
@@ -114,10 +102,12 @@ def test_specification_takes_options_of_the_network_and_of_the_memory():
         ("gru,4", r"expected NAME\[,OPTION=VALUE…\], got 'gru,4'"),
         ("gru,d_model=4,d_model=5", "option d_model must be given once"),
     ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_bad_specifications_are_named(layer, message):
+def test_bad_options(options, message):
+    options = {"layer": options} if isinstance(options, str) else options
     with pytest.raises(ValueError, match=message):
-        build_model(ModelConfig(layer=layer), TOKENS)
+        build_model(ModelConfig(**options), TOKENS)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

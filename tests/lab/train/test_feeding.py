@@ -112,9 +112,7 @@ def test_chunks_put_together_are_the_batch(name, length):
 
 STATES = {
     "gru": ModelConfig(layer="gru", d_model=8),
-    "mingru": ModelConfig(layer="mingru", d_model=8),
     "attention": ModelConfig(layer="attention", d_model=8),
-    "gated_deltanet": ModelConfig(layer="gated_deltanet", d_model=8),
     "ramgru": ModelConfig(d_model=8, memory=Memory(cells=64, heads="key key:2 tape")),
     "ramgru-mingru": ModelConfig(
         d_model=8, controller="mingru", memory=Memory(cells=64, heads=2, writes=2)

@@ -1,4 +1,4 @@
-"""One step of learning, and how well a model answers, against the plain formulas."""
+"""Gradients, optimizer steps and metrics against plain formulas, and peers that learn."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ramgru import Key, Memory, write_cost
 from ramgru.lab import tasks
 from ramgru.lab.tasks import IGNORE, Batch, Task
-from ramgru.lab.train import ModelConfig, TrainConfig, build_model
-from ramgru.lab.train.measure import Tally, measure
-from ramgru.lab.train.objective import Objective
+from ramgru.lab.train import ModelConfig, TrainConfig, build_model, train
+from ramgru.lab.train.measure import Objective, Tally, measure
 from ramgru.lab.train.parallel import make_accelerator
 from ramgru.lab.train.step import Stepper, make_optimizer
 from ramgru.sequence import detach
@@ -55,8 +55,8 @@ def test_gradient_is_that_of_the_mean_loss(task):
     assert count == (batch.labels != IGNORE).sum()
     guess = logits.argmax(-1) if batch.labels.ndim == 2 else (logits > 0).long()
     assert right == (guess.numpy() == batch.labels).sum() / count
-    for mine, p in zip(found, made.model.parameters()):
-        torch.testing.assert_close(mine, p.grad, rtol=1e-5, atol=1e-7)
+    expected = [p.grad for p in made.model.parameters()]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -76,26 +76,22 @@ def test_truncated_gradient_cuts_between_chunks(task):
             asked = (labels != IGNORE).sum()
             total = total + plain_loss(made.model.head(hidden), labels) * asked / count
     total.backward()
-    for mine, p in zip(found, made.model.parameters()):
-        torch.testing.assert_close(mine, p.grad, rtol=1e-5, atol=1e-7)
+    expected = [p.grad for p in made.model.parameters()]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_stream_carries_the_state():
-    """Two batches that run on give the state of one long sequence; a new start forgets it."""
+    """Consecutive batches give the state of one long sequence; a new start forgets it."""
     task = TASKS["tokens"]
     whole, made = task.draw(3, 0), stepper(task, tbptt=4)
     spans = (slice(6), slice(6, 12))
     halves = [Batch(whole.inputs[:, s], whole.labels[:, s], np.full(3, 6)) for s in spans]
     made.gradient(halves[0], continues=False)
-    made.gradient(halves[1], continues=True)
-    _, expected = made.model.hidden(torch.from_numpy(whole.inputs))
-    for mine, state in zip(made.state, expected):
-        torch.testing.assert_close(mine, state)
-        assert not mine.requires_grad
-    made.gradient(halves[1], continues=False)
-    _, expected = made.model.hidden(torch.from_numpy(halves[1].inputs))
-    for mine, state in zip(made.state, expected):
-        torch.testing.assert_close(mine, state)
+    for batch, expected, continues in ((halves[1], whole, True), (halves[1], halves[1], False)):
+        made.gradient(batch, continues=continues)
+        _, state = made.model.hidden(torch.from_numpy(expected.inputs))
+        torch.testing.assert_close(made.state, detach(state))
+        assert not any(mine.requires_grad for mine in made.state)
     made.gradient(halves[0])
     assert made.state is None
 
@@ -128,8 +124,8 @@ def test_step_is_that_of_torch(optimizer):
         for group in theirs.param_groups:
             group["lr"] = lr
         theirs.step()
-    for mine, p in zip(made.model.parameters(), twin.parameters()):
-        torch.testing.assert_close(mine, p, rtol=1e-4, atol=1e-5)
+    mine, expected = list(made.model.parameters()), list(twin.parameters())
+    torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_every_parameter_is_optimised_once():
@@ -190,3 +186,72 @@ def test_tally_groups_by_distance_and_kind():
     tally.merge(tally)
     assert (tally.right, tally.count, tally.distance) == (4, 8, {2: [2, 4], 5: [2, 4]})
     assert (tally.kind, tally.exact_of) == ({0: [4, 6], 1: [0, 2]}, {0: [2, 4], 1: [0, 2]})
+
+
+MQAR = tasks.get("mqar", vocab_size=32, pairs=2, length=8)
+
+
+def charged_run(model, price, lengths=None):
+    inputs = torch.randint(1, MQAR.vocab_size, (3, 9), generator=torch.Generator().manual_seed(1))
+    where, answers = torch.tensor([2, 11, 13, 20]), torch.tensor([1, 2, 3, 4])
+    model.zero_grad()
+    loss, *_ = Objective(model)(inputs, where, answers, lengths, write_price=price)
+    charge = write_cost(model) if model.training else None
+    loss.backward()
+    return loss.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}, inputs, charge
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([9, 4, 7])], ids=["", "ragged"])
+@pytest.mark.parametrize("heads", ["key key", "key tape"])
+def test_gradient_of_open_gates_is_added_and_the_loss_stays(heads, lengths):
+    torch.manual_seed(0)
+    config = ModelConfig(d_model=16, num_layers=2, memory=Memory(cells=64, heads=heads))
+    model = build_model(config, MQAR)
+    plain, without, inputs, _ = charged_run(model, None, lengths)
+    charged, found, _, charge = charged_run(model, torch.tensor(0.5), lengths)
+    assert torch.equal(plain, charged)
+
+    # the openings of key heads by definition, summed over steps that are not padding
+    model.zero_grad()
+    x, sums = model.embedding(inputs), []
+    valid = torch.arange(9) < (torch.full((3,), 9) if lengths is None else lengths).unsqueeze(1)
+    for block in model.blocks:
+        memory = block.layer.memories[0]
+        gates = memory.update_gate(block.norm(x)).sigmoid()[..., : len(memory.memory.of_kind(Key))]
+        sums.append(gates[valid].mean(-1).sum())
+        x, _ = block(x, None, lengths=lengths)
+    torch.testing.assert_close(charge, 0.3 * sum(sums) / 2 / valid.sum())  # as in a person's loop
+    (0.5 * sum(sums) / 2).backward()
+    for name, parameter in model.named_parameters():
+        more = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(found[name], without[name] + more, rtol=1e-4, atol=1e-6)
+    bias = "blocks.0.layer.memory_l0.update_gate.bias"
+    keys = slice(len(memory.memory.of_kind(Key)))
+    assert (found[bias] - without[bias])[keys].min() > 0  # a charged gate is closed
+
+
+def test_peers_are_not_charged():
+    model = build_model(ModelConfig(layer="gru", d_model=16), MQAR)
+    plain, without, *_ = charged_run(model.eval(), None)
+    charged, found, *_ = charged_run(model, torch.tensor(0.5))
+    assert torch.equal(plain, charged)
+    assert all(torch.equal(found[name], without[name]) for name in without)
+
+
+@pytest.mark.parametrize(("layer", "steps"), [("attention", 150), ("gated_deltanet", 400)])
+def test_peer_recalls(layer, steps, tmp_path) -> None:
+    """Multi-query associative recall (arXiv 2312.04927): strong peers recall every pair."""
+    config = TrainConfig(
+        task=tasks.get("mqar", vocab_size=64, pairs=4, length=32),
+        model=ModelConfig(layer=layer, d_model=64, num_layers=2),
+        lr=1e-2,
+        batch_size=32,
+        steps=steps,
+        steps_per_epoch=50,
+        target=0.98,
+        curriculum=False,
+        device="cpu",
+        out=tmp_path / "run",
+    )
+    outcome = train(config, quiet=True)
+    assert outcome.reason == "target", f"recall {outcome.score} after {outcome.step} steps"

@@ -22,6 +22,13 @@ GRU = ModelConfig(layer="gru", d_model=8, num_layers=1, dropout=0.1)
 RAM = ModelConfig(d_model=8, num_layers=1, memory=Memory(cells=64, reads=2))
 
 
+class Own(torch.nn.LSTM):
+    """A user's own layer, whose state is a tuple, and None before the first step."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model, d_model, batch_first=True)
+
+
 def weights(run: Path) -> bytes:
     return (run / WEIGHTS).read_bytes()
 
@@ -30,22 +37,21 @@ def events(run: Path, kind: str) -> list[dict]:
     return [e for e in log.read(run / "log.jsonl") if e["event"] == kind]
 
 
+def text_task(folder: Path) -> tasks.Task:
+    (folder / "t.txt").write_text("to be or not to be, that is the question. " * 20)
+    return tasks.get("text", path=str(folder / "t.txt"), length=8)
+
+
 @pytest.mark.parametrize("model", [GRU, RAM])
 def test_equal_configurations_give_equal_bits(small, tmp_path, model):
-    for name in "ab":
-        train(small(model=model, out=tmp_path / name), quiet=True)
-    assert weights(tmp_path / "a") == weights(tmp_path / "b")
-    train(small(model=model, out=tmp_path / "c", seed=1), quiet=True)
-    assert weights(tmp_path / "c") != weights(tmp_path / "a")
+    """Also without the background thread."""
+    for name, changes in {"a": {}, "b": {}, "c": {"prefetch": False}, "d": {"seed": 1}}.items():
+        train(small(model=model, out=tmp_path / name, **changes), quiet=True)
+    first, second, alone, other = (weights(tmp_path / name) for name in "abcd")
+    assert first == second == alone != other
 
 
-def test_background_thread_changes_no_bit(small, tmp_path):
-    for name, prefetch in (("a", True), ("b", False)):
-        train(small(out=tmp_path / name, prefetch=prefetch), quiet=True)
-    assert weights(tmp_path / "a") == weights(tmp_path / "b")
-
-
-def test_one_line_an_epoch(small, capsys):
+def test_one_line_an_epoch(small, tmp_path, capsys):
     """As `epoch 3 · loss 0.0421 · recall 0.981`, and nothing else."""
     outcome = train(small())
     lines = capsys.readouterr().out.splitlines()
@@ -57,45 +63,35 @@ def test_one_line_an_epoch(small, capsys):
     assert [e["step"] for e in seen] == [4, 8, 12]
     assert (outcome.reason, outcome.step) == ("steps", 12)
     assert outcome.score == max(e["recall"] for e in seen)
+    # with a short last epoch and further evaluations
+    run = train(small(steps=6, evaluate_every=3, out=tmp_path / "short")).run
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" · ")[0] for line in lines] == ["epoch 1", "epoch 2"]
+    assert [e["step"] for e in events(run, "evaluate")] == [3, 4, 6]
 
 
-def test_last_epoch_may_be_short(small, capsys):
-    train(small(steps=6, evaluate_every=3, steps_per_epoch=4))
-    assert [line.split(" · ")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "epoch 1",
-        "epoch 2",
-    ]
-
-
-def test_further_evaluations(small):
-    run = train(small(evaluate_every=3), quiet=True).run
-    assert [e["step"] for e in events(run, "evaluate")] == [3, 4, 6, 8, 9, 12]
-
-
-def test_epochs_instead_of_steps(small):
-    outcome = train(small(epochs=2, steps=1000), quiet=True)
+def test_epochs_instead_of_steps_and_their_log(small):
+    outcome = train(small(epochs=2, steps=1000, log_every=4), quiet=True)
     assert outcome.step == 8
-    assert events(outcome.run, "step")[-1]["lr"] < 3e-3 / 2  # the schedule ends with them
-
-
-def test_log_holds_what_was_trained(small):
-    run = train(small(log_every=4), quiet=True).run
-    steps = events(run, "step")
-    assert [e["step"] for e in steps] == [4, 8, 12]
+    steps = events(outcome.run, "step")
+    assert [e["step"] for e in steps] == [4, 8]
+    assert steps[-1]["lr"] < 3e-3 / 2  # the schedule ends with the epochs
     assert all(e["loss"] > 0 and 0 <= e["recall"] <= 1 and e["seconds"] > 0 for e in steps)
-    assert events(run, "end")[0]["reason"] == "steps"
+    assert events(outcome.run, "end")[0]["reason"] == "steps"
 
 
-def test_target_ends_the_run(small):
-    outcome = train(small(target=0.0), quiet=True)
-    assert (outcome.reason, outcome.step) == ("target", 4)
-
-
-def test_patience_ends_the_run(small):
-    """With a learning rate of nearly zero, no evaluation is better than the first."""
-    config = small(lr=1e-30, weight_decay=0.0, patience=2, steps=100)
-    outcome = train(config, quiet=True)
-    assert (outcome.reason, outcome.step) == ("patience", 12)
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"target": 0.0}, ("target", 4)),
+        # with a learning rate of nearly zero, no evaluation is better than the first
+        ({"lr": 1e-30, "weight_decay": 0.0, "patience": 2, "steps": 100}, ("patience", 12)),
+    ],
+    ids=["target", "patience"],
+)
+def test_rule_ends_the_run(small, changes, end):
+    outcome = train(small(**changes), quiet=True)
+    assert (outcome.reason, outcome.step) == end
 
 
 def test_curriculum_goes_through_the_sizes(small):
@@ -108,27 +104,18 @@ def test_curriculum_goes_through_the_sizes(small):
 
 
 @pytest.mark.parametrize("task", ["copy", "parity", "mqar_update", "programs"])
-def test_every_task_trains(small, task):
+def test_every_kind_of_task_trains(small, task):
     config = small(task=tasks.get(task), model=RAM, steps=1, batch_size=2, evaluate_examples=2)
     assert train(config, quiet=True).step == 1
 
 
 def test_streams_and_files_train(small, tmp_path):
-    (tmp_path / "t.txt").write_text("to be or not to be, that is the question. " * 20)
-    text = tasks.get("text", path=str(tmp_path / "t.txt"), length=8)
+    text = text_task(tmp_path)
     run = train(small(task=text, tbptt=4, out=tmp_path / "a"), quiet=True).run
     assert load_run(run)[1] == text
     tasks.write_examples(tmp_path / "x.npz", small().task, 32)
-    config = small(data=tmp_path / "x.npz", out=tmp_path / "b")
-    run = train(config, quiet=True).run
+    run = train(small(data=tmp_path / "x.npz", out=tmp_path / "b"), quiet=True).run
     assert load_run(run)[1].name == "file"
-
-
-class Own(torch.nn.LSTM):
-    """A layer of a user's own, whose state is a tuple and None before the first step."""
-
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model, d_model, batch_first=True)
 
 
 @pytest.mark.parametrize("model", [GRU, RAM, replace(GRU, layer=f"{__name__}:Own")])
@@ -137,9 +124,7 @@ def test_interrupted_run_goes_on_with_the_same_bits(small, tmp_path, interrupt_a
     """In the middle of an epoch, of the log's interval, and of a stream."""
     changes = {"model": model, "log_every": 5}
     if kind == "stream":
-        (tmp_path / "t.txt").write_text("to be or not to be, that is the question. " * 20)
-        changes["task"] = tasks.get("text", path=str(tmp_path / "t.txt"), length=8)
-        changes["tbptt"] = 4
+        changes |= {"task": text_task(tmp_path), "tbptt": 4}
     whole = train(small(**changes, out=tmp_path / "whole"), quiet=True)
     interrupt_at(7)
     stopped = train(small(**changes), quiet=True)
@@ -197,9 +182,12 @@ def test_newest_run(small, tmp_path):
 
 
 def test_config_comes_back_from_json(small):
-    model = replace(RAM, layer="attention,heads=2,positions=rope")
+    memory = Memory(cells=64, heads="key key:2:skip=1 tape", learned_start=True)
+    model = replace(RAM, layer="attention,heads=2,positions=rope", memory=memory)
     config = small(data=Path("a/b"), target=0.5, model=model)
-    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    values = json.loads(json.dumps(to_dict(config)))
+    assert from_dict(values) == config
+    assert values["model"]["memory"]["heads"] == "key key:2:skip=1 tape"
 
 
 def test_tensorboard_has_the_log(small):

@@ -12,8 +12,7 @@ from ramgru.lab.evaluate.capacity import bits_held
 from ramgru.lab.evaluate.interval import wilson
 from ramgru.lab.tasks import Slice, Task, to_config
 from ramgru.lab.train.data import held_out_seed
-from ramgru.lab.train.measure import Tally, measure
-from ramgru.lab.train.objective import Objective
+from ramgru.lab.train.measure import Objective, Tally, measure
 from ramgru.sequence import SequenceModel
 
 FRESH = 1 << 20  # first index of held-out batches that no training run draws

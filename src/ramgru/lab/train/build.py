@@ -45,8 +45,7 @@ class ModelConfig:
     dropout: float = 0.0
     """Dropout rate after each layer while training."""
     hidden_size: int = 0
-    """Width of a peer's layer, as described in its own help; 0: d_model, or the peer's own
-    choice."""
+    """Width of a peer's layer, as its own help says; 0: d_model, or the peer's own choice."""
     parameters: int = 0
     """Choose the hidden_size of a peer's layer so that the model has about this many parameters;
     0: use hidden_size."""
@@ -156,11 +155,6 @@ def state_bytes(model: SequenceModel, steps: int) -> int:
     return FLOAT * (model.state_size + steps * model.state_growth)
 
 
-def trained_steps(task: Task) -> int:
-    """Length of the longest of 16 training sequences of the task."""
-    return int(task.draw(16, seed=0).lengths.max())
-
-
 def _sized(config: ModelConfig, options: dict[str, str], task: Task) -> ModelConfig:
     """The network with its hidden_size or memory.cells chosen by `parameters` or `state_bytes`.
 
@@ -182,7 +176,8 @@ def _sized(config: ModelConfig, options: dict[str, str], task: Task) -> ModelCon
             named = replace(exact, layer=joined(config.layer, options))
             return build_model(with_size(named, size), task)
 
-    steps = trained_steps(task) if config.state_bytes else 0
+    # A state may grow over time: it is measured at the length of training sequences.
+    steps = int(task.draw(16, seed=0).lengths.max()) if config.state_bytes else 0
 
     def count(size: int) -> int:
         built = model(size)

@@ -103,24 +103,18 @@ def seed_generators(seed: int) -> None:
 
 def generator_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The states of the global generators, as tensors and JSON facts."""
-    version, words, gauss = random.getstate()
-    _, keys, *numbers = np.random.get_state()  # noqa: NPY002
-    tensors = {
-        "python": torch.tensor(words, dtype=torch.int64),
-        "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-        "torch": torch.get_rng_state(),
-    }
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    tensors = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["cuda"] = torch.cuda.get_rng_state()
-    return tensors, {"python": [version, gauss], "numpy": numbers}
+    return tensors, {"python": random.getstate(), "numpy": [kind, np.asarray(keys).tolist(), *rest]}
 
 
 def restore_generators(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Restore the states that `generator_states` returned."""
-    version, gauss = facts["python"]
-    random.setstate((version, tuple(tensors["python"].tolist()), gauss))
-    keys = tensors["numpy"].numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", keys, *facts["numpy"]))  # noqa: NPY002
+    version, words, gauss = facts["python"]
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state(tuple(facts["numpy"]))  # noqa: NPY002
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])

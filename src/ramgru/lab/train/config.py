@@ -15,15 +15,11 @@ from ramgru.lab.tasks.base import Task
 from ramgru.lab.train.build import ModelConfig
 
 
-def _default_task() -> Task:
-    return tasks.get("mqar")
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run: the task, the model and the hyperparameters."""
 
-    task: Task = field(default_factory=_default_task)
+    task: Task = field(default_factory=lambda: tasks.get("mqar"))
     """The task to learn, with its sizes."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""

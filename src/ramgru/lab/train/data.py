@@ -5,7 +5,6 @@ Therefore the data position of a run is its step, and each process draws its own
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -53,11 +52,6 @@ class Chunk:
     lengths: Tensor | None
     span: slice
     asked: np.ndarray
-
-    @property
-    def empty(self) -> bool:
-        """True if no position is labelled."""
-        return self.where.numel() == 0
 
 
 def count_answers(labels: np.ndarray) -> int:
@@ -133,16 +127,10 @@ class Feed:
             inputs, labels = chunk.inputs[mine], chunk.labels[mine]
             return Batch(inputs, labels, np.full(self.rows, inputs.shape[1], dtype=np.int64))
         if isinstance(task, FileTask):  # each example once per epoch
-            return _rows(task.batch(self.rows * self.world, step, self.config.seed), mine)
+            whole = task.batch(self.rows * self.world, step, self.config.seed)
+            return Batch(**{k: v[mine] for k, v in vars(whole).items() if v is not None})
         return task.draw(self.rows, training_seed(self.config.seed, step, self.rank))
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _rows(batch: Batch, which: slice) -> Batch:
-    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-    return dataclasses.replace(
-        batch, **{name: value[which] for name, value in values.items() if value is not None}
-    )

@@ -22,11 +22,8 @@ class RunLog:
         """Continue after `step`: later events, of a run that died after its checkpoint, are cut."""
         self.path = folder / "log.jsonl"
         if self.path.exists():
-            kept = [
-                event
-                for event in read(self.path)
-                if event.get("event") != "end" and event.get("step", 0) <= step
-            ]
+            events = [e for e in read(self.path) if e.get("event") != "end"]
+            kept = [e for e in events if e.get("step", 0) <= step]
             files.write(self.path, "".join(map(_line, kept)))
         self._file: IO[str] = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
         self._board: Any = None

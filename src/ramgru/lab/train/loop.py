@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def train(config: TrainConfig, *, quiet: bool = False, watch: Watch | None = Non
         main = accelerator.is_main_process
         folder = _folder(config, main)
         config = replace(config, out=folder)
-        with run.locked(folder, wanted=main):
+        with run.locked(folder) if main else nullcontext():
             if main:
                 run.remove_temporary(folder)
             try:
@@ -143,9 +144,7 @@ class Trainer:
             try:
                 self._restore(*saved)
             except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-                raise CheckpointError(
-                    f"{self.path} is broken: {error!r} while reading it"
-                ) from error
+                raise CheckpointError(f"{self.path} is broken: {error!r}") from error
         self.feed = Feed(config, self.rank, self.world)
         self.log: RunLog | None = None
         if self.main:

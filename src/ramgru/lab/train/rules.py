@@ -107,8 +107,7 @@ class StopRule:
         return {name: getattr(self, name) for name in ("best_score", "best_loss", "stale")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best_score = float(state["best_score"])
-        self.best_loss = float(state["best_loss"])
+        self.best_score, self.best_loss = float(state["best_score"]), float(state["best_loss"])
         self.stale = int(state["stale"])
 
 

@@ -14,10 +14,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ramgru import files, pretrained
+from ramgru import pretrained
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.lab.spec import slug
 from ramgru.lab.tasks.base import Task
@@ -114,20 +115,12 @@ def save_model(config: TrainConfig, folder: Path, weights: dict[str, torch.Tenso
 
     `RAMGRUModel.from_pretrained(folder / "model")` reads a ramgru model, too.
     """
-    from safetensors.torch import save
-
-    path = folder / WEIGHTS
-    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    if config.model.name == "ramgru":
-        model = build_model(config.model, config.task)
-        model.load_state_dict(plain)
-        model.save_pretrained(path.parent)  # type: ignore[operator]
-        return
-    path.parent.mkdir(exist_ok=True)
-    values = configfile.to_dict(config)
-    described = {"model_type": config.model.layer, "task": values["task"], "model": values["model"]}
-    files.write_json(path.parent / CONFIG, described)
-    files.write(path, save(plain))
+    model: Any = build_model(config.model, config.task)
+    model.load_state_dict(weights)
+    if config.model.name != "ramgru":
+        values = {name: configfile.to_dict(config)[name] for name in ("task", "model")}
+        model.config = {"model_type": config.model.layer, **values}
+    pretrained.save(model, folder / WEIGHTS.parent)
 
 
 def remove_results(folder: Path) -> None:
@@ -146,22 +139,19 @@ def discard(folder: Path) -> None:
 
 def remove_temporary(folder: Path) -> None:
     """Remove the temporary files of a process that was killed while writing."""
-    for pattern in (".*.tmp", "model/.*.tmp"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wanted: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock on the run if `wanted`: two writers would corrupt it.
+def locked(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the run: two writers would corrupt it.
 
     Raises RamgruError if another process holds the lock. The lock ends with its process.
     """
     try:
         import fcntl
     except ImportError:  # a system without file locks
-        wanted = False
-    if not wanted:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)

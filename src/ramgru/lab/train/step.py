@@ -16,7 +16,7 @@ from ramgru.lab.tasks.base import IGNORE, Batch
 from ramgru.lab.train import parallel
 from ramgru.lab.train.config import TrainConfig
 from ramgru.lab.train.data import Chunk, chunks, count_answers
-from ramgru.lab.train.objective import Objective
+from ramgru.lab.train.measure import Objective
 from ramgru.sequence import SequenceModel, detach
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Stepper:
         # Processes may have different numbers of chunks; they synchronise in their last one.
         synchronise = last or self.sharded
         context = nullcontext() if synchronise else self.accelerator.no_sync(self.objective)
-        forward_only = piece.empty and not synchronise  # only the state is needed
+        forward_only = not piece.where.numel() and not synchronise  # only the state is needed
         with context, torch.set_grad_enabled(not forward_only):
             with self.accelerator.autocast():
                 loss, predicted, state = self.objective(

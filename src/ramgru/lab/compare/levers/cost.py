@@ -16,7 +16,7 @@ from ramgru.lab.compare.speed import step_us, train_us
 from ramgru.lab.tasks import Task
 from ramgru.lab.tasks.base import Batch
 from ramgru.lab.train.data import chunks
-from ramgru.lab.train.objective import Objective
+from ramgru.lab.train.measure import Objective
 from ramgru.memory import MemoryState
 from ramgru.sequence import SequenceModel
 
