@@ -1,4 +1,4 @@
-"""The README is right: its Python runs, its commands exist, its links lead somewhere."""
+"""The README's Python code runs, its commands and options exist, and its links resolve."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_options_of_commands_exist(words, capsys):
         assert option in shown
 
 
-def test_a_layer_of_ones_own_is_five_lines_and_runs(tmp_path, monkeypatch):
-    """The snippet of docs/comparing.md, through the command beside it."""
+def test_your_own_layer_runs_in_a_comparison(tmp_path, monkeypatch):
+    """The code of docs/comparing.md runs with the command beside it."""
     text = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (tmp_path / "my_module.py").write_text(snippet)
@@ -65,7 +65,7 @@ def test_a_layer_of_ones_own_is_five_lines_and_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", TEXT))))
-def test_links_lead_somewhere(target):
+def test_links_resolve(target):
     assert (ROOT / target).exists()
 
 
@@ -77,11 +77,15 @@ def test_make_targets_exist():
 
 
 def test_public_names_are_as_listed():
-    assert sorted(ramgru.__all__) == [
+    assert ramgru.__all__ == [
         "RAMGRU",
+        "Key",
+        "Memory",
         "RAMGRUModel",
         "RAMGRUState",
+        "Tape",
         "__version__",
         "memory_scan",
         "trace",
+        "write_cost",
     ]
