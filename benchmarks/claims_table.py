@@ -23,7 +23,7 @@ def ours(**memory: Any) -> ModelConfig:
 
 
 # Changes of the memory that several rows share, and why.
-MANY_CELLS = ours(cells=2**16)
+MANY_CELLS = ours(cells=2**20)
 PHRASES = ours(cells=2**16, heads="key key key:2 key:3 key:4 key:3:1 key:3:2 key:3:3", width=32)
 LISTS = ours(heads="key key key key tape tape tape tape")
 WHY_PHRASES = "because keys are several steps long, and values need the width"

@@ -26,7 +26,8 @@ def commands() -> list[list[str]]:
     return [w[w.index("ramgru") + 1 :] for w in words if "ramgru" in w]
 
 
-def test_python_runs_from_top_to_bottom():
+def test_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the code writes a file
     torch.manual_seed(0)
     names: dict[str, object] = {}
     assert len(blocks("python")) >= 5
