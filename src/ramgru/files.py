@@ -59,7 +59,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def safetensors() -> Any:
-    """The library that states and models are saved with, imported where it is first needed."""
+    """The safetensors library, imported on first use: only saving and loading need it."""
     try:
         import safetensors.torch
     except ModuleNotFoundError as error:

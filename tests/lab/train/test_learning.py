@@ -32,7 +32,7 @@ def stepper(task: Task, **changes: object) -> Stepper:
     return Stepper(make_accelerator(config), build_model(config.model, task), config)
 
 
-def plain_loss(logits: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
+def mean_loss(logits: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
     """The mean over everything that is asked, written as torch writes it."""
     target = torch.from_numpy(labels)
     if labels.ndim == 2:
@@ -49,7 +49,7 @@ def test_gradient_is_that_of_the_mean_loss(task):
     loss, right, count = made.drain()
     made.model.zero_grad()
     logits = made.model(torch.from_numpy(batch.inputs), lengths=torch.from_numpy(batch.lengths))
-    expected = plain_loss(logits, batch.labels)
+    expected = mean_loss(logits, batch.labels)
     expected.backward()
     assert loss == pytest.approx(expected.item(), rel=1e-6)
     assert count == (batch.labels != IGNORE).sum()
@@ -74,7 +74,7 @@ def test_truncated_gradient_cuts_between_chunks(task):
         state = detach(state)
         if (labels != IGNORE).any():
             asked = (labels != IGNORE).sum()
-            total = total + plain_loss(made.model.head(hidden), labels) * asked / count
+            total = total + mean_loss(made.model.head(hidden), labels) * asked / count
     total.backward()
     expected = [p.grad for p in made.model.parameters()]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
@@ -119,7 +119,7 @@ def test_step_is_that_of_torch(optimizer):
         batch, lr = task.draw(4, step), 0.01 * (step + 1)
         made.step(batch, lr)
         theirs.zero_grad()
-        plain_loss(twin(torch.from_numpy(batch.inputs)), batch.labels).backward()
+        mean_loss(twin(torch.from_numpy(batch.inputs)), batch.labels).backward()
         torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.1)
         for group in theirs.param_groups:
             group["lr"] = lr
@@ -164,7 +164,7 @@ def test_measure_counts_what_numpy_counts(task, chunk):
         guess = (logits.argmax(-1) if asked.ndim == 2 else (logits > 0).long()).numpy()
         right += ((guess == batch.labels) & asked).sum()
         count += asked.sum()
-        loss += plain_loss(logits, batch.labels).item() * asked.sum()
+        loss += mean_loss(logits, batch.labels).item() * asked.sum()
         if asked.ndim == 3:  # the copy task: all of a sequence's vectors are one answer
             wrong = ((guess != batch.labels) & asked).any(axis=(1, 2))
             exact, answers = exact + (~wrong).sum(), answers + 4

@@ -158,7 +158,7 @@ def state_bytes(model: SequenceModel, steps: int) -> int:
 def _sized(config: ModelConfig, options: dict[str, str], task: Task) -> ModelConfig:
     """The network with its hidden_size or memory.cells chosen by `parameters` or `state_bytes`.
 
-    options: of the layer. A layer of your own that takes no hidden_size is left as it is.
+    options: of the layer. Your own layer stays unchanged if it takes no hidden_size.
     Raises ValueError if even the smallest size is too large.
     """
     ramgru, wanted = config.layer == "ramgru", config.parameters or config.state_bytes
@@ -176,7 +176,7 @@ def _sized(config: ModelConfig, options: dict[str, str], task: Task) -> ModelCon
             named = replace(exact, layer=joined(config.layer, options))
             return build_model(with_size(named, size), task)
 
-    # A state may grow over time: it is measured at the length of training sequences.
+    # A growing state is measured at the length of training sequences.
     steps = int(task.draw(16, seed=0).lengths.max()) if config.state_bytes else 0
 
     def count(size: int) -> int:

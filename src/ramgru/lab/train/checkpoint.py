@@ -36,8 +36,8 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
 
     # One metadata key only: safetensors writes several keys in an unspecified order.
     header = {"ramgru": json.dumps({"format": FORMAT, **facts})}
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    files.write(path, serialise(plain, metadata=header))
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    files.write(path, serialise(stored, metadata=header))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -77,7 +77,7 @@ def check_resumable(config: TrainConfig, facts: dict[str, Any], path: Path) -> N
     for name in FIXED:
         for place, new, old in _differences(now[name], then.get(name), name):
             option = place.replace("task.options.", "task.")  # as on the command line
-            raise ValueError(f"{option} must stay what it was when a run goes on, {old}, got {new}")
+            raise ValueError(f"{option} must stay {old} when a run is resumed, got {new}")
     if facts.get("digest") != getattr(config.task, "digest", None):
         raise ValueError(
             f"{getattr(config.task, 'path', 'the data')} is not the file that the run began with: "

@@ -44,9 +44,8 @@ class TrainConfig:
     """Maximum norm of the gradient; 0: no clipping."""
 
     write_cost: float = 0.3
-    """Weight of the auxiliary loss on open update gates, in nats per answer: gates learn not to
-    write what is never asked for. Only ramgru layers are charged; peers are not. The printed loss
-    excludes the charge. 0: no charge."""
+    """Weight of the auxiliary loss on open update gates, in nats per answer. Only ramgru layers are
+    charged; peers are not. The printed loss excludes the charge. 0: no charge."""
 
     batch_size: int = 64
     """Sequences in a batch, over all processes."""
