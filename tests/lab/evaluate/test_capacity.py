@@ -1,4 +1,4 @@
-"""Bits held beside the channel itself; memory capacity of delay lines and leaky integrators."""
+"""Bits held against the channel; memory capacity of delay lines and leaky integrators."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_delay_line_of_32_steps_holds_32():
 
 
 def test_a_rotated_delay_line_holds_as_much():
-    """Readouts find what no single unit shows, also along directions of a millionth the size."""
+    """A readout combines units, also along directions a millionth as large."""
     mix = torch.randn(32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mix = mix @ torch.diag(torch.logspace(0, -6, 32, dtype=torch.float64))
     noise = noise_of(8192, delays=40)
@@ -101,7 +101,7 @@ def test_units_that_say_the_same_count_once():
 
 @pytest.mark.parametrize("keep", [0.3, 0.7])
 def test_a_leaky_integrator_has_its_analytic_curve(keep):
-    """r²(k) = a²ᵏ (1 − a²), which from k = 1 on sums to a²."""
+    """r²(k) = a²ᵏ (1 − a²), whose sum from k = 1 on is a²."""
     noise, h, units = noise_of(20_000, delays=20), torch.zeros(16, 1), []
     for step in noise.unsqueeze(-1).unbind(1):
         h = keep * h + step
@@ -115,7 +115,7 @@ def test_a_leaky_integrator_has_its_analytic_curve(keep):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_units_without_memory_hold_nothing(seed):
-    """Though the small r² of a hundred delays add up: unrelated series, 64 units."""
+    """Unrelated series in 64 units, although the small r² of a hundred delays add up."""
     noise, source = noise_of(2000, 100, seed), torch.Generator().manual_seed(100 + seed)
     unrelated = torch.randn(*noise.shape, 64, dtype=torch.float64, generator=source)
     capacity, curve = short_term_memory(unrelated, noise, 100)

@@ -1,4 +1,4 @@
-"""Wilson's interval against its definition: the shares that a test would not reject."""
+"""Wilson's interval against its definition: the proportions that a test does not reject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep over the grid of a task, with models whose answers are known beforehand."""
+"""A sweep over the grid of a task, with models whose answers are known."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ EFFORT = Effort(questions=300, examples=4, tokens=1024, max_length=256)
 
 
 class Lookup(nn.Module):
-    """Recalls exactly, from a table of what followed each key: the perfect memory.
+    """A perfect memory: recalls from a table of the token after each key.
 
-    longest: the most steps that were in memory at a time, all sequences together
+    longest: the most steps in memory at a time, all sequences together
     """
 
     state_size, state_growth = 7, 0
@@ -64,7 +64,7 @@ def constant(task: Task) -> SequenceModel:
 
 
 def test_perfect_memory_is_perfect_at_every_size():
-    """Also where a sequence is longer than what may be in memory at a time."""
+    """Also if a sequence is longer than the steps allowed in memory at a time."""
     model = Lookup(64)
     found = sweep(model, MQAR, replace(EFFORT, tokens=100))  # type: ignore[arg-type]
     assert [row.axes for row in found.rows] == [
@@ -89,7 +89,7 @@ def test_distances_double():
 
 
 def test_guess_in_bits_is_near_chance():
-    """A constant bit is right in about one of two; whole answers never."""
+    """A constant bit is right half of the time; whole answers never are."""
     task = tasks.get("copy", bits=8, length=5)
     found = sweep(constant(task), task, replace(EFFORT, questions=4000, max_length=20))
     for row in found.rows:
@@ -110,7 +110,7 @@ def test_kinds_of_question_are_told_apart():
 
 
 def test_whole_answers_are_counted_kind_by_kind():
-    """By a model that knows reads only, and of them all but the first of each batch."""
+    """With a model that answers only reads, and all of them but the first of each batch."""
     task = tasks.get("programs", registers=2, statements=8)
 
     class Reads(nn.Module):
@@ -170,7 +170,7 @@ def test_same_seed_same_evaluation():
 
 
 def test_questions_are_none_that_training_measured_itself_by(monkeypatch):
-    """The stopping rule looked at those."""
+    """The stopping rule has seen those questions."""
     from ramgru.lab.train.data import held_out_seed
 
     drawn: list[int] = []
@@ -223,7 +223,7 @@ def test_memory_capacity_keeps_to_the_longest_sequence_allowed(run):
 
 
 def test_evaluation_is_the_same_from_a_checkpoint(run):
-    """Of a run that is not over yet."""
+    """An unfinished run has only a checkpoint."""
     before = evaluate(EvaluateConfig(run, EFFORT), quiet=True)
     (run / "model" / "model.safetensors").unlink()
     assert evaluate(EvaluateConfig(run, EFFORT), quiet=True) == before
@@ -240,7 +240,7 @@ def test_shares_keep_their_digits():
 
 
 def test_nothing_asked_ends():
-    """A task that asks nothing is not asked forever."""
+    """A task without questions does not loop forever."""
 
     class Silent(type(MQAR)):  # type: ignore[misc]
         def draw(self, batch_size: int, seed: int) -> Any:

@@ -1,4 +1,4 @@
-"""The same numbers in every run, so that a red build can be repeated."""
+"""A fixed seed in every test, so that a failure can be reproduced."""
 
 from __future__ import annotations
 

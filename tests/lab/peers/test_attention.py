@@ -1,4 +1,4 @@
-"""Full and window attention beside torch's, rotary positions, and the memory and time they take."""
+"""Full and window attention against torch's, rotary positions, and the memory and time used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ C = 8
 
 
 def beside_torch(layer: Attention | WindowAttention, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs of the layer, its convolution the identity, and of torch's attention with a mask."""
+    """The layer's outputs, with an identity convolution, and those of torch's masked attention."""
     layer.double()
     twin = nn.MultiheadAttention(C, layer.heads, bias=False, batch_first=True).double()
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_the_convolution_lets_a_step_see_its_neighbours() -> None:
 
 
 def test_places_turn_pairs_of_channels() -> None:
-    """As complex numbers: (a + ib) e^(i place rate); of an odd width the last one stays."""
+    """As complex numbers: (a + ib) e^(i place rate). With an odd width the last channel stays."""
     x, place = torch.randn(1, 2, 5, 7, dtype=torch.float64), torch.tensor([[0, 1, 2, 30, 4000]])
     turned = rotate(x, place)
     rate = torch.tensor([10_000.0 ** (-i / 3) for i in range(3)], dtype=torch.float64)
@@ -81,7 +81,7 @@ def test_only_the_distance_of_places_counts() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers that one tensor made meanwhile has."""
+    """The size of the largest tensor created in the context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ def test_a_window_as_long_as_the_sequence_is_full_attention(positions) -> None:
 
 
 def test_what_left_the_window_has_no_influence() -> None:
-    """Three steps farther back than the window there is the convolution's reach."""
+    """The convolution reaches three steps farther back than the window."""
     layer, x = WindowAttention(C, window=6), torch.randn(1, 30, C)
     expected, state = layer(x, None)
     x[:, : 30 - 6 - 3] = torch.randn(1, 21, C)

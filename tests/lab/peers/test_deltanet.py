@@ -1,4 +1,4 @@
-"""DeltaNet: its memory as a product of matrices. Gated DeltaNet: its formulas, and Qwen3-Next's."""
+"""DeltaNet against products of matrices; Gated DeltaNet against its formulas and Qwen3-Next."""
 
 from __future__ import annotations
 
@@ -52,25 +52,8 @@ def test_memory_is_a_sum_of_products_of_matrices(heads, steps) -> None:
     torch.testing.assert_close(y[0, -1], expected, rtol=1e-4, atol=2e-5)
 
 
-def test_it_is_a_gated_deltanet_that_does_not_forget() -> None:
-    """Whose output gate is open: SiLU(1.278…) = 1."""
-    layer, twin = DeltaNet(C, heads=2).double(), GatedDeltaNet(C, heads=2).double()
-    x = torch.randn(2, 70, C, dtype=torch.float64)
-    x[..., 0] = 1.0
-    with torch.no_grad():
-        for name in ("query_key_value.weight", "convolution.taps", "norm", "project.weight"):
-            twin.get_parameter(name).copy_(layer.get_parameter(name))
-        twin.decay_and_rate.weight[2:] = layer.rate.weight
-        twin.log_speed.fill_(-torch.inf)
-        twin.gate.weight.zero_()[:, 0] = 1.2784645427610738
-    y, state = layer(x, None)
-    expected, after = twin(x, None)
-    torch.testing.assert_close(y, expected)
-    torch.testing.assert_close(state.memory, after.memory)
-
-
 def test_a_key_written_with_full_rate_reads_back_its_last_value() -> None:
-    """What a sum of outer products, linear attention, does not give: the old value is taken out."""
+    """Linear attention, a sum of outer products, would keep the old value as well."""
     layer = DeltaNet(C, 4).double()
     with torch.no_grad():
         layer.rate.weight.zero_()[:, 0] = 100.0
@@ -115,7 +98,7 @@ def test_a_layer_of_64_channels_has_a_memory_of_64_by_64() -> None:
 
 
 def test_decays_begin_slow() -> None:
-    """Where nothing comes in, a step keeps between 90 and 99.9 % of what a head holds."""
+    """With zero input, a step keeps between 90 and 99.9 % of a head's memory."""
     layer = GatedDeltaNet(C, heads=200)
     kept = torch.exp(-layer.log_speed.exp() * softplus(layer.decay_bias))
     assert 0.904 < kept.min() < 0.92
@@ -123,7 +106,7 @@ def test_decays_begin_slow() -> None:
 
 
 def test_gated_deltanet_is_that_of_transformers() -> None:
-    """Qwen3-Next's, with our weights in its order of rows."""
+    """Qwen3-Next's layer, with our weights in its order of rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pytest.importorskip("transformers", minversion="4.57")

@@ -1,4 +1,4 @@
-"""The Neural Turing Machine and the Differentiable Neural Computer beside loops in numpy."""
+"""The Neural Turing Machine and the Differentiable Neural Computer against loops in numpy."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def close(found: Tensor, expected: Any, atol: float = 1e-8) -> None:
 
 
 def weighting(before: Any, memory: Any, key: Any, beta: Any, g: Any, s: Any, gamma: Any) -> Any:
-    """(5) to (9); s[j] is the share that moves by j - 1 cells."""
+    """Equations (5) to (9); s[j] is the share that moves by j - 1 cells."""
     gated = g * content(key, beta, memory) + (1 - g) * before
     shifted = np.zeros(N)
     for i in range(N):
@@ -63,7 +63,7 @@ def weighting(before: Any, memory: Any, key: Any, beta: Any, g: Any, s: Any, gam
 
 
 def naive_ntm(layer: Any, x: Any) -> tuple[Any, Any, Any]:
-    """One sequence x (T, C) -> outputs (T, C), the memory and the weights after it."""
+    """One sequence x (T, C) -> outputs (T, C), the final memory and weights."""
     R = layer.heads
     p = {name: value.detach().numpy() for name, value in layer.named_parameters()}
     memory = np.full((N, W), 1e-6)
@@ -139,7 +139,7 @@ def test_a_strong_key_finds_its_cell_and_an_empty_memory_favours_none() -> None:
 
 
 def told(layer: NTM, shift: int) -> NTM:
-    """The layer with heads that only move by `shift` cells a step, sharply."""
+    """The layer with heads that do nothing but move by `shift` cells a step."""
     with torch.no_grad():
         layer.interface.weight.zero_()
         _, gates, strengths, shifts = layer.interface.bias.zero_().split(layer.sizes)
@@ -160,7 +160,7 @@ def test_heads_walk_around_the_memory(shift) -> None:
 
 
 def allocated(usage: Any) -> Any:
-    """By the free list: the paper's definition."""
+    """The paper's definition, by the sorted free list."""
     free_list = np.argsort(usage, kind="stable")
     found = np.zeros(N)
     for j, cell in enumerate(free_list):
@@ -178,7 +178,7 @@ def relinked(link: Any, precedence: Any, writes: Any) -> tuple[Any, Any]:
 
 
 def naive_dnc(layer: Any, x: Any) -> tuple[Any, dict[str, Any]]:
-    """One sequence x (T, C) -> outputs (T, C), and what it carries after them."""
+    """One sequence x (T, C) -> outputs (T, C), and the final state."""
     R, H = layer.heads, layer.hidden_size
     p = {name: value.detach().numpy() for name, value in layer.named_parameters()}
     memory, link, usage, precedence = np.zeros((N, W)), np.zeros((N, N)), np.zeros(N), np.zeros(N)

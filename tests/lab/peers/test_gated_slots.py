@@ -1,4 +1,4 @@
-"""Gated slot attention beside its formulas."""
+"""Gated slot attention against its formulas."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_state_has_a_key_and_a_value_for_each_slot() -> None:
     assert GatedSlots(64, heads=4, slots=16).initial_state(2).memory.shape == (2, 4, 16, 32)
 
 
-def test_a_slot_that_nothing_is_said_to_keeps_92_percent_of_itself() -> None:
+def test_a_slot_without_input_keeps_92_percent_of_itself() -> None:
     layer = GatedSlots(C, slots=3).double()
     _, state = layer(torch.randn(2, 5, C, dtype=torch.float64), None)
     _, after = layer(torch.zeros(2, 4, C, dtype=torch.float64), state)

@@ -1,4 +1,4 @@
-"""Mamba-2 beside its formulas, and beside transformers'."""
+"""Mamba-2 against its formulas and against transformers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ C = 6
 
 
 def mamba2(heads: int, hidden_size: int | None = None) -> Mamba2:
-    """With numbers in place of the zeros and ones that some weights begin with."""
+    """Random values replace the weights that start at zero or one."""
     layer = Mamba2(C, hidden_size, heads=heads, d_state=3)
     with torch.no_grad():
         layer.convolution_bias.normal_()

@@ -1,4 +1,4 @@
-"""The LSTM beside torch's own, bit for bit, and beside its equations."""
+"""GRU and LSTM against torch's, bit for bit; minGRU and LSTM against their equations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ramgru.lab.peers import LSTM
+from ramgru.lab.peers import GRU, LSTM, MinGRU
 from ramgru.lab.peers.recurrent import LSTMState
 
 C = 6
@@ -70,3 +70,21 @@ def test_lstm_begins_as_torchs() -> None:
     twin = nn.LSTM(C, C)
     for name, parameter in twin.named_parameters():
         assert torch.equal(parameter, getattr(layer, name.removesuffix("_l0")))
+
+
+def test_gru_is_torchs() -> None:
+    layer, twin = GRU(C), nn.GRU(C, C, batch_first=True)
+    twin.load_state_dict({f"{name}_l0": value for name, value in layer.state_dict().items()})
+    x, h = torch.randn(3, 5, C), torch.randn(1, 3, C)
+    assert all(map(torch.equal, layer(x, h), twin(x, h)))
+
+
+def test_mingru_is_its_equations() -> None:
+    layer, h = MinGRU(C).double(), torch.zeros(3, C, dtype=torch.float64)
+    x = torch.randn(3, 6, C, dtype=torch.float64)
+    y, state = layer(x)
+    for t in range(6):
+        z, n = (x[:, t] @ layer.weight_ih.T + layer.bias_ih).chunk(2, dim=1)
+        h = (1 - z.sigmoid()) * h + z.sigmoid() * n
+        torch.testing.assert_close(y[:, t], h)
+    torch.testing.assert_close(state[0], h)

@@ -1,4 +1,4 @@
-"""Sparse delta memory: its rule beside the dense one, its addresses beside a full search."""
+"""Sparse delta memory: its rule against the dense rule, its addresses against a full search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def touch(steps: int) -> Touch:
 
 
 def dense(at: Touch) -> Tensor:
-    """(B, H, T, N), the weight of every cell."""
+    """The weight of every cell, (B, H, T, N)."""
     nothing = torch.zeros(*at.cell.shape[:3], N, dtype=at.weight.dtype)
     return nothing.scatter(-1, at.cell, at.weight)
 
@@ -114,7 +114,7 @@ def test_a_memory_that_a_gradient_needs_is_not_overwritten() -> None:
 
 
 def test_the_loop_makes_nothing_of_the_size_of_the_memory() -> None:
-    """What is kept for backward is a few numbers a cell touched, not a memory a step."""
+    """Backward needs a few numbers a touched cell, not a copy of the memory a step."""
     kept = []
     layer = SparseDelta(C, cells=2**16, key_size=8)
     x, state = torch.randn(1, 64, C), layer.initial_state(1)
@@ -129,7 +129,7 @@ def test_the_loop_makes_nothing_of_the_size_of_the_memory() -> None:
 
 
 def test_a_step_writes_at_first_where_the_step_before_it_read() -> None:
-    """So a value that follows its key is found again when the key comes back."""
+    """So a value that follows its key is found when the key returns."""
     layer, x = SparseDelta(C, key_size=16, top_k=8), torch.randn(1, 200, C)
     query = layer.query(x)
     context = layer.convolution.initial_state(1)

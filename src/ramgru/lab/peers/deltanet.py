@@ -141,17 +141,6 @@ class GatedDeltaNet(DeltaMemory):
         return self.project(y * silu(self.gate(x)))
 
 
-def delta_step(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, memory: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One step: q, k (B, H, D), v (B, H, E), log_decay, beta (B, H) -> y (B, H, E), memory."""
-    memory = log_decay.exp()[..., None, None] * memory
-    found = torch.einsum("bhd,bhde->bhe", k, memory)
-    update = beta.unsqueeze(-1) * (v - found)
-    memory = memory + torch.einsum("bhd,bhe->bhde", k, update)
-    return torch.einsum("bhd,bhde->bhe", q, memory), memory
-
-
 def delta_loop(
     q: Tensor,
     k: Tensor,
@@ -166,8 +155,11 @@ def delta_loop(
     for t in range(q.shape[2]):
         if reset is not None:
             memory = memory.masked_fill(reset[:, t, None, None, None], 0)
-        at = (slice(None), slice(None), t)
-        y, memory = delta_step(q[at], k[at], v[at], log_decay[at], beta[at], memory)
+        memory = log_decay[:, :, t].exp()[..., None, None] * memory
+        found = torch.einsum("bhd,bhde->bhe", k[:, :, t], memory)
+        update = beta[:, :, t].unsqueeze(-1) * (v[:, :, t] - found)
+        memory = memory + torch.einsum("bhd,bhe->bhde", k[:, :, t], update)
+        y = torch.einsum("bhd,bhde->bhe", q[:, :, t], memory)
         outputs.append(y.unsqueeze(2))
     return torch.cat(outputs, dim=2), memory
 
