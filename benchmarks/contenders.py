@@ -79,7 +79,7 @@ def bfloat16(module: nn.Module) -> Contender:
 
 def gru_kernel(width: int) -> Contender:
     """nn.GRU's parameters and torch's input projection, with this project's kernel."""
-    from ramgru.kernels.gru import gru
+    from ramgru.kernels.recurrence import gru
 
     module = nn.GRU(width, width, batch_first=True)
     weight_ih, weight_hh, bias_ih, bias_hh = module.all_weights[0]
@@ -87,7 +87,7 @@ def gru_kernel(width: int) -> Contender:
     def run(x: Tensor) -> Tensor:
         projected = nn.functional.linear(x, weight_ih, bias_ih)
         start = x.new_zeros(x.shape[0], width)
-        return gru((projected, start, weight_hh, bias_hh, None, None))[0]
+        return gru(projected, start, weight_hh, bias_hh)[0]
 
     return Contender(module, run)
 

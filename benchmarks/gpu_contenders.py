@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ramgru import RAMGRU, Memory
 from ramgru.config import codebook_sizes
-from ramgru.kernels.linear_scan import linear_scan
+from ramgru.kernels.address import product_keys
 from ramgru.kernels.memory_scan import memory_scan
-from ramgru.kernels.product_keys import product_keys
+from ramgru.kernels.recurrence import linear_scan
 
 Call = Callable[[], object]
 Shape = tuple[int, int, int]  # sequences, steps, width
@@ -148,7 +148,7 @@ def addresses(B: int, T: int, H: int, K: int, N: int, device: str) -> tuple[Call
 
     def run(query: Tensor, sharpness: Tensor) -> Tensor:
         given = (query, before, nothing, codes, sharpness, None)
-        return product_keys(given, K, K, sizes, (1,) * H)[3]
+        return product_keys(*given, writes=K, reads=K, sizes=sizes, offsets=(1,) * H)[3]
 
     query = torch.randn(B, T, width, device=device)
     return both_ways(run, [query, torch.zeros(H, device=device)])

@@ -11,9 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ramgru.kernels import fused, native
-from ramgru.kernels.gru import gru as gru_walk
-from ramgru.kernels.mingru import mingru as mingru_scan
+from ramgru.kernels import fused, native, recurrence
 from ramgru.kernels.projection import projection
 from ramgru.ragged import in_pieces, reverse, reverse_reset
 
@@ -45,7 +43,7 @@ def _gru(
     weight_ih, weight_hh, *biases = weights
     bias_ih, bias_hh = biases or (None, None)
     projected = projection(x, weight_ih, bias_ih)
-    return gru_walk((projected, hidden, weight_hh, bias_hh, reset, lengths))
+    return recurrence.gru(projected, hidden, weight_hh, bias_hh, reset, lengths)
 
 
 def torch_gru(
@@ -91,7 +89,7 @@ def _mingru(
     projected = projection(x, *weights)
     if x.shape[0] == 0 or x.shape[1] == 0:
         return projected.new_zeros(*x.shape[:2], hidden.shape[1]), hidden
-    return mingru_scan((projected, hidden, reset, lengths))
+    return recurrence.mingru(projected, hidden, reset, lengths)
 
 
 def _all_ways(

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ramgru.config import Key, Memory, codebook_sizes
-from ramgru.kernels.product_keys import product_keys
+from ramgru.kernels.address import product_keys, short_convolution
 from ramgru.kernels.projection import projection
-from ramgru.kernels.short_convolution import short_convolution
 from ramgru.ragged import last_steps
 
 CODE = 16  # A, numbers of a code
@@ -157,11 +156,16 @@ class KeyHeads(nn.Module):
             query, before, nothing = query.cos(), before.cos(), nothing.cos()
             codes = torch.cat([codes.to(query.dtype) for codes in self.codes], dim=1)
             write_index, write_weight, read_index, read_weight = product_keys(
-                (query, before, nothing, codes, self.sharpness.to(query.dtype), reset),
-                self.writes,
-                self.reads,
-                self.sizes,
-                self.write_after,
+                query,
+                before,
+                nothing,
+                codes,
+                self.sharpness.to(query.dtype),
+                reset,
+                writes=self.writes,
+                reads=self.reads,
+                sizes=self.sizes,
+                offsets=self.write_after,
             )
         return Address(write_index, write_weight), Address(read_index, read_weight)
 
@@ -175,8 +179,8 @@ class KeyHeads(nn.Module):
         every = torch.cat([before, query], dim=1)
         if reset is not None:
             reset = nn.functional.pad(reset, (reach, 0))
-        (every,) = short_convolution(
-            (every[:, steps - 1 :], every[:, : steps - 1], nothing, taps, reset)
+        every = short_convolution(
+            every[:, steps - 1 :], every[:, : steps - 1], nothing, taps, reset
         )
         return every[:, reach:], every[:, :reach], nothing * taps.sum(0)
 

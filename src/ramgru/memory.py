@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from ramgru import open_gates
 from ramgru.config import Head, Key, Memory, Tape, factorise
-from ramgru.kernels.gated_sum import gated_sum
 from ramgru.kernels.memory_scan import memory_scan, step_
-from ramgru.kernels.projection import Projection
+from ramgru.kernels.projection import Projection, gated_sum
 from ramgru.kernels.transforms import is_readable
 from ramgru.keys import Address, KeyHeads
 from ramgru.state import MemoryState
@@ -233,7 +232,7 @@ class RandomAccessMemory(nn.Module):
 
     def add_to(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """h + sigmoid(o) * W y: h (B, T, C), x (B, T, I), y (B, T, H, D) -> (B, T, C)"""
-        return gated_sum((h, self.output_gate(x), self.read_out(y.flatten(-2).to(x.dtype))))[0]
+        return gated_sum(h, self.output_gate(x), self.read_out(y.flatten(-2).to(x.dtype)))
 
     def step_tensors(self) -> list[tuple[dict[str, Any], str]]:
         """Where the native step finds its tensors, in its order; see `fast_step`."""

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from ramgru.config import Memory, Tape
-from ramgru.kernels.linear_scan import linear_scan
 from ramgru.kernels.projection import Projection, projection
+from ramgru.kernels.recurrence import linear_scan
 from ramgru.keys import Address, without_autocast
 from ramgru.ragged import padding_mask
 

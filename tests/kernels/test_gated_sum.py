@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import native
-from ramgru.kernels.gated_sum import gated_sum, reference
+from ramgru.kernels.projection import gated_sum, reference
 
 every_isa = pytest.mark.parametrize("isa", native.supported())
 SHAPES = [
@@ -29,12 +29,12 @@ def _seed() -> None:
 
 def evaluate(run, tensors: list[Tensor], above: Tensor) -> list[Tensor]:
     leaves = [t.clone().requires_grad_() for t in tensors]
-    (out,) = run(leaves)
+    out = run(*leaves)
     return [out.detach(), *torch.autograd.grad(out, leaves, above.to(out.dtype))]
 
 
-def by_parts(tensors: list[Tensor]) -> tuple[Tensor]:
-    return reference(*tensors)
+def by_parts(*tensors: Tensor) -> Tensor:
+    return reference.gated_sum(*tensors)[0]
 
 
 @every_isa
@@ -73,7 +73,7 @@ def test_nothing_added_changes_no_bit(isa: str) -> None:
     h, g = torch.randn(3, 7, 33), torch.randn(3, 7, 33)
     with native.use(isa):
         for zero in (0.0, -0.0):
-            assert torch.equal(gated_sum((h, g, torch.full_like(h, zero)))[0], h)
+            assert torch.equal(gated_sum(h, g, torch.full_like(h, zero)), h)
 
 
 @every_isa
@@ -85,13 +85,13 @@ def test_any_layout_in_memory_and_the_sum_laid_out_as_the_first(isa: str) -> Non
     for h in (time_first, half, g):
         with native.use(isa):
             leaves = [t.detach().requires_grad_() for t in (h, g, r)]
-            (out,) = gated_sum(leaves)
+            out = gated_sum(*leaves)
             grads = torch.autograd.grad(out, leaves, above)
         expected = evaluate(by_parts, [h, g, r], above)
         for ours, theirs in zip((out, *grads), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     with native.use(isa):
-        assert gated_sum((time_first, g, r))[0].stride() == time_first.stride()
+        assert gated_sum(time_first, g, r).stride() == time_first.stride()
 
 
 @every_isa
@@ -116,10 +116,10 @@ def test_gradients_that_are_not_wanted(isa: str) -> None:
         _, *full = evaluate(gated_sum, tensors, above)
         for i in range(3):
             leaves = [t.clone().requires_grad_(i == j) for j, t in enumerate(tensors)]
-            (one,) = torch.autograd.grad(gated_sum(leaves)[0], leaves[i], above)
+            (one,) = torch.autograd.grad(gated_sum(*leaves), leaves[i], above)
             assert torch.equal(one, full[i])
 
 
 def test_second_derivatives() -> None:
     leaves = [torch.randn(1, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    assert torch.autograd.gradgradcheck(lambda *t: gated_sum(t), leaves)
+    assert torch.autograd.gradgradcheck(gated_sum, leaves)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ramgru.kernels import native
-from ramgru.kernels.gru import gru, reference
+from ramgru.kernels.recurrence import gru
+from ramgru.kernels.recurrence.reference import gru as reference
 
 SIZES = list(itertools.product((1, 5, 15, 16, 17, 48, 50), (1, 2, 7, 8, 9, 17), (1, 2, 9)))
 # With one unit alone a gradient can cancel to little: also torch's own float32 is then 4e-6 away.
@@ -54,10 +55,6 @@ def results(
     return [*found, *torch.autograd.grad(loss, given, materialize_grads=True)]
 
 
-def native_gru(*tensors: Tensor | None) -> tuple[Tensor, Tensor]:
-    return gru(tensors)
-
-
 def assert_close(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
     """As vectors: the norm of the error against that of what is expected, or against 1."""
     for n, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
@@ -84,7 +81,7 @@ def test_numbers_of_nn_gru(isa: str, dtype: torch.dtype) -> None:
         expected += [grads[0][0], *grads[1:]]
         with native.use(isa):
             projected = nn.functional.linear(x, weight_ih, bias_ih)
-            found = [*gru((projected, initial, weight_hh, bias_hh, None, None))]
+            found = [*gru(projected, initial, weight_hh, bias_hh, None, None)]
             loss = sum((y * g.to(dtype)).sum() for y, g in zip(found, upstream))
             leaves = [initial, weight_ih, weight_hh, bias_ih, bias_hh]
             found += torch.autograd.grad(loss, leaves)
@@ -104,7 +101,7 @@ def test_resets_and_lengths(isa: str, dtype: torch.dtype, bias: bool) -> None:
         if not bias:
             given, exact, rest = given[:3], exact[:3], (None, *rest)
         with native.use(isa):
-            found = results(native_gru, given, upstream, *rest)
+            found = results(gru, given, upstream, *rest)
         assert_close(found, results(reference, exact, upstream, *rest), TOLERANCE[dtype])
 
 
@@ -116,7 +113,7 @@ def test_resets_or_lengths_alone(isa: str, given: str) -> None:
     rest = (reset, None) if given == "reset" else (None, lengths)
     upstream = [torch.randn(11, 6, 33), torch.randn(11, 33)]
     with native.use(isa):
-        found = results(native_gru, tensors, upstream, *rest)
+        found = results(gru, tensors, upstream, *rest)
     assert_close(found, results(reference, tensors, upstream, *rest), 1e-12)
 
 
@@ -128,11 +125,11 @@ def test_nothing_behind_the_end_is_read_and_zeros_are_there(isa: str) -> None:
     behind = torch.arange(T) >= lengths.unsqueeze(1)
     upstream = [torch.randn(B, T, H), torch.randn(B, H)]
     with native.use(isa):
-        clean = results(native_gru, given, upstream, reset, lengths)
+        clean = results(gru, given, upstream, reset, lengths)
         with torch.no_grad():
             given[0][behind] = torch.nan
         upstream[0][behind] = torch.inf
-        states, last = gru((*given, reset | behind, lengths))
+        states, last = gru(*given, reset | behind, lengths)
         grads = torch.autograd.grad([states, last], given, upstream)
     for ours, theirs in zip((states, last, *grads), clean):
         assert torch.equal(ours, theirs)
@@ -147,8 +144,8 @@ def test_a_reset_cuts_every_tie(isa: str) -> None:
     reset = torch.zeros(B, T, dtype=torch.bool)
     reset[:, t] = True
     with native.use(isa):
-        states, last = gru((*given, reset, None))
-        alone, _ = gru((given[0][:, t:], torch.zeros(B, H).double(), *given[2:], None, None))
+        states, last = gru(*given, reset, None)
+        alone, _ = gru(given[0][:, t:], torch.zeros(B, H).double(), *given[2:], None, None)
         grads = torch.autograd.grad(states[:, t:].sum() + last.sum(), given[:2])
     assert torch.equal(states[:, t:], alone)
     assert not grads[0][:, :t].any()
@@ -170,7 +167,7 @@ def test_same_bits_on_any_number_of_threads(
         set_threads(number)
         with native.use(isa):
             for n, rest in enumerate(((None, None), (reset, lengths))):
-                found = gru((*given, *rest))
+                found = gru(*given, *rest)
                 # The gradients of weights are torch's products, which may depend on threads.
                 found += torch.autograd.grad(found, given[:2], upstream)
                 for ours, first in zip(found, expected.setdefault(n, list(found))):
@@ -181,10 +178,10 @@ def test_same_bits_on_any_number_of_threads(
 def test_same_bits_alone_and_in_any_batch(isa: str) -> None:
     projected, initial, *weights = inputs(19, 4, 50, torch.float32)
     with native.use(isa):
-        whole, _ = gru((projected, initial, *weights, None, None))
+        whole, _ = gru(projected, initial, *weights, None, None)
         for first, last in ((0, 1), (1, 3), (3, 6), (6, 10), (10, 15), (4, 10), (2, 9), (7, 19)):
             some = slice(first, last)
-            part, _ = gru((projected[some], initial[some], *weights, None, None))
+            part, _ = gru(projected[some], initial[some], *weights, None, None)
             assert torch.equal(part, whole[some])
 
 
@@ -196,7 +193,7 @@ def test_gates_that_are_shut_keep_the_bits(isa: str) -> None:
         initial[0] = -0.0
     weights = torch.zeros(51, 17), None
     with native.use(isa):
-        states, last = gru((projected, initial, *weights, None, None))
+        states, last = gru(projected, initial, *weights, None, None)
     assert torch.equal(states, initial.unsqueeze(1).expand_as(states))
     assert torch.equal(last, initial)
 
@@ -208,10 +205,10 @@ def test_bfloat16_storage_computes_in_float32(isa: str) -> None:
     upstream = [torch.randn(5, 6, 33).bfloat16(), torch.randn(5, 33).bfloat16()]
     wide = [x.detach().float().requires_grad_() for x in given]
     with native.use(isa):
-        found = results(native_gru, given, upstream, reset, lengths)
-        expected = results(native_gru, wide, upstream, reset, lengths)
+        found = results(gru, given, upstream, reset, lengths)
+        expected = results(gru, wide, upstream, reset, lengths)
         narrow = [given[0], *wide[1:]]  # as under autocast
-        mixed = results(native_gru, narrow, upstream, reset, lengths)
+        mixed = results(gru, narrow, upstream, reset, lengths)
     for ours, theirs in zip(found, expected):
         assert ours.dtype == torch.bfloat16
         assert torch.equal(ours, theirs.bfloat16())
@@ -227,9 +224,9 @@ def test_gradients_of_some_inputs(isa: str, learns: tuple[bool, ...]) -> None:
     given = inputs(3, 4, 17)
     reset, lengths = ragged(3, 4)
     with native.use(isa):
-        every = torch.autograd.grad(gru((*given, reset, lengths))[0].sin().sum(), given)
+        every = torch.autograd.grad(gru(*given, reset, lengths)[0].sin().sum(), given)
         some = [x.detach().requires_grad_(need) for x, need in zip(given, learns)]
-        loss = gru((*some, reset, lengths))[0].sin().sum()
+        loss = gru(*some, reset, lengths)[0].sin().sum()
         if any(learns):
             loss.backward()
     for x, need, expected in zip(some, learns, every):
@@ -241,7 +238,7 @@ def test_gradients_of_some_inputs(isa: str, learns: tuple[bool, ...]) -> None:
 def test_backward_can_run_twice(isa: str) -> None:
     given = inputs(3, 4, 17)
     with native.use(isa):
-        loss = gru((*given, None, None))[0].sin().sum()
+        loss = gru(*given, None, None)[0].sin().sum()
         first = torch.autograd.grad(loss, given, retain_graph=True)
         second = torch.autograd.grad(loss, given)
     assert all(map(torch.equal, first, second))
@@ -256,7 +253,7 @@ def test_first_and_second_derivatives(given: str) -> None:
     with native.use(native.supported()[0]):
 
         def run(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-            return gru((*tensors, reset, lengths))
+            return gru(*tensors, reset, lengths)
 
         assert torch.autograd.gradcheck(run, tensors)
         assert torch.autograd.gradgradcheck(run, tensors)
@@ -268,6 +265,6 @@ def test_float32_is_as_near_as_it_should_be(isa: str, B: int, T: int, H: int) ->
     given = inputs(B, T, H, torch.float32)
     upstream = [torch.randn(B, T, H), torch.randn(B, H)]
     with native.use(isa):
-        found = results(native_gru, given, upstream, None, None)
+        found = results(gru, given, upstream, None, None)
     exact = [x.detach().double().requires_grad_() for x in given]
     assert_close(found, results(reference, exact, upstream, None, None), 1e-6)

@@ -15,7 +15,8 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, jacrev, vmap
 
 from ramgru.kernels import native
-from ramgru.kernels.linear_scan import linear_scan, reference
+from ramgru.kernels.recurrence import linear_scan
+from ramgru.kernels.recurrence.reference import linear_scan as reference
 
 # The best native kernel there is, and torch code.
 pytestmark = pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from torch.autograd import gradcheck
 
 from ramgru import kernels
 from ramgru.kernels import native
-from ramgru.kernels.linear_scan import native as native_scan
-from ramgru.kernels.linear_scan import reference
+from ramgru.kernels.recurrence import cpu
+from ramgru.kernels.recurrence.reference import linear_scan as reference
 
 every_isa = pytest.mark.parametrize("isa", native.supported())
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
@@ -178,8 +178,8 @@ def test_derivatives_equal_finite_differences(isa: str, reverse: bool) -> None:
 @every_isa
 def test_the_native_kernel_runs_and_info_says_so(isa: str, monkeypatch) -> None:
     ran = []
-    kernel = native_scan.scan
-    monkeypatch.setattr(native_scan, "scan", lambda *args: ran.append(args[3]) or kernel(*args))
+    kernel = cpu.linear_scan
+    monkeypatch.setattr(cpu, "linear_scan", lambda *args: ran.append(args[3]) or kernel(*args))
     with native.use(isa):
         with_gradients(lambda *v: scan(*v, False), inputs(2, 4, 3))
         assert ran == [False, True]  # the backward of one way is the other

@@ -6,8 +6,8 @@ import pytest
 import torch
 from memory_cases import Case, all_rows
 
-from ramgru.kernels.linear_scan import reference as linear_scan
 from ramgru.kernels.memory_scan import memory_scan, reference
+from ramgru.kernels.recurrence.reference import linear_scan
 
 SCANS = pytest.mark.parametrize("scan", [memory_scan, reference], ids=["operator", "reference"])
 

@@ -14,8 +14,9 @@ from torch.testing._internal.two_tensor import TwoTensor
 
 from ramgru import kernels
 from ramgru.kernels import native
-from ramgru.kernels.mingru import mingru, reference
-from ramgru.kernels.mingru.native import FORWARD
+from ramgru.kernels.recurrence import mingru
+from ramgru.kernels.recurrence.cpu import MINGRU_FORWARD as FORWARD
+from ramgru.kernels.recurrence.torch import mingru as reference
 
 built = pytest.mark.skipif(not native.supported(), reason="the native library is not built")
 SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
@@ -27,11 +28,11 @@ loader = pytest.mark.skipif(SANITIZED, reason="slow, and hardly any native code 
 RUN = """
 import torch
 from ramgru.kernels import native
-from ramgru.kernels.mingru import mingru
+from ramgru.kernels.recurrence import mingru
 torch.set_num_threads(3)
 g = torch.Generator().manual_seed(0)
 x = torch.randn(5, 7, 2 * 70, generator=g).requires_grad_()
-h, last = mingru((x, torch.randn(5, 70, generator=g), None, None))
+h, last = mingru(x, torch.randn(5, 70, generator=g))
 (h.sum() + last.sum()).backward()
 print(h.detach().numpy().tobytes().hex(), x.grad.numpy().tobytes().hex())
 """
@@ -66,7 +67,7 @@ def test_without_the_library_torch_runs_and_a_warning_says_so_once(missing):
     x, h = draw(2, 3, 4)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        results = [mingru((x, h, None, None)) for _ in range(3)]
+        results = [mingru(x, h) for _ in range(3)]
     assert len(caught) == 1
     assert "native CPU kernels are missing (not built)" in str(caught[0].message)
     assert "pip install" in str(caught[0].message)
@@ -76,7 +77,7 @@ def test_without_the_library_torch_runs_and_a_warning_says_so_once(missing):
 
 def test_no_warning_where_torch_is_asked_for(missing, monkeypatch):
     monkeypatch.setenv("RAMGRU_ISA", "portable")
-    mingru((*draw(2, 3, 4), None, None))  # a warning would be an error here
+    mingru(*draw(2, 3, 4))  # a warning would be an error here
 
 
 def test_no_warning_for_what_native_code_never_takes(missing):
@@ -190,7 +191,7 @@ def test_threads_are_those_of_torch():
     runtime = native._openmp()
     if runtime is None:
         pytest.skip("torch has no OpenMP runtime with GNU's entry point")
-    mingru((*draw(4, 3, 200), None, None))
+    mingru(*draw(4, 3, 200))
     maps = Path("/proc/self/maps").read_text().splitlines()
     runtimes = {line.split()[-1] for line in maps if "libgomp" in line or "libomp" in line}
     assert len(runtimes) == 1, runtimes
@@ -200,10 +201,10 @@ def test_threads_are_those_of_torch():
 THREADS = """
 import threading, torch
 from pathlib import Path
-from ramgru.kernels.mingru import mingru
+from ramgru.kernels.recurrence import mingru
 def count(threads):
     torch.set_num_threads(threads)
-    mingru((torch.randn(8, 9, 2 * 300), torch.randn(8, 300), None, None))
+    mingru(torch.randn(8, 9, 2 * 300), torch.randn(8, 300))
     return len(list(Path("/proc/self/task").iterdir()))
 print(count(1), count(2), count(5), count(5))
 """
@@ -235,7 +236,7 @@ def test_the_sanitizer_watches_and_working_memory_is_poisoned():
     beyond = """
 import torch
 from ramgru.kernels import native
-from ramgru.kernels.mingru.native import FORWARD
+from ramgru.kernels.recurrence.cpu import MINGRU_FORWARD as FORWARD
 x, h = torch.zeros(1, 9, 8), torch.zeros(1, 4)
 states, last = torch.zeros(1, 9, 4), torch.zeros(1, 4)
 T = 9 + 1  # a step more than there is

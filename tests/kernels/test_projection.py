@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from ramgru.kernels.projection import FEW, HAS_ONEDNN, Projection, projection
+from ramgru.kernels.projection import FEW, Projection, projection
+from ramgru.kernels.projection.cpu import HAS_ONEDNN
 
 needs_onednn = pytest.mark.skipif(not HAS_ONEDNN, reason="torch without oneDNN")
 
@@ -42,7 +43,7 @@ def test_onednn_runs_where_there_are_enough_rows(monkeypatch):
 
     assert "mkldnn::_linear_pointwise" in multiplies(FEW)
     assert "mkldnn::_linear_pointwise" not in multiplies(FEW - 1)
-    monkeypatch.setattr("ramgru.kernels.projection.HAS_ONEDNN", False)
+    monkeypatch.setattr("ramgru.kernels.projection.cpu.HAS_ONEDNN", False)
     assert "mkldnn::_linear_pointwise" not in multiplies(FEW)
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.gpu
 
 SCAN = """
 import torch
-from ramgru.kernels.linear_scan import linear_scan
+from ramgru.kernels.recurrence import linear_scan
 for dtype in (torch.float32, torch.bfloat16, torch.float16):
     steps, start = (torch.zeros(s, dtype=dtype) for s in ((2, 300, 768), (2, 768)))
     linear_scan(*(x.clone().requires_grad_() for x in (steps, steps, start))).sum().backward()
@@ -23,7 +23,7 @@ linear_scan(a.mT, u.mT, h[:, :1])
 
 BEST = """
 import torch
-from ramgru.kernels.product_keys.parts import best
+from ramgru.kernels.address.torch import best
 for sizes, top_k in (((64, 64), 4), ((192, 192), 64), ((5, 1, 300), 3)):
     logits = [torch.zeros(2, 3, 4, n, requires_grad=True) for n in sizes]
     best(logits, top_k)[0].sum().backward()
@@ -32,12 +32,12 @@ for sizes, top_k in (((64, 64), 4), ((192, 192), 64), ((5, 1, 300), 3)):
 GATES = """
 import torch
 from ramgru.kernels import native
-from ramgru.kernels.mingru import mingru
+from ramgru.kernels.recurrence import mingru
 native.runs = lambda *tensors: False
 reset, lengths = torch.zeros(2, 300, dtype=torch.bool), torch.tensor([300, 5])
 for dtype, r, n in ((torch.float32, None, None), (torch.bfloat16, reset, lengths)):
     x = torch.zeros(2, 300, 512, dtype=dtype, requires_grad=True)
-    states, last = mingru((x, torch.zeros(2, 256, requires_grad=True), r, n))
+    states, last = mingru(x, torch.zeros(2, 256, requires_grad=True), r, n)
     (states.sum() + last.sum()).backward()
 """
 

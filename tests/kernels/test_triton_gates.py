@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ramgru import RAMGRU
+from ramgru import RAMGRU, Memory
 from ramgru.kernels import gpu, native
-from ramgru.kernels.mingru import mingru, reference
+from ramgru.kernels.recurrence import mingru
+from ramgru.kernels.recurrence.reference import mingru as reference
 
 pytestmark = pytest.mark.gpu
 
@@ -19,12 +20,11 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture
 def kernel(gpu_device, monkeypatch) -> Iterator[object]:
     """The module of the kernel, with chunks of 4 steps; no native kernel takes its place."""
-    from ramgru.kernels.linear_scan import triton_scan
-    from ramgru.kernels.mingru import triton_gates
+    from ramgru.kernels.recurrence import triton
 
-    monkeypatch.setattr(triton_scan, "CHUNK", 4)
+    monkeypatch.setattr(triton, "CHUNK", 4)
     with native.use(native.PORTABLE):
-        yield triton_gates
+        yield triton
 
 
 def draw(device, B=3, T=21, H=5, resets=True, lengths=True) -> list[Tensor | None]:
@@ -49,7 +49,7 @@ def evaluate(run, values: list[Tensor | None], use: str = "both") -> list[Tensor
 
 
 def ours(*values):
-    return mingru(values)
+    return mingru(*values)
 
 
 def exact(values: list[Tensor | None], use: str = "both") -> list[Tensor]:
@@ -139,7 +139,7 @@ def test_what_is_not_finite_stays_in_its_sequence_and_ends_at_a_reset(kernel, gp
 
 def test_padding_keeps_the_bits_of_the_state(kernel, gpu_device):
     x, h, _, _ = draw(gpu_device, B=2, resets=False)
-    states, last = mingru((x, h, None, torch.tensor([7, 0], device=gpu_device)))
+    states, last = mingru(x, h, None, torch.tensor([7, 0], device=gpu_device))
     assert torch.equal(last, torch.stack([states[0, 6], h[1]]))
     assert not states[0, 7:].any()
     assert not states[1].any()
@@ -169,15 +169,14 @@ def test_second_derivatives_equal_those_of_the_parts(kernel, gpu_device):
 @pytest.mark.parametrize(
     "options",
     [
-        {"bidirectional": True},
-        {"checkpoint_every": 4, "num_heads": 3, "tape_heads": 1},  # only states kept for backward
+        {"bidirectional": True, "memory": Memory(cells=64, heads="key key")},
+        {"checkpoint_every": 4, "memory": Memory(cells=64, heads="key key tape")},
     ],
     ids=["both ways", "recomputed"],
 )
 def test_a_layer_computes_what_it_does_in_torch(kernel, gpu_device, options):
     torch.manual_seed(0)
-    usual = {"controller": "mingru", "memory_size": 64, "num_heads": 2, "batch_first": True}
-    layer = RAMGRU(6, 8, 2, **{**usual, **options}).to(gpu_device)
+    layer = RAMGRU(6, 8, 2, controller="mingru", batch_first=True, **options).to(gpu_device)
     x = torch.randn(2, 11, 6, device=gpu_device, requires_grad=True)
     lengths = torch.tensor([11, 6], device=gpu_device)
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from ramgru.kernels import gpu
-from ramgru.kernels.linear_scan import linear_scan, reference
+from ramgru.kernels.recurrence import linear_scan
+from ramgru.kernels.recurrence.reference import linear_scan as reference
 
 pytestmark = pytest.mark.gpu
 
@@ -19,9 +20,9 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture(scope="module")
 def kernel(gpu_device):
     """The module of the kernel, which only imports where triton is."""
-    from ramgru.kernels.linear_scan import triton_scan
+    from ramgru.kernels.recurrence import triton
 
-    return triton_scan
+    return triton
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def found(values: list[Tensor]) -> list[Tensor]:
 
 def test_the_kernel_is_what_runs(kernel, draw, monkeypatch):
     calls = []
-    real = kernel.scan
-    monkeypatch.setattr(kernel, "scan", lambda *args: calls.append(args[3]) or real(*args))
+    real = kernel.linear_scan
+    monkeypatch.setattr(kernel, "linear_scan", lambda *args: calls.append(args[3]) or real(*args))
     with_gradients(linear_scan, draw(2, 3, 4))
     assert calls == [False, True]
     with gpu.use(gpu.OFF):

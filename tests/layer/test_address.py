@@ -11,8 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramgru.kernels.product_keys.parts import best
-from ramgru.kernels.short_convolution.parts import shift
+from ramgru.kernels.address.torch import best, shift
 from ramgru.keys import ProductKeys, factorise
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import RAMGRU, RAMGRUState, trace
-from ramgru.kernels.linear_scan import linear_scan
+from ramgru.kernels.recurrence import linear_scan
 
 both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
 

@@ -1,24 +1,15 @@
-"""The operations that the project exists for, one folder each: equations, fast paths, operator."""
+"""The operations of the layer, one folder each: equations, PyTorch, native and Triton kernels."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ramgru.kernels import gpu, native
+
+TRITON = ("linear_scan", "memory_scan", "mingru", "product_keys")
+OTHERS = ("gated_sum", "gru", "layer_step", "short_convolution")
 
 
 def info() -> dict[str, str]:
-    """What computes each operation, and where: name -> a line."""
-    here = Path(__file__).parent
-    folders = sorted(path.parent for path in here.glob("*/__init__.py"))
-    return {f.name: _line(f) for f in folders if f.name not in ("native", "gpu")}
-
-
-def _line(folder: Path) -> str:
-    if (folder / "native.h").exists():
-        line = native.summary()
-    else:
-        line = "torch on any device: it has no native kernel"
-    if any(folder.glob("triton_*.py")):
-        line += f"; {gpu.summary()}"
-    return line
+    """The name of each operation -> a line about the code that computes it."""
+    line = native.summary()
+    found = dict.fromkeys(OTHERS, line) | dict.fromkeys(TRITON, f"{line}; {gpu.summary()}")
+    return dict(sorted(found.items()))

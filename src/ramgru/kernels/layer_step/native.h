@@ -6,11 +6,11 @@
 // rows; each is one dot product, so that who owns it does not matter.
 #pragma once
 
+#include "../address/nearest.h"
 #include "../memory_scan/step.h"
 #include "../native/parallel.h"
 #include "../native/scratch.h"
 #include "../native/simd.h"
-#include "../product_keys/address.h"
 
 namespace ramgru {
 

@@ -1,13 +1,12 @@
 // All kernels for one instruction set; the build compiles this file once for each.
 #include "entry.h"
-#include "../gated_sum/native.h"
-#include "../gru/native.h"
+#include "../address/product_keys.h"
+#include "../address/short_convolution.h"
 #include "../layer_step/native.h"
-#include "../linear_scan/native.h"
 #include "../memory_scan/native.h"
-#include "../mingru/native.h"
-#include "../product_keys/native.h"
-#include "../short_convolution/native.h"
+#include "../projection/gated_sum.h"
+#include "../recurrence/gru.h"
+#include "../recurrence/scan.h"
 
 RAMGRU_EXPORT(gated_sum_forward, GatedSumForward)
 RAMGRU_EXPORT(gated_sum_backward, GatedSumBackward)

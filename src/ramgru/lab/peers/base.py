@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ramgru.kernels.short_convolution import short_convolution
+from ramgru.kernels.address import short_convolution
 from ramgru.ragged import last_steps, padding_mask
 
 WIDTH = 4  # taps of the convolution: a step and the three before it
@@ -68,7 +68,7 @@ class ShortConvolution(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         x = x.to(self.taps.dtype)  # autocast lowers its precision
         nothing = torch.zeros_like(x[0, 0]) if x.numel() else x.new_zeros(x.shape[2])
-        y = short_convolution((x, context, nothing, self.taps, reset))[0]
+        y = short_convolution(x, context, nothing, self.taps, reset)
         return y, last_steps(x, context, lengths, reset)
 
 

@@ -1,8 +1,19 @@
-"""minGRU on a GPU: gates, resets and lengths inside the recurrence of `linear_scan.triton_scan`.
+"""The linear recurrence and the minGRU on a GPU, in chunks of time that run side by side.
 
-Nothing is kept for backward but what is projected and the hidden states. Backward is the same
-recurrence from the end, of what arrives at a step from later ones: before a step it is keep times
-(what arrives after the step + the gradient of the step's state).
+    1. `summarise`: each chunk alone, from zero -> the product of its decays, the state at its end
+    2. the summaries are a linear recurrence of T / CHUNK steps: the same again, until it is short
+    3. `walk`: each chunk once more, from the state after the chunk before it
+
+A program walks one chunk of a few channels step by step, in registers. Inside a chunk the order of
+operations is that of the equation, so the bits depend on the shape alone. Chunks and channels of
+all sequences fill the GPU. A scan reads its inputs twice and allocates 2 (B, T / CHUNK, H) more.
+
+Products of the decays of many steps are formed in float32: decays should be at most about 1.
+Source: the scan of partial sums and carries, Blelloch 1990, of the pairs (decay, update).
+
+The minGRU has its gates, resets and lengths inside the kernels. It keeps the projected input and
+the states for backward. Backward is the same recurrence from the end: the gradient before a step is
+keep times (the gradient after the step + the gradient of the step's output).
 """
 
 # A kernel's arguments are Triton's to type.
@@ -18,16 +29,58 @@ import triton.language as tl
 from torch import Tensor
 
 from ramgru.kernels import gpu
-from ramgru.kernels.linear_scan import triton_scan
-from ramgru.kernels.linear_scan.triton_scan import SMALLEST, advance, place
 
 MaybeTensor = Tensor | None
+
+CHUNK = 64  # steps of a program
+TILE = 128  # channels of a program: 4 a lane
+SMALLEST = tl.constexpr(2.0**-126)  # float32's smallest normal number
+
+
+def linear_scan(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool) -> Tensor:
+    """-> states in the dtype of update; with `reverse`, from the last step to the first."""
+    B, T, H = update.shape
+    states = torch.empty_like(update, memory_format=torch.contiguous_format)
+    if states.numel():
+        with gpu.on_device_of(update):
+            _scan(decay, update, initial, states, reverse)
+    return states
+
+
+def _scan(decay: Tensor, update: Tensor, initial: Tensor, states: Tensor, reverse: bool) -> None:
+    B, T, H = update.shape
+    chunk, chunks, tile = cut(T, H)
+    grid = (B * chunks * triton.cdiv(H, tile),)
+    sizes = (T, H, chunks)
+    carry = initial
+    if chunks > 1:
+        product, end, after = (
+            torch.empty(B, chunks, H, dtype=torch.float32, device=update.device) for _ in range(3)
+        )
+        summarise[grid](
+            *(decay, update, product, end),
+            *(*decay.stride(), *update.stride(), *sizes),
+            REVERSE=reverse,
+            CHUNK=chunk,
+            TILE=tile,
+            num_warps=1,
+        )
+        _scan(product, end, initial, after, False)
+        carry = after
+    walk[grid](
+        *(decay, update, initial, carry, states),
+        *(*decay.stride(), *update.stride(), *initial.stride(), *sizes),
+        REVERSE=reverse,
+        CHUNK=chunk,
+        TILE=tile,
+        num_warps=1,
+    )
 
 
 def forward(
     projected: Tensor, initial: Tensor, reset: MaybeTensor, lengths: MaybeTensor
 ) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
-    """As `parts.mingru`; kept are the states."""
+    """minGRU; it keeps the states for backward."""
     (B, T, _), H = projected.shape, initial.shape[1]
     x, h = projected.contiguous(), initial.contiguous()
     states, last = initial.new_empty(B, T, H), torch.empty_like(h)
@@ -38,7 +91,7 @@ def forward(
         if chunks > 1:
             product, end = (_chunks(x, chunks, H) for _ in range(2))
             summarise_forward[grid](*shared, product, end, *sizes, **options)
-            carry = triton_scan.scan(product, end, h, False)
+            carry = linear_scan(product, end, h, False)
         walk_forward[grid](*shared, h, carry, states, last, *sizes, **options)
     return (states, last), [states]
 
@@ -67,7 +120,7 @@ def backward(
         if chunks > 1:
             product, end = (_chunks(x, chunks, H) for _ in range(2))
             summarise_backward[grid](*given, product, end, *sizes, **options)
-            carry = triton_scan.scan(product, end, last, False)
+            carry = linear_scan(product, end, last, False)
         results = (grad_x, grad_h)
         walk_backward[grid](*given, h, states, last, carry, *results, *sizes, **options)
     return [grad_x, grad_h, None, None]
@@ -80,9 +133,9 @@ def _chunks(x: Tensor, chunks: int, H: int) -> Tensor:
 def _launch(
     x: Tensor, reset: MaybeTensor, lengths: MaybeTensor, H: int
 ) -> tuple[tuple[int], tuple[Tensor, Tensor, Tensor], tuple[int, int, int], dict[str, int]]:
-    """-> the grid, the tensors that all kernels read, sizes, and how they are cut."""
+    """-> the grid, the tensors that all kernels read, their sizes, and the kernels' options."""
     B, T, _ = x.shape
-    chunk, chunks, tile = triton_scan.cut(T, H)
+    chunk, chunks, tile = cut(T, H)
     options = {"CHUNK": chunk, "TILE": tile, "num_warps": 1}
     options |= {"HAS_RESET": reset is not None, "HAS_LENGTHS": lengths is not None}
     shared = (
@@ -91,6 +144,120 @@ def _launch(
         x if lengths is None else lengths.contiguous(),
     )
     return (B * chunks * triton.cdiv(H, tile),), shared, (T, H, chunks), options
+
+
+def cut(T: int, H: int) -> tuple[int, int, int]:
+    """-> steps of a chunk, how many chunks, and channels of a program."""
+    chunk = triton.next_power_of_2(T) if T <= 2 * CHUNK else CHUNK
+    return chunk, triton.cdiv(T, chunk), min(TILE, triton.next_power_of_2(H))
+
+
+@triton.jit
+def place(H, chunks, TILE: tl.constexpr):
+    """Which sequence, chunk and channels a program has, and which of those there are."""
+    program = tl.program_id(0).to(tl.int64)
+    tiles = tl.cdiv(H, TILE)
+    channel = program % tiles * TILE + tl.arange(0, TILE)
+    return program // tiles // chunks, program // tiles % chunks, channel, channel < H
+
+
+@triton.jit
+def advance(h, a, u):
+    """a h + u; where a is 0 nothing of h is left, also if it is not finite."""
+    return tl.where(a == 0, u, a * h + u)
+
+
+@triton.jit
+def summarise(
+    decay,
+    update,
+    product,  # (B, chunks, H) of the decays of a chunk; 0 only where one of them is
+    end,  # (B, chunks, H) the state after a chunk that began at 0; of the last nobody asks
+    decay_b,
+    decay_t,
+    decay_h,
+    update_b,
+    update_t,
+    update_h,
+    T,
+    H,
+    chunks,
+    REVERSE: tl.constexpr,
+    CHUNK: tl.constexpr,
+    TILE: tl.constexpr,
+):
+    b, c, channel, there = place(H, chunks, TILE)
+    steps = T - c * CHUNK  # that are left; in the last chunk they may be fewer than CHUNK
+    first = steps - 1 if REVERSE else c * CHUNK
+    one_on = -1 if REVERSE else 1
+    decay += b * decay_b + first * decay_t + channel * decay_h
+    update += b * update_b + first * update_t + channel * update_h
+    h = tl.zeros((TILE,), tl.float32)
+    every = tl.full((TILE,), 1.0, tl.float32)
+    cut = tl.zeros((TILE,), tl.int1)
+    for i in tl.range(CHUNK, loop_unroll_factor=8):  # so that loads of 8 steps are under way
+        real = there & (i < steps)
+        a = tl.load(decay, mask=real, other=0.0).to(tl.float32)
+        u = tl.load(update, mask=real, other=0.0).to(tl.float32)
+        h = advance(h, a, u)
+        every *= a
+        cut |= a == 0
+        decay += one_on * decay_t
+        update += one_on * update_t
+    # A product too small for float32 is not 0: that would cut off what is not finite.
+    every = tl.where(tl.abs(every) < SMALLEST, SMALLEST, every)
+    at = (b * chunks + c) * H + channel
+    tl.store(product + at, tl.where(cut, 0.0, every), mask=there)
+    tl.store(end + at, h, mask=there)
+
+
+@triton.jit
+def walk(
+    decay,
+    update,
+    initial,  # (B, H)
+    after,  # (B, chunks, H) the state after each chunk; with one chunk it is not read
+    states,  # (B, T, H) contiguous
+    decay_b,
+    decay_t,
+    decay_h,
+    update_b,
+    update_t,
+    update_h,
+    initial_b,
+    initial_h,
+    T,
+    H,
+    chunks,
+    REVERSE: tl.constexpr,
+    CHUNK: tl.constexpr,
+    TILE: tl.constexpr,
+):
+    b, c, channel, there = place(H, chunks, TILE)
+    steps = T - c * CHUNK  # that are left; in the last chunk they may be fewer than CHUNK
+    first = steps - 1 if REVERSE else c * CHUNK
+    one_on = -1 if REVERSE else 1
+    decay += b * decay_b + first * decay_t + channel * decay_h
+    update += b * update_b + first * update_t + channel * update_h
+    states += (b * T + first) * H + channel
+    if c == 0:
+        at = b * initial_b + channel * initial_h
+        h = tl.load(initial + at, mask=there, other=0.0).to(tl.float32)
+    else:
+        at = (b * chunks + c - 1) * H + channel
+        h = tl.load(after + at, mask=there, other=0.0).to(tl.float32)
+    a = tl.load(decay, mask=there, other=0.0)
+    u = tl.load(update, mask=there, other=0.0)
+    for i in range(CHUNK):
+        decay += one_on * decay_t
+        update += one_on * update_t
+        more = there & (i + 1 < steps)  # the next step is on its way while this one is computed
+        next_a = tl.load(decay, mask=more, other=0.0)
+        next_u = tl.load(update, mask=more, other=0.0)
+        h = advance(h, a.to(tl.float32), u.to(tl.float32))
+        tl.store(states, h.to(states.dtype.element_ty), mask=there & (i < steps))
+        states += one_on * H
+        a, u = next_a, next_u
 
 
 @triton.jit

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import gpu, native
-from ramgru.kernels.product_keys import product_keys, reference
-from ramgru.kernels.product_keys.parts import best
+from ramgru.kernels.address import product_keys, reference
+from ramgru.kernels.address.torch import best
 
 pytestmark = pytest.mark.gpu
 
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture(scope="module")
 def kernel(gpu_device):
     """The module of the kernel, which only imports where triton is."""
-    from ramgru.kernels.product_keys import triton_best
+    from ramgru.kernels.address import triton
 
-    return triton_best
+    return triton
 
 
 CASES = {
@@ -154,16 +154,16 @@ def test_the_address_is_computed_by_it(kernel, gpu_device, monkeypatch):
     g = torch.Generator().manual_seed(5)
     shapes = ((2, 7, 3 * 2 * 5), (2, 2, 30), (30,), (3, 4 + 6, 5), (3,))
     tensors = [torch.randn(s, generator=g).to(gpu_device).requires_grad_() for s in shapes]
-    options = (2, 3, (4, 6), (1, 0, 2))
+    options = {"writes": 2, "reads": 3, "sizes": (4, 6), "offsets": (1, 0, 2)}
     with native.use(native.PORTABLE):
-        got = product_keys((*tensors, None), *options)
-    assert calls == [3, 3]  # the queries, and what stands before a reset
-    with gpu.use(gpu.OFF):
-        wanted = reference(*tensors, None, *options)
+        got = product_keys(*tensors, None, **options)
+    assert calls == [3, 3]  # the queries, and `nothing`
+    wanted = reference.product_keys(*tensors, None, *options.values())
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b)
+    learned = [tensors[i] for i in (0, 1, 4)]
     pairs = [
-        torch.autograd.grad([r[1].sum(), r[3].square().sum()], tensors, materialize_grads=True)
+        torch.autograd.grad([r[1].sum(), r[3].square().sum()], learned, materialize_grads=True)
         for r in (got, wanted)
     ]
     for a, b in zip(*pairs, strict=True):

@@ -1,11 +1,24 @@
-// minGRU over time: h[t] = (1 - z[t]) h[t-1] + z[t] n[t], z = sigmoid of the first half of what was
-// projected. An item is one sequence and a slice of its units, which walks time by itself.
+// Recurrences that are elementwise over units:
+//
+//   linear_scan   h[t] = decay[t] h[t-1] + update[t], forwards or backwards over time
+//   mingru        h[t] = (1 - z[t]) h[t-1] + z[t] n[t], z = sigmoid of the projected input's first half
+//
+// A work item is one sequence and a slice of its units, for all time steps.
 #pragma once
 
 #include "../native/parallel.h"
 #include "../native/simd.h"
 
 namespace ramgru {
+
+struct LinearScan {
+  std::int64_t bytes, threads;
+  std::int64_t B, T, H, reverse;
+  const void* decay;             // (B, T, H)
+  const void* update;            // (B, T, H)
+  const void* initial;           // (B, H), h before the step that comes first
+  void* states;                  // (B, T, H)
+};
 
 struct MingruForward {
   std::int64_t bytes, threads;
@@ -25,7 +38,7 @@ struct MingruBackward {
   const void* initial;
   const bool* reset;
   const std::int64_t* lengths;
-  const void* states;            // of the forward walk
+  const void* states;            // of the forward pass
   const void* grad_states;       // (B, T, H)
   const void* grad_last;         // (B, H) or null
   void* grad_projected;          // (B, T, 2 H); 0 in the padding
@@ -34,20 +47,49 @@ struct MingruBackward {
 
 inline namespace RAMGRU_ISA {
 
-constexpr int64_t mingru_slice = 64;  // units of an item: whole cache lines, whatever the threads
+constexpr int64_t scan_slice = 64;  // units of an item: whole cache lines, for any number of threads
 
-// f(b, unit, n) for each vector of units of each sequence
-template <class real, class F>
-void mingru_items(int64_t threads, int64_t B, int64_t H, F&& f) {
-  int64_t slices = (H + mingru_slice - 1) / mingru_slice;
+// f(b, first unit, units) for each slice of units of each sequence
+template <class F>
+void scan_items(int64_t threads, int64_t B, int64_t H, F&& f) {
+  int64_t slices = (H + scan_slice - 1) / scan_slice;
   parallel(threads, B * slices, [&](Work& work) {
     for (int64_t item; work.next(item);) {
-      int64_t b = item / slices, first = item % slices * mingru_slice;
-      int64_t size = H - first < mingru_slice ? H - first : mingru_slice;
-      if (size == mingru_slice)
-        f(b, first, std::integral_constant<int64_t, mingru_slice>{});
+      int64_t b = item / slices, first = item % slices * scan_slice;
+      int64_t size = H - first < scan_slice ? H - first : scan_slice;
+      if (size == scan_slice)
+        f(b, first, std::integral_constant<int64_t, scan_slice>{});
       else
         f(b, first, size);
+    }
+  });
+}
+
+// One step for a vector or a single unit, with the same rounding. A decay of 0 also drops a state
+// that is not finite.
+template <class V>
+RAMGRU_INLINE V scan_step(V a, V h, V u) {
+  return a * (a == 0 ? V{} : h) + u;
+}
+
+template <class real>
+void linear_scan(const LinearScan& a) {
+  auto decay = static_cast<const real*>(a.decay);
+  auto update = static_cast<const real*>(a.update);
+  auto initial = static_cast<const real*>(a.initial);
+  auto states = static_cast<real*>(a.states);
+  scan_items(a.threads, a.B, a.H, [&](int64_t b, int64_t first, auto size) {
+    alignas(64) real h[scan_slice];
+    std::memcpy(h, initial + b * a.H + first, size * sizeof(real));
+    for (int64_t step = 0; step < a.T; ++step) {
+      int64_t t = a.reverse ? a.T - 1 - step : step, row = (b * a.T + t) * a.H + first, i = 0;
+      for (; i + lanes<real> <= size; i += lanes<real>) {
+        vec<real> now = scan_step(load(decay + row + i), load(h + i), load(update + row + i));
+        store(h + i, now);
+        store(states + row + i, now);
+      }
+      for (; i < size; ++i)  // one by one: many callers have a few units only
+        states[row + i] = h[i] = scan_step(decay[row + i], h[i], update[row + i]);
     }
   });
 }
@@ -60,9 +102,9 @@ void mingru_forward(const MingruForward& a) {
   auto initial = static_cast<const real*>(a.initial);
   auto states = static_cast<real*>(a.states);
   auto last = static_cast<real*>(a.last);
-  mingru_items<real>(a.threads, a.B, a.H, [&](int64_t b, int64_t first, auto size) {
+  scan_items(a.threads, a.B, a.H, [&](int64_t b, int64_t first, auto size) {
     int64_t length = a.lengths ? a.lengths[b] : a.T;
-    alignas(64) real held[mingru_slice];
+    alignas(64) real held[scan_slice];
     std::memcpy(held, initial + b * a.H + first, size * sizeof(real));
     for (int64_t t = 0; t < length; ++t) {
       const storage* row = projected + (b * a.T + t) * 2 * a.H + first;
@@ -92,9 +134,9 @@ void mingru_backward(const MingruBackward& a) {
   auto grad_last = static_cast<const real*>(a.grad_last);
   auto grad_projected = static_cast<storage*>(a.grad_projected);
   auto grad_initial = static_cast<real*>(a.grad_initial);
-  mingru_items<real>(a.threads, a.B, a.H, [&](int64_t b, int64_t first, auto size) {
+  scan_items(a.threads, a.B, a.H, [&](int64_t b, int64_t first, auto size) {
     int64_t length = a.lengths ? a.lengths[b] : a.T;
-    alignas(64) real grad[mingru_slice], zero[mingru_slice] = {};
+    alignas(64) real grad[scan_slice], zero[scan_slice] = {};
     if (grad_last)
       std::memcpy(grad, grad_last + b * a.H + first, size * sizeof(real));
     else

@@ -1,4 +1,4 @@
-// Write and read addresses of all steps and heads, scored once, and their sparse way back.
+// The cells that all steps and heads write and read, scored once, and their gradients.
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 #include "../native/parallel.h"
 #include "../native/scratch.h"
 #include "../native/simd.h"
-#include "address.h"
+#include "nearest.h"
 
 namespace ramgru {
 
@@ -16,9 +16,9 @@ struct ProductKeysForward {
   std::int64_t B, T, H, A, U, W, writes, reads;  // at most the number of cells
   const void* query;                        // (B, T, H, U, A)
   const void* before;                       // (B, W, H, U, A) the W steps before the first
-  const void* nothing;                      // (H, U, A) stands for a step behind a reset
+  const void* nothing;                      // (H, U, A) in place of a step before a reset
   const void* codes;                        // (H, n_1 + ... + n_U, A)
-  const void* sharpness;                    // (H) a logarithm
+  const void* sharpness;                    // (H) the logarithm of the scores' factor
   const bool* reset;                        // (B, T) or null
   const std::int64_t* sizes;                // (U) n_1 ... n_U
   const std::int64_t* offsets;              // (H) at most W
@@ -26,7 +26,7 @@ struct ProductKeysForward {
   void* write_weight;
   std::int64_t* read_index;                 // (B, T, H, reads)
   void* read_weight;
-  std::int64_t* nothing_index;              // (H, writes) where `nothing` is written
+  std::int64_t* nothing_index;              // (H, writes) cells nearest to `nothing`
   void* nothing_weight;
 };
 
@@ -49,10 +49,8 @@ struct ProductKeysBackward {
   const void* nothing_weight;
   const void* grad_write;                   // (B, T, H, writes) of the weights, or null
   const void* grad_read;                    // (B, T, H, reads) or null
-  void* grad_query;                         // as what they are gradients of
+  void* grad_query;
   void* grad_before;
-  void* grad_nothing;
-  void* grad_codes;
   void* grad_sharpness;
 };
 
@@ -192,29 +190,23 @@ void product_keys_forward(const ProductKeysForward& a) {
   find_addresses<real>(a, K);
 }
 
-// The way back of one token in one head, from the gradients of its scores.
+// The gradients of one token in one head, given those of the scores of its cells.
 template <class real>
 class TokenBackward {
   using V = vec<real>;
 
  public:
-  const int64_t A, U, every, stride;  // rows of a head's codes; room for a row
+  const int64_t A, U, every, stride;  // codes of a head, and numbers from one code to the next
 
   explicit TokenBackward(const ProductKeysBackward& a)
-      : A(a.A), U(a.U), every(rows(a)), stride(padded(a.A)), sizes_(a.sizes),
-        digit_(std::max(a.writes, a.reads)), cell_(std::max(a.writes, a.reads)), grad_(stride) {}
+      : A(a.A), U(a.U), every(std::accumulate(a.sizes, a.sizes + a.U, int64_t{0})),
+        stride((a.A + lanes<real> - 1) / lanes<real> * lanes<real>), sizes_(a.sizes),
+        place_(std::max(a.writes, a.reads)), cell_(std::max(a.writes, a.reads)), grad_(stride) {}
 
-  static int64_t rows(const ProductKeysBackward& a) {
-    int64_t every = 0;
-    for (int64_t u = 0; u < a.U; ++u) every += a.sizes[u];
-    return every;
-  }
-  static int64_t padded(int64_t A) { return (A + lanes<real> - 1) / lanes<real> * lanes<real>; }
-
-  // query (U, A); K cells and the gradients of their scores; unit (every, stride) the codes, and
-  // grad_unit, which is added to -> the gradient of the logarithm of the scores' factor
-  real run(const real* query, int64_t K, const int64_t* cells, const real* grad, const real* unit,
-           real* grad_unit, real* grad_query) {
+  // query (U, A); K cells and the gradients of their scores; the head's codes (every, stride), unit
+  // vectors -> grad_query (U, A); returns the gradient of the logarithm of the scores' factor
+  real run(const real* query, int64_t K, const int64_t* cells, const real* grad,
+           const real* codes, real* grad_query) {
     for (int64_t k = 0; k < K; ++k) cell_[k] = (double)cells[k];
     real total = 0;
     int64_t row = every;
@@ -222,19 +214,18 @@ class TokenBackward {
       double n = (double)sizes_[u], inverse = 1 / n;
       row -= sizes_[u];
       for (int64_t k = 0; k < K; ++k) {
-        // Exact: the half keeps the quotient further from integers than it can be wrong.
+        // Exact: the half keeps the quotient further from integers than its rounding error.
         double rest = (double)(int64_t)((cell_[k] + 0.5) * inverse);
-        digit_[k] = (row + (int64_t)(cell_[k] - rest * n)) * stride;
+        place_[k] = (row + (int64_t)(cell_[k] - rest * n)) * stride;
         cell_[k] = rest;
       }
-      total += part(query + u * A, K, grad, unit, grad_unit, grad_query + u * A);
+      total += part(query + u * A, K, grad, codes, grad_query + u * A);
     }
     return total;
   }
 
  private:
-  real part(const real* query, int64_t K, const real* grad, const real* unit, real* grad_unit,
-            real* grad_query) {
+  real part(const real* query, int64_t K, const real* grad, const real* codes, real* grad_query) {
     V squares{}, products{};
     each_vector<real>(A, [&](int64_t a, auto n) {
       V q = load_n(query + a, n);
@@ -243,16 +234,12 @@ class TokenBackward {
     real length = sum<real>(squares), scale = std::sqrt(real(A) / clamped(length));
     each_vector<real>(A, [&](int64_t a, auto n) {
       V q = load_n(query + a, n) * scale, g{};
-      for (int64_t k = 0; k < K; ++k) {
-        int64_t at = digit_[k] + a;
-        g += grad[k] * load(unit + at);
-        store(grad_unit + at, load(grad_unit + at) + grad[k] * q);
-      }
+      for (int64_t k = 0; k < K; ++k) g += grad[k] * load(codes + place_[k] + a);
       store(grad_.get() + a, g);
       products += q * g;
     });
     real along = sum<real>(products);
-    real radial = length < real(1e-24) ? 0 : along / real(A);  // no length changes the score
+    real radial = length < real(1e-24) ? 0 : along / real(A);  // the length changes no score
     each_vector<real>(A, [&](int64_t a, auto n) {
       V q = load_n(query + a, n) * scale;
       store_n(grad_query + a, scale * (load(grad_.get() + a) - radial * q), n);
@@ -261,12 +248,12 @@ class TokenBackward {
   }
 
   const int64_t* sizes_;
-  Scratch<int64_t> digit_;
+  Scratch<int64_t> place_;
   Scratch<double> cell_;
   Scratch<real> grad_;
 };
 
-// grad (K) of the scores, += what comes through write weights: e^(score - the first score)
+// grad (K) of the scores, += the part through write weights: e^(score - the first score)
 template <class real>
 RAMGRU_INLINE void through_write(const real* weight, const real* above, int64_t K, real* grad) {
   real sum = 0;
@@ -275,7 +262,7 @@ RAMGRU_INLINE void through_write(const real* weight, const real* above, int64_t 
     grad[k] += g;
     sum += g;
   }
-  grad[0] -= sum;  // its own weight is 1 whatever it is
+  grad[0] -= sum;  // the first weight is always 1
 }
 
 // The same for read weights, a softmax.
@@ -289,7 +276,6 @@ RAMGRU_INLINE void through_read(const real* weight, const real* above, int64_t K
 template <class real>
 void product_keys_backward(const ProductKeysBackward& a) {
   auto query = static_cast<const real*>(a.query), before = static_cast<const real*>(a.before);
-  auto nothing = static_cast<const real*>(a.nothing);
   auto codes = static_cast<const real*>(a.codes);
   auto sharpness = static_cast<const real*>(a.sharpness);
   auto write_weight = static_cast<const real*>(a.write_weight);
@@ -299,42 +285,36 @@ void product_keys_backward(const ProductKeysBackward& a) {
   auto grad_read = static_cast<const real*>(a.grad_read);
   auto grad_query = static_cast<real*>(a.grad_query);
   auto grad_before = static_cast<real*>(a.grad_before);
-  auto grad_nothing = static_cast<real*>(a.grad_nothing);
-  auto grad_codes = static_cast<real*>(a.grad_codes);
   auto grad_sharpness = static_cast<real*>(a.grad_sharpness);
   int64_t T = a.T, H = a.H, W = a.W, writes = a.writes, reads = a.reads, width = a.U * a.A;
   int64_t rows = a.B * T, context = a.B * W;
-  int64_t every = TokenBackward<real>::rows(a), stride = TokenBackward<real>::padded(a.A);
-  int64_t book = every * stride;
+  const TokenBackward<real> one(a);
+  int64_t every = one.every, stride = one.stride, most = std::max(writes, reads);
 
-  // Chunks of tokens add up the gradients of the codes on their own, and then in order. How many
-  // there are follows from shapes alone, so that threads change no bit.
-  int64_t chunks = std::max<int64_t>(1, std::min<int64_t>(16, rows / 128));
-  while (chunks > 1 && chunks * H * book > (int64_t{1} << 22)) chunks /= 2;
-  Scratch<real> unit(H * book), grad_unit(chunks * H * book), norm(H * every), factor(H);
-  Scratch<double> grad_factor(chunks * H), grad_outside(chunks * H * writes);
+  Scratch<real> unit(H * every * stride), factor(H);
   for (int64_t h = 0; h < H; ++h) factor[h] = std::exp(sharpness[h]);
-
   parallel(a.threads, H, [&](Work& work) {
     for (int64_t h; work.next(h);)
       for (int64_t i = h * every; i < (h + 1) * every; ++i) {
         const real* code = codes + i * a.A;
-        real length = 0;
-        for (int64_t j = 0; j < a.A; ++j) length += code[j] * code[j];
-        norm[i] = std::max(std::sqrt(length), real(1e-12));
+        real squares = 0;
+        for (int64_t j = 0; j < a.A; ++j) squares += code[j] * code[j];
+        real length = std::max(std::sqrt(squares), real(1e-12));
         for (int64_t j = 0; j < stride; ++j)
-          unit[i * stride + j] = j < a.A ? code[j] / norm[i] : real(0);
+          unit[i * stride + j] = j < a.A ? code[j] / length : real(0);
       }
   });
 
+  // Each chunk of tokens has sums of its own, which are then added in order. The number of chunks
+  // follows from the shapes alone, so that the number of threads changes no bit.
+  int64_t chunks = std::max<int64_t>(1, std::min<int64_t>(16, rows / 128));
+  Scratch<double> grad_factor(chunks * H), grad_nothing(chunks * H * writes);
   parallel(a.threads, chunks, [&](Work& work) {
     TokenBackward<real> token(a);
-    Scratch<real> grad_space(std::max(writes, reads));
+    Scratch<real> grad_space(most);
     real* grad = grad_space.get();
     for (int64_t chunk; work.next(chunk);) {
-      real* sums = grad_unit.get() + chunk * H * book;
-      double *total = grad_factor.get() + chunk * H, *outside = grad_outside.get() + chunk * H * writes;
-      std::fill_n(sums, H * book, real(0));
+      double *total = &grad_factor[chunk * H], *outside = &grad_nothing[chunk * H * writes];
       std::fill_n(total, H, 0.0);
       std::fill_n(outside, H * writes, 0.0);
       auto back = [&](int64_t b, int64_t source, int64_t h, const real* q, real* grad_q) {
@@ -345,17 +325,17 @@ void product_keys_backward(const ProductKeysBackward& a) {
           std::fill_n(grad_q, width, real(0));
           return;
         }
-        // Of the cells written and those read, one list begins with the other.
+        // Of the cells written and the cells read, one list starts with the other.
         bool written = source < 0 || (t >= 0 && writes > reads);
         int64_t K = written ? writes : reads;
         const int64_t* cells = written ? a.write_index + write : a.read_index + read;
-        std::fill_n(grad, std::max(writes, reads), real(0));
+        std::fill_n(grad, most, real(0));
         if (source >= 0 && grad_read)
           through_read(read_weight + read, grad_read + read, reads, grad);
         if (t >= 0 && grad_write)
           through_write(write_weight + write, grad_write + write, writes, grad);
         for (int64_t k = 0; k < K; ++k) grad[k] *= factor[h];
-        total[h] += token.run(q, K, cells, grad, unit.get() + h * book, sums + h * book, grad_q);
+        total[h] += token.run(q, K, cells, grad, &unit[h * every * stride], grad_q);
       };
       for (int64_t row = rows * chunk / chunks; row < rows * (chunk + 1) / chunks; ++row)
         for (int64_t h = 0, b = row / T, t = row % T; h < H; ++h) {
@@ -373,42 +353,18 @@ void product_keys_backward(const ProductKeysBackward& a) {
     }
   });
 
-  parallel(a.threads, H, [&](Work& work) {
-    TokenBackward<real> token(a);
-    Scratch<real> above(writes), grad(writes);
-    for (int64_t h; work.next(h);) {
-      real* sum = grad_unit.get() + h * book;
-      double total = grad_factor[h];
-      for (int64_t item = H + h; item < chunks * H; item += H) {
-        const real* more = grad_unit.get() + item * book;
-        for (int64_t i = 0; i < book; ++i) sum[i] += more[i];
-        for (int64_t k = 0; k < writes; ++k)
-          grad_outside[h * writes + k] += grad_outside[item * writes + k];
-        total += grad_factor[item];
-      }
-      if (a.reset != nullptr) {
-        for (int64_t k = 0; k < writes; ++k) {
-          above[k] = (real)grad_outside[h * writes + k];
-          grad[k] = 0;
-        }
-        through_write(nothing_weight + h * writes, above.get(), writes, grad.get());
-        for (int64_t k = 0; k < writes; ++k) grad[k] *= factor[h];
-        total += token.run(nothing + h * width, writes, a.nothing_index + h * writes, grad.get(),
-                           unit.get() + h * book, sum, grad_nothing + h * width);
-      } else {
-        std::fill_n(grad_nothing + h * width, width, real(0));
-      }
-      grad_sharpness[h] = (real)total;
-      for (int64_t i = 0; i < every; ++i) {  // through the length of each code
-        const real *direction = unit.get() + h * book + i * stride, *g = sum + i * stride;
-        real along = 0, length = norm[h * every + i];
-        for (int64_t j = 0; j < a.A; ++j) along += direction[j] * g[j];
-        if (length <= real(1e-12)) along = 0;
-        real* out = grad_codes + (h * every + i) * a.A;
-        for (int64_t j = 0; j < a.A; ++j) out[j] = (g[j] - along * direction[j]) / length;
+  for (int64_t h = 0; h < H; ++h) {
+    double total = 0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      total += grad_factor[chunk * H + h];
+      for (int64_t k = 0; k < writes && a.reset; ++k) {  // a weight is e^(factor x a difference)
+        double weight = nothing_weight[h * writes + k];
+        if (weight > 0)
+          total += grad_nothing[(chunk * H + h) * writes + k] * weight * std::log(weight);
       }
     }
-  });
+    grad_sharpness[h] = (real)total;
+  }
 }
 
 }  // namespace RAMGRU_ISA

@@ -1,5 +1,5 @@
 // A causal convolution over a window of steps, each channel by its own taps:
-// y[t] = sum_o taps[o] x[t - o], where x is `nothing` for a step behind a reset.
+// y[t] = sum_o taps[o] x[t - o], where x is `nothing` for a step before a reset.
 #pragma once
 
 #include "../native/parallel.h"
@@ -30,7 +30,6 @@ struct ShortConvolutionBackward {
   const void* grad_output;
   void* grad_input;
   void* grad_before;
-  void* grad_nothing;
   void* grad_taps;
 };
 
@@ -39,7 +38,7 @@ inline namespace RAMGRU_ISA {
 constexpr int64_t channel_slice = 32;  // channels of an item
 constexpr int64_t sum_steps = 64;      // steps of one sum, so that long sums keep their digits
 
-// Where a tap of a step finds its input: a row of channels, or null for `nothing`.
+// Where a tap of a step finds its input: a row of channels, or null in place of `nothing`.
 template <class real>
 class Window {
  public:
@@ -99,12 +98,11 @@ void short_convolution_backward(const ShortConvolutionBackward& a) {
   auto grad_input = static_cast<real*>(a.grad_input);
   auto grad_before = static_cast<real*>(a.grad_before);
   auto grad_taps = static_cast<real*>(a.grad_taps);
-  auto grad_nothing = static_cast<real*>(a.grad_nothing);
   constexpr int64_t most = channel_slice / lanes<real>;  // vectors of a slice
   // An item is a slice of channels of all sequences, so that sums over steps keep their order.
-  int64_t slices = (a.C + channel_slice - 1) / channel_slice, sums = (a.W + 2) * most;
+  int64_t slices = (a.C + channel_slice - 1) / channel_slice, sums = (a.W + 1) * most;
   parallel(a.threads, slices, [&](Work& work) {
-    Scratch<V> total(sums), part(sums);  // of the taps, and of `nothing` behind them
+    Scratch<V> total(sums), part(sums);  // gradients of the taps
     for (int64_t slice; work.next(slice);) {
       int64_t begin = slice * channel_slice;
       int64_t size = a.C - begin < channel_slice ? a.C - begin : channel_slice;
@@ -120,7 +118,6 @@ void short_convolution_backward(const ShortConvolutionBackward& a) {
               for (int64_t o = 0; o <= a.W; ++o) {
                 const real* x = window.row(b, t, o);
                 sum[o * most] += g * load_n((x ? x : nothing) + c, n);
-                if (!x) sum[(a.W + 1) * most] += g * load_n(taps + o * a.C + c, n);
               }
             });
           for (int64_t i = 0; i < sums; ++i) total[i] += part[i];
@@ -128,7 +125,7 @@ void short_convolution_backward(const ShortConvolutionBackward& a) {
         for (int64_t s = -a.W; s < a.T; ++s)
           each_vector<real>(size, [&](int64_t i, auto n) {
             int64_t c = begin + i;
-            V g{};  // of the steps that step s went into
+            V g{};  // of the outputs that step s went into
             for (int64_t o = s < 0 ? -s : 0; o <= a.W && s + o < a.T; ++o)
               if (window.reaches(b, s + o, o))
                 g += load_n(taps + o * a.C + c, n) * load_n(above + (b * a.T + s + o) * a.C + c, n);
@@ -141,7 +138,6 @@ void short_convolution_backward(const ShortConvolutionBackward& a) {
         const V* sum = total.get() + i / lanes<real>;
         for (int64_t o = 0; o <= a.W; ++o)
           store_n(grad_taps + o * a.C + begin + i, sum[o * most], n);
-        store_n(grad_nothing + begin + i, sum[(a.W + 1) * most], n);
       });
     }
   });

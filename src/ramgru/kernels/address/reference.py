@@ -1,0 +1,72 @@
+"""Addresses as their equations: every cell is scored, steps are taken one by one.
+
+Shapes as in `kernels.address`. Source: product keys, arXiv 1907.05242, §3.1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def product_keys(
+    query: Tensor,
+    before: Tensor,
+    nothing: Tensor,
+    codes: Tensor,
+    sharpness: Tensor,
+    reset: Tensor | None,
+    writes: int,
+    reads: int,
+    sizes: tuple[int, ...],
+    offsets: tuple[int, ...],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cell (i_1, …, i_U) scores sum_u query_u · code_u[i_u]; queries and codes are normalised."""
+    H, W, T = codes.shape[0], before.shape[1], query.shape[1]
+    books = normalize(codes, dim=-1).split(sizes, dim=1)
+
+    def nearest(query: Tensor) -> tuple[Tensor, Tensor]:
+        parts = normalize(query.unflatten(-1, (H, len(sizes), -1)), dim=-1)
+        score = torch.zeros((), dtype=query.dtype, device=query.device)
+        for part, book in zip(parts.unbind(-2), books, strict=True):
+            one = part.shape[-1] ** 0.5 * torch.einsum("bthd,hnd->bthn", part, book)
+            score = (score.unsqueeze(-1) + one.unsqueeze(-2)).flatten(-2) if score.dim() else one
+        score = score * sharpness.exp().unsqueeze(-1)
+        return score.topk(min(max(writes, reads), score.shape[-1]), dim=-1)
+
+    value, cell = nearest(torch.cat([before, query], dim=1))
+    nothing_value, nothing_cell = nearest(nothing.view(1, 1, -1))
+    values, cells = [], []
+    for t in range(T):
+        for h, offset in enumerate(offsets):
+            outside = starts_between(reset, t, offset, query).unsqueeze(-1)
+            values.append(torch.where(outside, nothing_value[0, 0, h], value[:, W + t - offset, h]))
+            cells.append(torch.where(outside, nothing_cell[0, 0, h], cell[:, W + t - offset, h]))
+    write_value = torch.stack(values, dim=1).unflatten(1, (T, H))[..., :writes]
+    write_cell = torch.stack(cells, dim=1).unflatten(1, (T, H))[..., :writes]
+    write = (write_value - write_value[..., :1]).exp()
+    read = value[:, W:, :, :reads].softmax(dim=-1)
+    return write_cell, write, cell[:, W:, :, :reads], read
+
+
+def short_convolution(
+    x: Tensor, before: Tensor, nothing: Tensor, taps: Tensor, reset: Tensor | None
+) -> Tensor:
+    """y[t] = sum_o taps[o] x[t - o], where x is `nothing` before a reset"""
+    W, every = before.shape[1], torch.cat([before, x], dim=1)
+    steps = []
+    for t in range(x.shape[1]):
+        total = torch.zeros_like(x[:, t])
+        for offset, tap in enumerate(taps):
+            outside = starts_between(reset, t, offset, x).unsqueeze(-1)
+            total = total + tap * torch.where(outside, nothing, every[:, W + t - offset])
+        steps.append(total)
+    return torch.stack(steps, dim=1)
+
+
+def starts_between(reset: Tensor | None, t: int, offset: int, x: Tensor) -> Tensor:
+    """(B,): whether a sequence starts anew after step t - offset and not after step t."""
+    if reset is None:
+        return torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+    return reset[:, max(0, t - offset + 1) : t + 1].any(dim=1)
