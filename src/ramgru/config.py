@@ -197,7 +197,8 @@ def codebook_sizes(cells: int) -> tuple[int, ...]:
     parts = 1
     while max(sizes := factorise(cells, parts)) > CODES:
         parts += 1
-    return sizes
+    held = math.prod(sizes)
+    return sizes if held == cells else codebook_sizes(held)  # rounding twice changes nothing
 
 
 def factorise(number: int, parts: int) -> tuple[int, ...]:
