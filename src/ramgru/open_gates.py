@@ -22,6 +22,8 @@ _records: WeakKeyDictionary[nn.Module, list[tuple[Tensor, Tensor | int]]] = Weak
 
 def begin(memories: Iterable[nn.Module]) -> None:
     """Forget the former forward pass, and the autograd graph that it keeps alive."""
+    if torch.compiler.is_compiling():  # a graph would depend on the records that it found
+        return
     for memory in memories:
         _records.pop(memory, None)
 
