@@ -1,6 +1,6 @@
-"""A trained GRU gets a memory: the same bits at the start, and a memory that can grow.
+"""A trained GRU gets a memory: the same bits at first, and a memory that can grow. `gru_kernel`.
 
-And what holds of every layer: the same bits in every run, and the caller's tensors as they were.
+And two properties of every layer: the same bits in every run, and no change of given tensors.
 """
 
 from __future__ import annotations
@@ -13,27 +13,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
-from ramgru import RAMGRU
+import ramgru.gru
+from ramgru import RAMGRU, Memory, fast_step
+from ramgru.kernels import native
 
+pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
-both_rules = pytest.mark.parametrize("rule", ["gru", "delta"])
-MEMORY = {"memory_size": 64, "num_heads": 2, "top_k": 3}
-GRUS = {
+needs_native = pytest.mark.skipif(not native.supported(), reason="the native library is not built")
+MEMORY = Memory(cells=64, heads="key key:2", reads=3)
+GRUS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "batch_first": {"batch_first": True},
     "no_bias": {"bias": False},
     "two_layers": {"num_layers": 2, "dropout": 0.5},
     "two_way": {"bidirectional": True},
     "all": {"num_layers": 3, "bidirectional": True, "dropout": 0.5, "batch_first": True},
 }
+every_gru = pytest.mark.parametrize("options", GRUS.values(), ids=GRUS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
-@pytest.mark.parametrize("options", GRUS.values(), ids=GRUS)
+@every_gru
 def test_same_bits_at_the_start(options: dict[str, Any], packed: bool, dtype: torch.dtype) -> None:
     gru = nn.GRU(5, 17, **options, dtype=dtype).eval()
-    layer = RAMGRU.from_gru(gru, **MEMORY)
+    layer = RAMGRU.from_gru(gru, memory=MEMORY)
     assert not layer.training
     sequences = [torch.randn(n, 5, dtype=dtype) for n in (9, 23, 23, 4, 17)]
     if packed:
@@ -51,9 +54,9 @@ def test_same_bits_at_the_start(options: dict[str, Any], packed: bool, dtype: to
 
 def test_training_mode_options_and_copies_are_kept() -> None:
     gru = nn.GRU(3, 4, 2, bias=False, batch_first=True, dropout=0.3, bidirectional=True)
-    layer = RAMGRU.from_gru(gru, **MEMORY, write_rule="delta")
+    layer = RAMGRU.from_gru(gru, memory=MEMORY, carry="state")
     assert layer.training
-    assert layer.write_rule == "delta"
+    assert (layer.memory, layer.carry) == (MEMORY, "state")
     for name in ("num_layers", "bias", "batch_first", "dropout", "bidirectional"):
         assert getattr(layer, name) == getattr(gru, name)
     with torch.no_grad():
@@ -62,8 +65,8 @@ def test_training_mode_options_and_copies_are_kept() -> None:
 
 
 def test_gradient_reaches_the_read_out_from_the_start() -> None:
-    """It is zero itself, but its gradient is not: the memory can begin to speak."""
-    layer = RAMGRU.from_gru(nn.GRU(3, 4, 2), **MEMORY)
+    """The read-out is zero, but its gradient is not, so that the memory can begin to matter."""
+    layer = RAMGRU.from_gru(nn.GRU(3, 4, 2), memory=MEMORY)
     x = torch.randn(6, 2, 3)
     before, _ = layer(x)
     before.sin().sum().backward()
@@ -82,14 +85,88 @@ def test_other_modules_are_refused() -> None:
         RAMGRU.from_gru(nn.LSTM(3, 4))
 
 
-# Determinism.
+@needs_native
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+def test_an_upgraded_gru_streams_on_the_fast_path(bias: bool) -> None:
+    gru = nn.GRU(3, 4, 2, bias=bias)
+    layer = RAMGRU.from_gru(gru, memory=MEMORY)
+    x, state = torch.randn(5, 2, 3), layer.initial_state(2, dense=True)
+    assert fast_step.step_(layer._parts(), x[0], state) is not None
+    stream = layer.stream(2)
+    outputs = torch.stack([stream.step(now) for now in x])
+    torch.testing.assert_close(outputs, gru(x)[0], rtol=0, atol=1e-6)
 
 
-def one_run(controller: str, rule: str) -> list[Tensor]:
-    torch.manual_seed(11)
-    layer = RAMGRU(
-        16, 32, controller=controller, write_rule=rule, memory_size=256, learn_initial=True
+@every_gru
+@pytest.mark.parametrize("given", ["nothing", "reset", "lengths", "both"])
+def test_both_kernels_give_the_same_numbers(options: dict[str, Any], given: str) -> None:
+    options = {**options, "dropout": 0.0}
+    one, other = (
+        RAMGRU(5, 17, **options, dtype=torch.float64, memory=MEMORY, gru_kernel=kernel)
+        for kernel in ("native", "torch")
     )
+    other.load_state_dict(one.state_dict())
+    x = torch.randn(9, 6, 5, dtype=torch.float64)
+    B, T = (9, 6) if one.batch_first else (6, 9)
+    hx = torch.randn(one.num_layers * one.num_directions, B, 17, dtype=torch.float64)
+    cut: dict[str, Tensor] = {}
+    if given in ("reset", "both"):
+        cut["reset"] = torch.rand(9, 6) < 0.2
+    if given in ("lengths", "both"):
+        cut["lengths"] = torch.randint(T + 1, (B,))
+    found = []
+    for layer in (one, other):
+        output, h_n = layer(x, hx, **cut)
+        loss = output.sin().sum() + h_n.cos().sum()
+        found.append([output, h_n, *torch.autograd.grad(loss, list(layer.parameters()))])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@every_gru
+def test_native_agrees_with_nn_gru_within_rounding(options: dict[str, Any]) -> None:
+    gru = nn.GRU(5, 17, **options).eval()
+    layer = RAMGRU.from_gru(gru, memory=MEMORY, gru_kernel="native")
+    x = torch.randn(9, 6, 5)
+    for a, b in zip(layer(x), gru(x), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_default_is_native_and_an_upgraded_gru_stays_with_torch() -> None:
+    assert RAMGRU(3, 4, memory=MEMORY).gru_kernel == "native"
+    assert RAMGRU.from_gru(nn.GRU(3, 4), memory=MEMORY).gru_kernel == "torch"
+
+
+@needs_native
+def test_native_code_runs_for_plain_numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("gru_walk", "torch_gru"):
+        real = getattr(ramgru.gru, name)
+
+        def spy(*args: Any, real: Any = real, name: str = name) -> Any:
+            calls.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(ramgru.gru, name, spy)
+
+    x, hidden = torch.randn(2, 3, 5), torch.zeros(1, 2, 4)
+    weights = [[torch.randn(12, 5), torch.randn(12, 4)]]
+
+    def taken(isa: str = native.supported()[0], steps: int = 3) -> str:
+        calls.clear()
+        with native.use(isa):
+            ramgru.gru.gru(x[:, :steps], hidden, weights)
+        return calls[0]
+
+    assert taken() == "gru_walk"
+    assert taken("portable") == "torch_gru"
+    assert taken(steps=1) == "torch_gru"  # a single step does not repay packing weights
+
+
+def one_run(controller: str) -> list[Tensor]:
+    torch.manual_seed(11)
+    memory = Memory(cells=256, heads="key key:2 tape", writes=2, learned_start=True)
+    layer = RAMGRU(16, 32, controller=controller, memory=memory)
     x = torch.randn(40, 8, 16)
     options = {"reset": torch.rand(40, 8) < 0.1, "lengths": torch.randint(1, 41, (8,))}
     output, state = layer(x, layer.initial_state(8), **options)
@@ -105,31 +182,26 @@ def threads():
 
 
 @both_ways
-@both_rules
 @pytest.mark.parametrize("number", [1, 2], ids=["one_thread", "two_threads"])
-def test_same_bits_in_every_run(controller: str, rule: str, number: int, threads: Any) -> None:
+def test_same_bits_in_every_run(controller: str, number: int, threads: Any) -> None:
     threads(number)
-    first = one_run(controller, rule)
+    first = one_run(controller)
     for _ in range(2):
-        for a, b in zip(one_run(controller, rule), first):
+        for a, b in zip(one_run(controller), first):
             assert torch.equal(a, b)
 
 
-# The caller's tensors.
-
-
 @both_ways
-@both_rules
 @pytest.mark.parametrize("dense", [False, True], ids=["compact", "dense"])
-def test_what_the_caller_gave_is_not_changed(controller: str, rule: str, dense: bool) -> None:
-    layer = RAMGRU(3, 4, 2, controller=controller, write_rule=rule, memory_size=16)
+def test_given_tensors_are_not_changed(controller: str, dense: bool) -> None:
+    layer = RAMGRU(3, 4, 2, controller=controller, memory=Memory(16, "key:2 tape"))
     given: dict[str, Any] = {
         "x": torch.randn(5, 2, 3),
         "hx": torch.randn(2, 2, 4),
         "lengths": torch.tensor([5, 3]),
         "reset": torch.rand(5, 2) < 0.4,
         "write_index": torch.randint(-1, 16, (5, 2)),
-        "read_index": torch.randint(-1, 16, (5, 2, 4)),
+        "read_index": torch.randint(-1, 16, (5, 2, 2)),
     }
     options = {k: v for k, v in given.items() if k not in ("x", "hx")}
     with torch.no_grad():
@@ -141,24 +213,9 @@ def test_what_the_caller_gave_is_not_changed(controller: str, rule: str, dense: 
     with torch.no_grad():
         layer.step(given["x"][0], state, reset=given["reset"][0])
         layer.step(given["x"][0], state, write_index=given["write_index"][0])
+        layer.stream(state=state).step(given["x"][0])
     for name, value in kept.items():
         assert torch.equal(given[name], value), name
     assert torch.equal(state.hidden, kept_state.hidden)
-    for ours, theirs in zip(state.context, kept_state.context):
-        assert torch.equal(ours, theirs)
     for ours, theirs in zip(state.memory, kept_state.memory):
-        assert torch.equal(ours.cells, theirs.cells)
-        assert torch.equal(ours.rows, theirs.rows)
-
-
-def test_donated_cells_are_overwritten_in_place() -> None:
-    layer = RAMGRU(3, 4, memory_size=16)
-    state = layer.initial_state(2, dense=True)
-    place = state.memory[0].rows.data_ptr()
-    for _ in range(3):
-        output, state = layer.step(torch.randn(2, 3), state, donate=True)
-        assert state.memory[0].rows.data_ptr() == place
-        # No gradient at all, rather than one that lacks the memory's part, of ever more steps.
-        assert not output.requires_grad
-        assert not state.to_tensor().requires_grad
-    assert state.memory[0].rows.any()
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

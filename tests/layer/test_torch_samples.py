@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ramgru import RAMGRU
+from ramgru import RAMGRU, Memory
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -28,7 +28,8 @@ with warnings.catch_warnings():
     )
 
 MODES = list(itertools.product((torch.float32, torch.float64), (True, False)))
-MEMORY = {"memory_size": 16, "num_heads": 2, "top_k": 3}
+MEMORY = Memory(cells=16, heads="key:2 tape", reads=3)
+pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 
 
 def draw(function: Any, **options: Any) -> list[Any]:
@@ -84,8 +85,10 @@ def test_silent_memory_gives_the_numbers_of_nn_gru(
 ) -> None:
     made, args = sample.constructor_input, sample.forward_input.args
     gru = nn.GRU(*made.args, **made.kwargs, dtype=dtype).train(training)
-    layer = RAMGRU(*made.args, **made.kwargs, dtype=dtype, gru_kernel=kernel, **MEMORY)
-    layer.train(training).zero_read_out_()
+    layer = RAMGRU(*made.args, **made.kwargs, dtype=dtype, gru_kernel=kernel, memory=MEMORY)
+    layer.train(training)
+    for memory in layer.memories:
+        nn.init.zeros_(memory.read_out.weight)
     left = layer.load_state_dict(gru.state_dict(), strict=False)
     assert left.unexpected_keys == []
     expected, result = gru(*args), layer(*args)
@@ -114,7 +117,7 @@ def test_shapes_with_the_memory_on(
 ) -> None:
     made, args = sample.constructor_input, sample.forward_input.args
     gru = nn.GRU(*made.args, **made.kwargs, dtype=dtype)
-    layer = RAMGRU(*made.args, **made.kwargs, dtype=dtype, controller=controller, **MEMORY)
+    layer = RAMGRU(*made.args, **made.kwargs, dtype=dtype, controller=controller, memory=MEMORY)
     expected, result = gru(*args), layer.train(training)(*args)
     assert len(result) == 2
     assert type(result[0]) is type(expected[0])
@@ -132,7 +135,7 @@ def test_shapes_with_the_memory_on(
 def test_unbatched_is_a_batch_of_one(sample: Any, dtype: torch.dtype, training: bool) -> None:
     """The reference that PyTorch gives with each sample."""
     made, args = sample.constructor_input, sample.forward_input.args
-    layer = RAMGRU(*made.args, **made.kwargs, dtype=dtype, **MEMORY).train(training)
+    layer = RAMGRU(*made.args, **made.kwargs, dtype=dtype, memory=MEMORY).train(training)
     for ours, theirs in zip(layer(*args), sample.reference_fn(layer, *args)):
         torch.testing.assert_close(ours, theirs)
 

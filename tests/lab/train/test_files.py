@@ -165,14 +165,17 @@ def test_loss_that_is_not_finite_ends_the_run(small):
 def test_broken_checkpoint_is_refused(small, damage):
     run = train(small(), quiet=True).run
     path = run / "checkpoint.safetensors"
-    with safe_open(path, "pt") as file:
-        header = file.metadata()
-    tensors = load_file(path)
-    if damage == "state":
-        del tensors["process/0/random/torch"]
-    if damage == "shape":
-        tensors["model/embedding.weight"] = torch.zeros(2, 2)
-    path.write_bytes(serialise(tensors, header)[: -9 if damage == "torn" else None])
+    if damage == "torn":
+        path.write_bytes(path.read_bytes()[:-9])
+    else:
+        with safe_open(path, "pt") as file:
+            header = file.metadata()
+        tensors = load_file(path)
+        if damage == "state":
+            del tensors["process/0/random/torch"]
+        else:
+            tensors["model/embedding.weight"] = torch.zeros(2, 2)
+        save_file(tensors, path, header)
     with pytest.raises(CheckpointError, match=r"is broken|differ in embedding\.weight"):
         train(small(resume=run, steps=16), quiet=True)
 

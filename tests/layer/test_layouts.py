@@ -1,4 +1,4 @@
-"""Time first, batch first or unbatched: the same numbers, also of everything nn.GRU has not."""
+"""Time first, batch first or unbatched: the same numbers, also of the options of the memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import Any
 
 import pytest
 import torch
+from layer_cases import MIXED
 from torch import Tensor
 
-import ramgru.keys
+import ramgru.config
 import ramgru.layer
-import ramgru.sequence
-from ramgru import RAMGRU
+import ramgru.model
+import ramgru.open_gates
+import ramgru.stream
+from ramgru import RAMGRU, Memory, RAMGRUState
 
 both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
-H, K = 2, 3
+addresses = pytest.mark.parametrize("index", [(), (4,), (4, 3)], ids=str)
 
 
 def make(**options: Any) -> RAMGRU:
     torch.manual_seed(0)
-    made = {"memory_size": 16, "num_heads": H, "top_k": 2, "learn_initial": True, **options}
-    return RAMGRU(3, 4, 2, dtype=torch.float64, **made)
+    memory = Memory(cells=16, heads=MIXED, reads=2, learned_start=True)
+    return RAMGRU(3, 4, 2, dtype=torch.float64, memory=memory, **options)
 
 
 def options_of(shape: tuple[int, ...], index: tuple[int, ...]) -> dict[str, Tensor]:
@@ -34,7 +37,7 @@ def options_of(shape: tuple[int, ...], index: tuple[int, ...]) -> dict[str, Tens
 
 
 @both_ways
-@pytest.mark.parametrize("index", [(), (H,), (H, K)], ids=str)
+@addresses
 def test_time_first_is_batch_first_transposed(controller: str, index: tuple[int, ...]) -> None:
     first, second = make(controller=controller, batch_first=True), make(controller=controller)
     x, options = torch.randn(2, 6, 3, dtype=torch.float64), options_of((2, 6), index)
@@ -48,11 +51,12 @@ def test_time_first_is_batch_first_transposed(controller: str, index: tuple[int,
 
 @both_ways
 @pytest.mark.parametrize("batch_first", [False, True], ids=["time_first", "batch_first"])
-@pytest.mark.parametrize("index", [(), (H,), (H, K)], ids=str)
+@pytest.mark.parametrize("carry", ["hidden", "state", "flat"])
+@addresses
 def test_unbatched_is_a_batch_of_one(
-    controller: str, batch_first: bool, index: tuple[int, ...]
+    controller: str, batch_first: bool, carry: str, index: tuple[int, ...]
 ) -> None:
-    layer = make(controller=controller, batch_first=batch_first)
+    layer = make(controller=controller, batch_first=batch_first, carry=carry)
     x, options = torch.randn(6, 3, dtype=torch.float64), options_of((6,), index)
     place = 0 if batch_first else 1
     of_one = {name: v.unsqueeze(place) for name, v in options.items()}
@@ -60,12 +64,12 @@ def test_unbatched_is_a_batch_of_one(
         output, after = layer(x, hx, **options)
         expected, expected_after = layer(x.unsqueeze(place), hx, **of_one)
         torch.testing.assert_close(output, expected.squeeze(place), rtol=0, atol=1e-12)
-        if hx is None:
-            assert after.shape == (2, 4)
-            torch.testing.assert_close(after, expected_after.squeeze(1), rtol=0, atol=1e-12)
-        else:  # a stream keeps its batch dimension
+        if isinstance(after, RAMGRUState):  # a stream keeps its batch dimension
             assert after.batch_size == 1
             assert torch.equal(after.to_tensor(), expected_after.to_tensor())
+        else:
+            assert after.shape == (2, layer.hidden_size)
+            torch.testing.assert_close(after, expected_after.squeeze(1), rtol=0, atol=1e-12)
 
 
 @both_ways
@@ -79,30 +83,37 @@ def test_a_stream_may_begin_with_a_step(controller: str) -> None:
 
 
 def test_explicit_addresses_are_random_access_memory() -> None:
-    """Written in one order, read in another, long after: what was written, exactly."""
-    layer = make(controller="mingru", num_heads=1, head_size=3, memory_size=1024)
+    """Written in one order and read in another, 50 steps later: the same values, exactly."""
+    memory = Memory(cells=1024, heads=1, width=3)
+    layer = RAMGRU(3, 4, batch_first=True, dtype=torch.float64, memory=memory)
     unit = layer.memories[0]
     torch.nn.init.constant_(unit.update_gate.bias, 800.0)  # the gate is 1
     torch.nn.init.zeros_(unit.update_gate.weight)
     values = torch.randn(1, 50, 3, dtype=torch.float64)
-    where = torch.randperm(1024)[:50].view(1, 50)
-    order = torch.randperm(50)
+    where, order = torch.randperm(1024)[:50].view(1, 50), torch.randperm(50)
     x = torch.cat([values, torch.zeros_like(values)], dim=1)  # (1, 100, 3)
     none = torch.full((1, 50), -1)
-    write = torch.cat([where, none], dim=1)
-    read = torch.cat([none, where[:, order]], dim=1)
-    steps = unit.steps(
-        x, torch.zeros(1, 3, 3, dtype=torch.float64), None, None, None,
-        write[..., None, None], read[..., None, None],
-    )  # fmt: skip
-    found, _ = unit.scan(steps, None, None, None, False)
+    write = torch.cat([where, none], dim=1)[..., None, None]
+    read = torch.cat([none, where[:, order]], dim=1)[..., None, None]
+    state = unit.initial_state(1)
+    steps = unit.steps(x, state.carried, None, None, write, read, False)
+    found, _ = unit.scan(steps, state, None, None, False)
     assert torch.equal(found[0, 50:, 0], unit.candidate(values)[0, order])
 
 
 @pytest.mark.parametrize(
-    "module", [ramgru.layer, ramgru.keys, ramgru.sequence], ids=lambda m: m.__name__
+    "module",
+    [
+        ramgru.config,
+        ramgru.layer,
+        ramgru.model,
+        ramgru.open_gates,
+        ramgru.stream,
+    ],
+    ids=lambda module: module.__name__,
 )
 def test_examples_in_docstrings(module: ModuleType) -> None:
-    found = doctest.testmod(module, extraglobs={"torch": torch})
+    names = {name: getattr(ramgru, name) for name in ramgru.__all__}
+    found = doctest.testmod(module, extraglobs={"torch": torch, **names})
     assert found.attempted > 0
     assert found.failed == 0

@@ -1,4 +1,4 @@
-"""One result, whatever the path: pieces, single steps, ragged, packed and reset batches.
+"""One result on every path: pieces, single steps, ragged, packed and reset batches, checkpoints.
 
 Outputs, final states and all gradients equal those of the whole sequence, in float64.
 """
@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_cases import (
     CONTROLLERS,
-    RULES,
+    MIXED,
     Case,
+    Result,
     Tensors,
     assert_same,
     cases,
@@ -29,9 +30,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ramgru import RAMGRU, RAMGRUState
 
-Result = tuple[Tensor, RAMGRUState]
 both_ways = pytest.mark.parametrize("controller", CONTROLLERS)
-both_rules = pytest.mark.parametrize("rule", RULES)
 
 
 def part(options: Tensors, start: int, end: int) -> Tensors:
@@ -44,8 +43,7 @@ def part(options: Tensors, start: int, end: int) -> Tensors:
 
 def join(states: list[RAMGRUState]) -> RAMGRUState:
     """One batch of states that each hold one sequence."""
-    flat = torch.cat([s.to_tensor() for s in states])
-    return states[0].from_tensor(flat)
+    return states[0].from_tensor(torch.cat([s.to_tensor() for s in states], dim=1))
 
 
 def in_pieces(*borders: int):
@@ -60,16 +58,36 @@ def in_pieces(*borders: int):
     return run
 
 
-def step_by_step(donate: bool):
+def in_flat_pieces(border: int):
+    """carry="flat": all that two calls hand over is one tensor."""
+
     def run(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
-        outputs = []
-        for t in range(x.shape[1]):
-            now = {name: v[:, t] for name, v in options.items()}
-            y, state = layer.step(x[:, t], state, donate=donate, **now)
-            outputs.append(y)
-        return torch.stack(outputs, dim=1), state
+        layer.carry, T = "flat", x.shape[1]
+        cut = min(border, T)
+        flat, outputs = state.to_tensor(), []
+        for start, end in ((0, cut), (cut, T)):
+            if start < end:
+                y, flat = layer(x[:, start:end], flat, **part(options, start, end))
+                outputs.append(y)
+        return torch.cat(outputs, dim=1), layer.initial_state(1).from_tensor(flat)
 
     return run
+
+
+def checkpointed(every: int):
+    def run(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        layer.checkpoint_every = every
+        return layer(x, state, **options)
+
+    return run
+
+
+def step_by_step(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+    outputs = []
+    for t in range(x.shape[1]):
+        y, state = layer.step(x[:, t], state, **{name: v[:, t] for name, v in options.items()})
+        outputs.append(y)
+    return torch.stack(outputs, dim=1), state
 
 
 def one_by_one(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
@@ -80,26 +98,17 @@ def one_by_one(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -
         if length:
             y, after = layer(x[b : b + 1, :length], state[b], **rest)
         else:
-            y, after = x.new_zeros(1, 0, layer.hidden_size * layer.num_directions), state[b]
+            y, after = x.new_zeros(1, 0, layer.output_size * layer.num_directions), state[b]
         outputs.append(torch.nn.functional.pad(y, (0, 0, 0, x.shape[1] - length)))
         states.append(after)
     return torch.cat(outputs), join(states)
 
 
-def packed(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
-    given = pack_padded_sequence(x, options["lengths"], batch_first=True, enforce_sorted=False)
-    y, after = layer(given, state)
-    padded, lengths = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
-    assert lengths.tolist() == options["lengths"].tolist()
-    return padded, after
-
-
 def stream_by_stream(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
     """Cut every sequence at its resets, and begin each part but the first with a fresh stream."""
-    T = x.shape[1]
     outputs, states = [], []
     for b in range(x.shape[0]):
-        edges = sorted({0, T, *options["reset"][b].nonzero().flatten().tolist()})
+        edges = sorted({0, x.shape[1], *options["reset"][b].nonzero().flatten().tolist()})
         now, ys = state[b], []
         for start, end in itertools.pairwise(edges):
             if options["reset"][b, start]:
@@ -119,18 +128,22 @@ def test_any_split(case: Case, data: st.DataObject) -> None:
     assert_same(everything(case, in_pieces(*borders)), everything(case, whole))
 
 
+@given(case=cases(bidirectional=False), border=st.integers(1, 5))
+@settings(max_examples=15)
+def test_any_split_with_a_flat_state(case: Case, border: int) -> None:
+    assert_same(everything(case, in_flat_pieces(border)), everything(case, whole))
+
+
+@given(case=cases(bidirectional=False), every=st.integers(1, 7))
+@settings(max_examples=25)
+def test_any_gradient_checkpointing(case: Case, every: int) -> None:
+    assert_same(everything(case, checkpointed(every)), everything(case, whole))
+
+
 @given(case=cases(bidirectional=False, lengths=False))
 @settings(max_examples=15)
 def test_one_step_at_a_time(case: Case) -> None:
-    assert_same(everything(case, step_by_step(donate=False)), everything(case, whole))
-
-
-@given(case=cases(bidirectional=False, lengths=False))
-@settings(max_examples=25)
-def test_steps_that_use_up_their_state(case: Case) -> None:
-    with torch.no_grad():
-        found = everything(case, step_by_step(donate=True), gradients=False)
-        assert_same(found, everything(case, whole, gradients=False))
+    assert_same(everything(case, step_by_step), everything(case, whole))
 
 
 @given(case=cases(lengths=True, index="none"))
@@ -139,18 +152,25 @@ def test_ragged_batch(case: Case) -> None:
     assert_same(everything(case, one_by_one), everything(case, whole))
 
 
-@given(case=cases(reset=False, lengths=True, index="none"), data=st.data())
+@given(case=cases(reset=False, lengths=False, index="none"), every=st.booleans(), data=st.data())
 @settings(max_examples=20)
-def test_packed_sequence(case: Case, data: st.DataObject) -> None:
-    lengths = data.draw(st.lists(st.integers(1, case.T), min_size=case.B, max_size=case.B))
+def test_packed_sequence(case: Case, every: bool, data: st.DataObject) -> None:
+    """Also with gradient checkpointing."""
+    drawn = st.lists(st.integers(1, case.T), min_size=case.B, max_size=case.B)
+    lengths = torch.tensor(data.draw(drawn))
 
     def ragged(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
-        return layer(x, state, lengths=torch.tensor(lengths))
+        return layer(x, state, lengths=lengths)
 
-    def as_packed(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
-        return packed(layer, x, state, {"lengths": torch.tensor(lengths)})
+    def packed(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        layer.checkpoint_every = 2 if every and not case.bidirectional else None
+        given = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, after = layer(given, state)
+        padded, found = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+        assert torch.equal(found, lengths)
+        return padded, after
 
-    assert_same(everything(case, as_packed), everything(case, ragged))
+    assert_same(everything(case, packed), everything(case, ragged))
 
 
 @given(case=cases(bidirectional=False, reset=True, lengths=False))
@@ -160,68 +180,51 @@ def test_resets_in_the_middle(case: Case) -> None:
 
 
 @both_ways
-@both_rules
-@pytest.mark.parametrize("index", ["none", "step", "head", "cells"])
+@pytest.mark.parametrize("index", ["none", "cells"])
 @pytest.mark.parametrize("start", ["fresh", "compact", "dense"])
-def test_every_path_of_two_layers(controller: str, rule: str, index: str, start: str) -> None:
-    case = Case(
-        B=3,
-        T=6,
-        L=2,
-        controller=controller,
-        rule=rule,
-        index=index,
-        start=start,
-        learn_initial=start != "dense",
-        learn_context=start == "compact",
-    )
+def test_every_path_of_two_layers(controller: str, index: str, start: str) -> None:
+    made = {"heads": MIXED, "controller": controller, "index": index, "start": start}
+    case = Case(B=3, T=6, L=2, learned_start=start != "dense", **made)
     expected = everything(case, whole)
     assert_same(everything(case, in_pieces(1, 4)), expected)
-    assert_same(everything(case, step_by_step(donate=False)), expected)
+    assert_same(everything(case, step_by_step), expected)
     reset = replace(case, reset=True)
     assert_same(everything(reset, stream_by_stream), everything(reset, whole))
     ragged = replace(case, lengths=True)
     assert_same(everything(ragged, one_by_one), everything(ragged, whole))
 
 
+def renamed(layer: RAMGRU, part: str, to: str) -> Tensors:
+    """The parameters and buffers whose names hold `part`, by the names with `to` in its place."""
+    found = layer.state_dict().items()
+    return {name.replace(part, to): value for name, value in found if part in name}
+
+
 @both_ways
-@both_rules
 @pytest.mark.parametrize("reset", [False, True], ids=["", "resets"])
-def test_reverse_direction_is_the_flipped_sequence(controller: str, rule: str, reset: bool) -> None:
+def test_reverse_direction_is_the_flipped_sequence(controller: str, reset: bool) -> None:
     """A layer of one direction with the reverse weights, run over the sequence back to front."""
-    case = Case(T=6, controller=controller, rule=rule, reset=reset, bidirectional=True)
+    case = Case(T=6, heads=MIXED, controller=controller, reset=reset, bidirectional=True)
     layer, x, options = case.layer(), case.input(), case.options()
     there = replace(case, bidirectional=False).layer()
-    there.load_state_dict(
-        {
-            name.replace("_reverse", ""): value
-            for name, value in layer.state_dict().items()
-            if "_reverse" in name
-        }
-    )
+    there.load_state_dict(renamed(layer, "_reverse", ""))
     if reset:  # a border lies between the same two steps
         first = torch.zeros(case.B, 1, dtype=torch.bool)
         options["reset"] = torch.cat([first, options["reset"][:, 1:].flip(1)], dim=1)
-    expected, _ = there(x.flip(1), **options)
-    both, _ = layer(x, **case.options())
+    expected, expected_h = there(x.flip(1), **options)
+    both, h_n = layer(x, **case.options())
     torch.testing.assert_close(both[..., case.C :], expected.flip(1), rtol=0, atol=1e-12)
+    torch.testing.assert_close(h_n[1:], expected_h, rtol=0, atol=1e-12)
 
 
 @both_ways
-@both_rules
-def test_stack_is_its_layers_one_after_the_other(controller: str, rule: str) -> None:
-    case = Case(T=6, C=3, L=2, controller=controller, rule=rule)
+def test_stack_is_its_layers_one_after_the_other(controller: str) -> None:
+    case = Case(T=6, C=3, L=2, heads=MIXED, controller=controller)
     layer, y, h_n = case.layer(), case.input(), []
     expected, expected_h = layer(y)
     for n in range(2):
         one = replace(case, L=1).layer()
-        one.load_state_dict(
-            {
-                name.replace(f"_l{n}", "_l0"): value
-                for name, value in layer.state_dict().items()
-                if f"_l{n}" in name
-            }
-        )
+        one.load_state_dict(renamed(layer, f"_l{n}", "_l0"))
         y, h = one(y)
         h_n.append(h)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
@@ -231,8 +234,8 @@ def test_stack_is_its_layers_one_after_the_other(controller: str, rule: str) -> 
 @both_ways
 @pytest.mark.parametrize("start", ["fresh", "compact", "dense"])
 def test_state_kinds_give_the_same_numbers(controller: str, start: str) -> None:
-    """A state that holds only written cells goes on as its dense form does."""
-    case = Case(T=6, N=40, controller=controller, start=start, learn_initial=True)
+    """A state that holds written cells alone goes on as its dense form does."""
+    case = Case(T=6, N=40, controller=controller, start=start, learned_start=True)
     layer, x = case.layer(), case.input()
     state = starting_state(case, layer, state_source(case, layer))
     y, after = layer(x, state)
@@ -242,12 +245,11 @@ def test_state_kinds_give_the_same_numbers(controller: str, start: str) -> None:
 
 
 @both_ways
+@pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 def test_hidden_tensor_or_state_gives_the_same_output(controller: str) -> None:
     case = Case(controller=controller, L=2)
     layer, x = case.layer(), case.input()
     hidden = case.normal(9, 2, case.B, case.C)
-    state = replace(layer.initial_state(case.B), hidden=hidden)
-    y, h_n = layer(x, hidden)
-    y_state, after = layer(x, state)
+    y, _ = layer(x, hidden)
+    y_state, _ = layer(x, replace(layer.initial_state(case.B), hidden=hidden))
     assert torch.equal(y, y_state)
-    assert torch.equal(h_n, after.hidden)

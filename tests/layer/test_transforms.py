@@ -14,15 +14,17 @@ from torch.func import functional_call, grad, jacrev, jvp, vmap
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from ramgru import RAMGRU
+from ramgru import RAMGRU, Memory
 
+pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
-both_rules = pytest.mark.parametrize("rule", ["gru", "delta"])
 
 
-def make(**options: Any) -> RAMGRU:
-    made = {"memory_size": 9, "num_heads": 2, "top_k": 2, "address_size": 3, "batch_first": True}
-    return RAMGRU(2, 3, dtype=torch.float64, **{**made, **options})
+def make(
+    heads: str = "key:2:write_after=2 tape", cells: int = 9, learned: bool = False, **options: Any
+) -> RAMGRU:
+    memory = Memory(cells, heads, writes=2, reads=3, learned_start=learned)
+    return RAMGRU(2, 3, batch_first=True, dtype=torch.float64, memory=memory, **options)
 
 
 def normal(*shape: int) -> Tensor:
@@ -38,10 +40,8 @@ def loss_of(layer: RAMGRU):
 
 
 @both_ways
-@both_rules
-def test_gradcheck(controller: str, rule: str) -> None:
-    learn = rule == "gru"
-    layer = make(controller=controller, write_rule=rule, learn_initial=learn, learn_context=learn)
+def test_gradcheck(controller: str) -> None:
+    layer = make(controller=controller, learned=True)
     names, parameters = zip(*layer.named_parameters())
 
     def function(x: Tensor, hx: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,8 +53,8 @@ def test_gradcheck(controller: str, rule: str) -> None:
 
 @both_ways
 def test_gradcheck_of_a_stream(controller: str) -> None:
-    layer = make(controller=controller, memory_size=4, num_heads=1)
-    start = normal(2, layer.state_size).requires_grad_()
+    layer = make("key tape", cells=4, controller=controller)
+    start = normal(1, 2, layer.flat_size).requires_grad_()
     x = normal(2, 3, 2).requires_grad_()
 
     def function(x: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,9 +65,8 @@ def test_gradcheck_of_a_stream(controller: str) -> None:
 
 
 @both_ways
-@both_rules
-def test_second_derivatives(controller: str, rule: str) -> None:
-    layer = make(controller=controller, write_rule=rule, memory_size=4, num_heads=1)
+def test_second_derivatives(controller: str) -> None:
+    layer = make("key tape", cells=4, controller=controller)
     x = normal(1, 2, 2).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,))
 
@@ -99,10 +98,9 @@ def test_jacrev(controller: str) -> None:
         torch.testing.assert_close(found[c], leaf.grad, rtol=0, atol=1e-12)
 
 
-@both_rules
 @pytest.mark.parametrize("batched", [True, False], ids=["batch_of_one", "unbatched"])
-def test_gradients_of_each_sample(rule: str, batched: bool) -> None:
-    layer = make(controller="mingru", write_rule=rule, learn_initial=True)
+def test_gradients_of_each_sample(batched: bool) -> None:
+    layer = make(controller="mingru", learned=True)
     parameters, x = dict(layer.named_parameters()), normal(3, 4, 2)
     x = x.unsqueeze(1) if batched else x
     found = vmap(grad(loss_of(layer)), in_dims=(None, 0))(parameters, x)
@@ -139,9 +137,8 @@ def test_vmap_over_lengths_and_addresses() -> None:
 
 
 @both_ways
-@both_rules
-def test_activation_checkpointing_changes_no_gradient(controller: str, rule: str) -> None:
-    layer, x = make(controller=controller, write_rule=rule), normal(2, 4, 2)
+def test_gradient_checkpointing_changes_no_gradient(controller: str) -> None:
+    layer, x = make(controller=controller), normal(2, 4, 2)
     parameters = list(layer.parameters())
 
     def loss(x: Tensor) -> Tensor:
@@ -170,7 +167,7 @@ def test_forward_mode_is_refused(controller: str) -> None:
 @both_ways
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "save"])
 def test_copies(controller: str, how: str) -> None:
-    layer, x = make(controller=controller, learn_initial=True, num_layers=2), normal(2, 4, 2)
+    layer, x = make(controller=controller, learned=True, num_layers=2), normal(2, 4, 2)
     if how == "deepcopy":
         twin = copy.deepcopy(layer)
     elif how == "pickle":
@@ -179,7 +176,7 @@ def test_copies(controller: str, how: str) -> None:
         file = io.BytesIO()
         torch.save(layer.state_dict(), file)
         file.seek(0)
-        twin = make(controller=controller, learn_initial=True, num_layers=2)
+        twin = make(controller=controller, learned=True, num_layers=2)
         twin.load_state_dict(torch.load(file, weights_only=True))
     assert repr(twin) == repr(layer)
     assert torch.equal(twin(x)[0], layer(x)[0])
@@ -240,7 +237,7 @@ def test_compiles_to_one_graph(controller: str, compiled: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_compiled_stream(compiled: Any) -> None:
-    """Ragged and with resets; with the GRU controller their packing depends on the data."""
+    """Ragged and with resets; the GRU controller packs them, which depends on the data."""
     layer, x = make(controller="mingru"), normal(3, 4, 2)
     options = {
         "lengths": torch.tensor([2, 4, 0]),
