@@ -5,10 +5,8 @@ Each import below names the file that defines a task.
 
 from ramgru.lab.tasks.base import IGNORE, Batch, ExactAnswers, Slice, Task, exact_answers
 from ramgru.lab.tasks.bit_vectors import AssociativeRecall, Copy, PrioritySort, RepeatCopy
-from ramgru.lab.tasks.compression import Compression
 from ramgru.lab.tasks.files import FileTask, read_examples, write_examples
 from ramgru.lab.tasks.hold import Hold
-from ramgru.lab.tasks.in_context_recall import InContextRecall, NoisyRecall
 from ramgru.lab.tasks.length_generalisation import (
     CycleNavigation,
     Duplicate,
@@ -19,13 +17,13 @@ from ramgru.lab.tasks.length_generalisation import (
 )
 from ramgru.lab.tasks.letters import NgramLookup, StringCopy
 from ramgru.lab.tasks.listops import ListOps
+from ramgru.lab.tasks.mad import Compression, InContextRecall, NoisyRecall, SelectiveCopy
 from ramgru.lab.tasks.mqar import MQAR, MQARUpdate
 from ramgru.lab.tasks.mqar_compositional import MQARCompositional
 from ramgru.lab.tasks.packaged import JapaneseVowels, Spelling
 from ramgru.lab.tasks.phone_book import PhoneBook
 from ramgru.lab.tasks.programs import Programs
 from ramgru.lab.tasks.registry import SOURCES, TASKS, from_config, from_text, get, to_config
-from ramgru.lab.tasks.selective_copy import SelectiveCopy
 from ramgru.lab.tasks.stream import Chunk, Stream
 from ramgru.lab.tasks.text import Text, TokenFile
 from ramgru.lab.tasks.text_lookup import TextLookup

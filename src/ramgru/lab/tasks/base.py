@@ -54,10 +54,12 @@ class Task(ABC):
     kinds: ClassVar[tuple[str, ...]] = ()  # names of the kinds of question, if there are several
     classes: ClassVar[bool] = False  # answers over features: one of `outputs` classes, not bits
     padding: ClassVar[int] = 0  # the input of the steps beyond an example's length
+    smallest: ClassVar[dict[str, int]] = {}  # integer sizes, checked: {name: smallest value}
 
     def __post_init__(self) -> None:
         """Check the sizes. Raises ValueError or TypeError that names the size."""
-        return None  # a task without sizes
+        for name, least in self.smallest.items():
+            checks.integer(name, getattr(self, name), least)
 
     @property
     @abstractmethod
@@ -122,19 +124,16 @@ class Task(ABC):
 
 
 @dataclass(frozen=True)
-class Ranged(Task):
-    """A task with one size that each example draws for itself, uniformly from min_SIZE to SIZE.
+class Sized(Task):
+    """A task with one size that curriculum and evaluation go through."""
 
-    A subclass has both as fields.
-    """
-
-    ranged: ClassVar[str] = "length"  # the name of the size
+    axis: ClassVar[str] = "length"  # the name of the size
     easiest: ClassVar[int] = 5  # the size of the curriculum's first stage; each next one doubles it
-    sizes: ClassVar[tuple[int, ...]] = ()  # sizes of the grid
+    sizes: ClassVar[tuple[int, ...]] = ()  # of the grid
 
     @property
     def least(self) -> int:
-        """The smallest value of the size that is allowed."""
+        """The smallest value of the size that the other options allow."""
         return 1
 
     @property
@@ -142,32 +141,43 @@ class Ranged(Task):
         """The largest value of the size that the other options allow; None for no limit."""
         return None
 
-    @property
-    def span(self) -> tuple[int, int]:
-        """(min_SIZE, SIZE)"""
-        return getattr(self, f"min_{self.ranged}"), getattr(self, self.ranged)
+    def curriculum(self) -> Sequence[Task]:
+        """The size `easiest`, twice that, four times that, …, up to this task itself."""
+        low, high = getattr(self, f"min_{self.axis}", self.least), getattr(self, self.axis)
+        stages = (n for n in doublings(self.easiest, high) if n >= low)
+        return (*(self.resized(**{self.axis: n}) for n in stages), self)
+
+    def grid(self) -> Sequence[Slice]:
+        """One size each: `sizes` within `least` and `most`, and the task's own."""
+        allowed = (n for n in self.sizes if n >= self.least and (not self.most or n <= self.most))
+        task = self.held_out()
+        return tuple(
+            Slice({self.axis: n}, task.resized(**self._exactly(n)))
+            for n in sorted({*allowed, getattr(self, self.axis)})
+        )
+
+    def _exactly(self, size: int) -> dict[str, int]:
+        return {self.axis: size}
+
+
+@dataclass(frozen=True)
+class Ranged(Sized):
+    """A task whose examples draw their size themselves, uniformly from min_SIZE to SIZE.
+
+    A subclass has both as fields.
+    """
 
     def __post_init__(self) -> None:
-        check_range(self, self.ranged, self.least)
+        super().__post_init__()
+        check_range(self, self.axis, self.least)
 
     def counts(self, rng: np.random.Generator, rows: int) -> np.ndarray:
         """(rows, 1) int64, each example's own size."""
-        low, high = self.span
+        low, high = (getattr(self, name) for name in (f"min_{self.axis}", self.axis))
         return rng.integers(low, high + 1, size=(rows, 1))
 
-    def curriculum(self) -> Sequence[Task]:
-        """The size up to `easiest`, twice that, four times that, …, up to this task itself."""
-        low, high = self.span
-        stages = (n for n in doublings(self.easiest, high) if low <= n)
-        return (*(self.resized(**{self.ranged: n}) for n in stages), self)
-
-    def grid(self) -> Sequence[Slice]:
-        """Examples of one size each: `sizes` as far as they are allowed, and the task's largest."""
-        allowed = (n for n in self.sizes if n >= self.least and (not self.most or n <= self.most))
-        return tuple(
-            Slice({self.ranged: n}, self.resized(**{f"min_{self.ranged}": n, self.ranged: n}))
-            for n in sorted({*allowed, self.span[1]})
-        )
+    def _exactly(self, size: int) -> dict[str, int]:
+        return {f"min_{self.axis}": size, self.axis: size}
 
 
 def check_range(task: Task, size: str, low: int) -> None:

@@ -24,13 +24,10 @@ class BitVectors(Task):
     metric: ClassVar[str] = "bit accuracy"
     channels: ClassVar[int] = 2  # channels of the inputs beside the bits: flags and numbers
     marks: ClassVar[int] = 0  # outputs beside the bits
+    smallest: ClassVar[dict[str, int]] = {"bits": 1}
     vocab_size = 0
 
     bits: int = 8
-
-    def __post_init__(self) -> None:
-        checks.integer("bits", self.bits, 1)
-        super().__post_init__()
 
     @property
     def features(self) -> int:
@@ -231,10 +228,11 @@ class AssociativeRecall(BitVectors, Ranged):
     """
 
     name: ClassVar[str] = "associative_recall"
-    ranged: ClassVar[str] = "items"
+    axis: ClassVar[str] = "items"
     easiest: ClassVar[int] = 2
     # the paper trains to 6 items, tests to 20
     sizes: ClassVar[tuple[int, ...]] = (2, 3, 4, 5, 6, 10, 15, 20, 50, 200, 1000)
+    smallest: ClassVar[dict[str, int]] = {"bits": 1, "vectors": 1}
     MOST_BITS: ClassVar[int] = 62  # of an item: an item is drawn as one int64
 
     bits: int = 6
@@ -244,7 +242,6 @@ class AssociativeRecall(BitVectors, Ranged):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.integer("vectors", self.vectors, 1)
         if self.bits * self.vectors > self.MOST_BITS:
             raise ValueError(
                 f"bits * vectors must be at most {self.MOST_BITS}, got {self.bits * self.vectors}"

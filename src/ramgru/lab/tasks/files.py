@@ -75,6 +75,7 @@ class FileTask(Task):
     """
 
     name: ClassVar[str] = "file"
+    vocab_size = features = outputs = 0  # and then those of the source
 
     path: str
 
@@ -82,7 +83,7 @@ class FileTask(Task):
         if not isinstance(self.path, str | os.PathLike):
             raise TypeError(f"path must be a file's path, got {self.path!r}")
         object.__setattr__(self, "path", os.fspath(self.path))
-        for name in ("metric", "kinds", "classes", "padding"):  # the source's own
+        for name in ("metric", "kinds", "classes", "padding", "vocab_size", "features", "outputs"):
             object.__setattr__(self, name, getattr(self.source, name))
 
     @property
@@ -97,18 +98,6 @@ class FileTask(Task):
     def __len__(self) -> int:
         """Examples in the file."""
         return len(self.examples.batch.lengths)
-
-    @property
-    def vocab_size(self) -> int:
-        return self.source.vocab_size
-
-    @property
-    def features(self) -> int:
-        return self.source.features
-
-    @property
-    def outputs(self) -> int:
-        return self.source.outputs
 
     @property
     def chance(self) -> float:

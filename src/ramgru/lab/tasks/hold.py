@@ -40,8 +40,9 @@ class Hold(Ranged):
 
     name: ClassVar[str] = "hold"
     metric: ClassVar[str] = "recall"
-    ranged: ClassVar[str] = "distance"
+    axis: ClassVar[str] = "distance"
     easiest: ClassVar[int] = 25
+    smallest: ClassVar[dict[str, int]] = {"noise": 1, "pairs": 1}
     sizes: ClassVar[tuple[int, ...]] = (64, 256, 1024, 16_384, 131_072, 1_000_000)
 
     vocab_size: int = 8192
@@ -52,9 +53,7 @@ class Hold(Ranged):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.integer("noise", self.noise, 1)
         checks.integer("vocab_size", self.vocab_size, self.noise + 4)
-        checks.integer("pairs", self.pairs, 1)
         if self.pairs > self.half - 1:
             raise ValueError(
                 f"pairs must be at most {self.half - 1}, the number of keys at vocab_size="

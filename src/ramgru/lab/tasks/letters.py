@@ -96,6 +96,7 @@ class NgramLookup(Strings):
     """
 
     name: ClassVar[str] = "ngram_lookup"
+    smallest: ClassVar[dict[str, int]] = {"n": 1}
     FORMS: ClassVar[tuple[str, ...]] = ("suffix", "prefix")
 
     form: str = "suffix"
@@ -103,7 +104,6 @@ class NgramLookup(Strings):
 
     def __post_init__(self) -> None:
         checks.one_of("form", self.form, self.FORMS)
-        checks.integer("n", self.n, 1)
         super().__post_init__()
 
     @property

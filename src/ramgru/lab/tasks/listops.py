@@ -1,4 +1,7 @@
-"""listops: the value of nested MAX, MIN, MED and SM over digits."""
+"""listops: the value of nested MAX, MIN, MED and SM over digits.
+
+Expressions are drawn a whole batch at a time, depth by depth.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import checks, expressions
 from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task, check_range, doublings
 from ramgru.lab.tasks.registry import register
 
-CLOSE, EMPTY = 14, 15  # a closing bracket; the step in which the answer is given
+MAX, MIN, MED, SM, CLOSE = range(10, 15)
+EMPTY = 15  # the step in which the answer is given
 CHARACTERS = (*"0123456789", "[MAX", "[MIN", "[MED", "[SM", "]", "=")
 GRID = ((20, 50), (50, 100), (100, 200), (200, 500), (500, 2000))  # the last one is LRA's own
+OPERATOR = 0.25  # probability that an argument is an operator, above the deepest level
+ROUNDING = 1e-12  # shares below are errors of the Fourier transform
 RAREST = 1e-3  # the least share of all expressions that the lengths must cover
 GUESSES = 2048  # expressions that chance is measured on
 
@@ -50,6 +55,8 @@ class ListOps(Task):
 
     name: ClassVar[str] = "listops"
     padding: ClassVar[int] = EMPTY
+    smallest: ClassVar[dict[str, int]] = {"arguments": 2, "depth": 2}
+    vocab_size = len(CHARACTERS)
 
     min_length: int = 20
     length: int = 200
@@ -57,9 +64,8 @@ class ListOps(Task):
     depth: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self, "length", 4)
-        checks.integer("arguments", self.arguments, 2)
-        checks.integer("depth", self.depth, 2)
         found = share(self.min_length, self.length, self.arguments, self.depth)
         if found < RAREST:
             raise ValueError(
@@ -67,10 +73,6 @@ class ListOps(Task):
                 f"arguments={self.arguments} and depth={self.depth}, got {self.min_length} to "
                 f"{self.length}, which span {found:.2g}"
             )
-
-    @property
-    def vocab_size(self) -> int:
-        return len(CHARACTERS)
 
     @property
     def chance(self) -> float:
@@ -81,9 +83,7 @@ class ListOps(Task):
         parts, found = [], 0
         while found < rows:
             candidates = min(4096, 8 + int(1.2 * (rows - found) / fitting))
-            tokens, lengths, values = expressions.grow(
-                rng, candidates, self.arguments, self.depth, self.length
-            )
+            tokens, lengths, values = grow(rng, candidates, self.arguments, self.depth, self.length)
             fit = np.flatnonzero((lengths >= self.min_length) & (lengths <= self.length))
             fit = fit[: rows - found]
             parts.append((tokens[fit], lengths[fit], values[fit]))
@@ -116,7 +116,7 @@ class ListOps(Task):
 
 def share(low: int, high: int, arguments: int, depth: int) -> float:
     """The share of all expressions that have `low` to `high` tokens."""
-    return float(expressions.lengths(arguments, depth, high)[low:].sum())
+    return float(law_of_lengths(arguments, depth, high)[low:].sum())
 
 
 def text(tokens: np.ndarray) -> str:
@@ -134,3 +134,133 @@ def _most_frequent(task: ListOps) -> float:
     labels = task.draw(GUESSES, 0).labels
     counts = np.bincount(labels[labels != IGNORE])
     return float(counts.max() / counts.sum())
+
+
+@dataclass(frozen=True)
+class Level:
+    """All n nodes of one depth, in the order of rows, then from left to right.
+
+    row:       (n,) the expression of each node
+    parent:    (n,) its operator, a place in the level above
+    operator:  (n,) bool; the others are digits
+    arguments: (n,) its number of arguments, 0 for a digit
+    token:     (n,) the digit, or the operator's token
+    """
+
+    row: np.ndarray
+    parent: np.ndarray
+    operator: np.ndarray
+    arguments: np.ndarray
+    token: np.ndarray
+
+
+def grow(
+    rng: np.random.Generator, rows: int, arguments: int, depth: int, longest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Expressions that begin with an operator, with 2 to `arguments` arguments each.
+
+    depth:   the most levels of the tree, that of the deepest digits included
+    longest: the most tokens; a longer expression is not completed
+    -> tokens (rows, longest), -1 beyond an expression's end; lengths (rows,), longest + 1 for an
+       expression that was not completed and has no valid tokens or value; values (rows,)
+    """
+    levels = _levels(rng, rows, arguments, depth, longest)
+    sizes, values = _fold(levels)
+    lengths = sizes[0]
+    tokens = np.full((rows, longest), -1)
+    start = np.zeros(rows, dtype=np.int64)
+    for level, size in zip(levels, sizes):
+        if level is not levels[0]:
+            start = _starts(start, level, size)
+        kept = lengths[level.row] <= longest
+        tokens[level.row[kept], start[kept]] = level.token[kept]
+        kept &= level.operator
+        tokens[level.row[kept], (start + size - 1)[kept]] = CLOSE
+    return tokens, np.minimum(lengths, longest + 1), values
+
+
+@lru_cache(maxsize=64)
+def law_of_lengths(arguments: int, depth: int, longest: int) -> np.ndarray:
+    """(longest + 1,) the probability of 0, 1, 2, … tokens of an expression; read-only."""
+    part = np.zeros(longest + 1)  # of one argument, at the deepest level
+    part[1] = 1
+    for _ in range(depth - 2):
+        whole = _operation(part, arguments)
+        part = OPERATOR * whole
+        part[1] += 1 - OPERATOR
+    law = _operation(part, arguments)
+    law[law < ROUNDING] = 0
+    law.setflags(write=False)
+    return law
+
+
+def _operation(part: np.ndarray, arguments: int) -> np.ndarray:
+    """The law of the tokens of an operator, from that of one argument; both (longest + 1,).
+
+    The tokens of k arguments together follow the k-th power of their law under convolution.
+    """
+    size = 2 * part.size
+    one = np.fft.rfft(part, size)
+    power, total = part, np.zeros_like(part)
+    for _ in range(arguments - 1):
+        power = np.fft.irfft(np.fft.rfft(power, size) * one, size)[: part.size]
+        total += power / (arguments - 1)
+    whole = np.zeros_like(part)
+    whole[2:] = total[:-2]  # the operator and its bracket
+    return whole
+
+
+def _levels(
+    rng: np.random.Generator, rows: int, arguments: int, depth: int, longest: int
+) -> list[Level]:
+    levels: list[Level] = []
+    row = parent = np.arange(rows)
+    nodes = np.zeros(rows, dtype=np.int64)
+    for above in range(depth):
+        nodes += np.bincount(row, minlength=rows)
+        if above == 0:
+            operator = np.ones(rows, dtype=bool)
+        else:
+            # Every node has a token at least: an expression with too many nodes stops growing.
+            operator = (rng.random(row.size) < OPERATOR) & (nodes[row] <= longest)
+            operator &= above < depth - 1
+        count = np.where(operator, rng.integers(2, arguments + 1, size=row.size), 0)
+        token = np.where(
+            operator, rng.integers(MAX, CLOSE, size=row.size), rng.integers(10, size=row.size)
+        )
+        levels.append(Level(row, parent, operator, count, token))
+        if not operator.any():
+            break
+        row, parent = np.repeat(row, count), np.repeat(np.arange(row.size), count)
+    return levels
+
+
+def _fold(levels: list[Level]) -> tuple[list[np.ndarray], np.ndarray]:
+    """-> the tokens of each node, level by level; the values of the first level."""
+    value = levels[-1].token
+    sizes = [np.ones(value.size, dtype=np.int64)]
+    for level in reversed(levels[:-1]):
+        count = level.arguments[level.operator]
+        first = np.cumsum(count) - count  # of each operator, among the nodes below
+        group = np.repeat(np.arange(count.size), count)
+        ordered = value[np.lexsort((value, group))]
+        kinds = {
+            MAX: ordered[first + count - 1],
+            MIN: ordered[first],
+            MED: (ordered[first + (count - 1) // 2] + ordered[first + count // 2]) // 2,
+            SM: np.add.reduceat(value, first) % 10,
+        }
+        size = np.ones(level.row.size, dtype=np.int64)
+        size[level.operator] = np.add.reduceat(sizes[0], first) + 2
+        value = level.token.copy()
+        operators = level.token[level.operator]
+        value[level.operator] = np.select([operators == kind for kind in kinds], [*kinds.values()])
+        sizes.insert(0, size)
+    return sizes, value
+
+
+def _starts(above: np.ndarray, level: Level, size: np.ndarray) -> np.ndarray:
+    """(n,) the step of each node's first token. above: those of the level above; size: (n,)."""
+    before = np.cumsum(size) - size
+    first = np.searchsorted(level.parent, level.parent)  # the first argument of the same operator
+    return above[level.parent] + 1 + before - before[first]

@@ -29,6 +29,7 @@ class Pairs(Task):
     """
 
     metric: ClassVar[str] = "recall"
+    smallest: ClassVar[dict[str, int]] = {"vocab_size": 4, "pairs": 1, "length": 4}
     updates = 0  # keys that are written a second time
 
     vocab_size: int = 8192
@@ -38,10 +39,8 @@ class Pairs(Task):
     random_blanks: bool = False
 
     def __post_init__(self) -> None:
-        checks.integer("vocab_size", self.vocab_size, 4)
-        checks.integer("pairs", self.pairs, 1)
+        super().__post_init__()
         checks.integer("updates", self.updates, 0, self.pairs)
-        checks.integer("length", self.length, 4)
         if self.length % 2:
             raise ValueError(f"length must be even, got {self.length}")
         if self.length < self.needed:

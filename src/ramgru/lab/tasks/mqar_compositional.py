@@ -52,6 +52,7 @@ class MQARCompositional(Task):
 
     name: ClassVar[str] = "mqar_compositional"
     metric: ClassVar[str] = "recall"
+    smallest: ClassVar[dict[str, int]] = {"pairs": FEWEST, "alphabet": 2, "length": 1}
 
     vocab_size: int = 8192
     alphabet: int = 64
@@ -61,14 +62,12 @@ class MQARCompositional(Task):
     length: int = 160
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range(self, "key", 2)
         checks.integer("key", self.key, 2, LONGEST)
-        checks.integer("pairs", self.pairs, FEWEST)
         if (self.pairs, self.min_key) == (5, 2):
             raise ValueError("pairs must not be 5 at min_key=2: no 5 phrases of 2 share all tokens")
-        checks.integer("alphabet", self.alphabet, 2)
         checks.integer("vocab_size", self.vocab_size, self.alphabet + 2)
-        checks.integer("length", self.length, 1)
         if self.length < needed(self.pairs, self.key):
             raise ValueError(
                 f"length must be at least {needed(self.pairs, self.key)} for pairs={self.pairs} "

@@ -56,9 +56,10 @@ class PhoneBook(Ranged):
     name: ClassVar[str] = "phone_book"
     metric: ClassVar[str] = "character accuracy"
     padding: ClassVar[int] = PAD
-    ranged: ClassVar[str] = "entries"
+    axis: ClassVar[str] = "entries"
     easiest: ClassVar[int] = 4
     sizes: ClassVar[tuple[int, ...]] = (4, 8, 16, 32, 64, 256, 1024)
+    smallest: ClassVar[dict[str, int]] = {"questions": 1}
     vocab_size = VOCABULARY
 
     form: str = "phone"
@@ -68,7 +69,6 @@ class PhoneBook(Ranged):
 
     def __post_init__(self) -> None:
         checks.one_of("form", self.form, FORMS)
-        checks.integer("questions", self.questions, 1)
         super().__post_init__()
         known = 16**ID if self.form == "log" else (len(CONSONANTS) * len(VOWELS)) ** SYLLABLES
         checks.integer("entries", self.entries, 1, known)

@@ -7,7 +7,6 @@ code also under the Zero-Clause BSD License.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -16,13 +15,11 @@ import numpy as np
 
 from ramgru.errors import DataError
 from ramgru.lab.tasks import checks
-from ramgru.lab.tasks.base import Batch, Slice, Task, doublings, nothing_asked
+from ramgru.lab.tasks.base import Batch, Sized, nothing_asked
 from ramgru.lab.tasks.phone_book import MARK, PAD, VOCABULARY, encode
 from ramgru.lab.tasks.registry import register
 from ramgru.lab.tasks.sampling import unique
 
-GRID = (64, 128, 256, 512, 1024, 2048, 4096)  # characters of a passage
-EASIEST = 64
 TRIES = 100  # draws of a passage with enough phrases that stand in it once
 SPLITS = ("train", "test")
 TEST = 10  # one paragraph in so many, those at the end, is for testing
@@ -30,7 +27,7 @@ TEST = 10  # one paragraph in so many, those at the end, is for testing
 
 @register
 @dataclass(frozen=True)
-class TextLookup(Task):
+class TextLookup(Sized):
     """Text lookup: read a passage of real text; shown a phrase of it again, continue the phrase.
 
     The n-gram lookup of Jelassi et al., "Repeat after me" (arXiv 2402.01032), over English.
@@ -57,6 +54,9 @@ class TextLookup(Task):
     name: ClassVar[str] = "text_lookup"
     metric: ClassVar[str] = "character accuracy"
     padding: ClassVar[int] = PAD
+    easiest: ClassVar[int] = 64
+    sizes: ClassVar[tuple[int, ...]] = (64, 128, 256, 512, 1024, 2048, 4096)
+    smallest: ClassVar[dict[str, int]] = {"questions": 1, "phrase": 1, "answer": 1}
     vocab_size = VOCABULARY
 
     length: int = 256
@@ -66,9 +66,8 @@ class TextLookup(Task):
     split: str = "train"
 
     def __post_init__(self) -> None:
-        for size in ("questions", "phrase", "answer"):
-            checks.integer(size, getattr(self, size), 1)
-        checks.integer("length", self.length, self.shortest)
+        super().__post_init__()
+        checks.integer("length", self.length, self.least)
         checks.one_of("split", self.split, SPLITS)
 
     @property
@@ -123,19 +122,9 @@ class TextLookup(Task):
         )
 
     @property
-    def shortest(self) -> int:
+    def least(self) -> int:
         """The shortest passage that has a stretch for each question."""
         return self.questions * (self.phrase + self.answer)
-
-    def curriculum(self) -> Sequence[Task]:
-        """Passages of 64, 128, 256, … characters, up to this task itself."""
-        stages = (n for n in doublings(EASIEST, self.length) if n >= self.shortest)
-        return (*(self.resized(length=n) for n in stages), self)
-
-    def grid(self) -> Sequence[Slice]:
-        """The test part, in passages of 64 to 4,096"""
-        sizes = sorted({*(n for n in GRID if n >= self.shortest), self.length})
-        return tuple(self.held_out().at(length=n) for n in sizes)
 
     def held_out(self) -> TextLookup:
         """The same sizes over the test part."""

@@ -64,6 +64,7 @@ class VariableTracking(Task):
 
     name: ClassVar[str] = "variable_tracking"
     kinds: ClassVar[tuple[str, ...]] = ("direct", "chained")
+    smallest: ClassVar[dict[str, int]] = {"noise": 1, "chains": 1, "hops": 1, "length": 7}
 
     form: str = "names"
     vocab_size: int = 8192
@@ -74,11 +75,8 @@ class VariableTracking(Task):
 
     def __post_init__(self) -> None:
         checks.one_of("form", self.form, FORMS)
-        checks.integer("noise", self.noise, 1)
+        super().__post_init__()
         checks.integer("vocab_size", self.vocab_size, self.noise + 6)
-        checks.integer("chains", self.chains, 1)
-        checks.integer("hops", self.hops, 1)
-        checks.integer("length", self.length, 7)
         if self.names > self.half - 1:
             raise ValueError(
                 f"chains * (hops + 1) must be at most {self.half - 1}, the number of names at "

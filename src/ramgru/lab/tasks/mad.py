@@ -1,5 +1,7 @@
-"""In-context recall, where pairs come again and again: in_context_recall, and noisy_recall, where
-noise takes the place of some pairs (MAD, arXiv 2403.17844)."""
+"""MAD's tasks (arXiv 2403.17844): in_context_recall, noisy_recall, selective_copy, compression.
+
+The paper trains and tests on 128 to 1,024 tokens, for compression on 32 to 256.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from ramgru.lab.tasks import checks
-from ramgru.lab.tasks.base import Batch, Slice, Task, among_held, doublings, nothing_asked
+from ramgru.lab.tasks import checks, sampling
+from ramgru.lab.tasks.base import Batch, Sized, Task, among_held, doublings, nothing_asked
 from ramgru.lab.tasks.registry import register
 from ramgru.lab.tasks.sampling import previous
-
-GRID = (32, 64, 128, 256, 512, 1024, 4096)  # the paper trains and tests on 128 to 1,024
 
 
 @register
 @dataclass(frozen=True)
-class InContextRecall(Task):
+class InContextRecall(Sized):
     """In-context recall: pairs come again and again; asked is the value of each key seen before.
 
     Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD, arXiv 2403.17844),
@@ -49,6 +49,8 @@ class InContextRecall(Task):
 
     name: ClassVar[str] = "in_context_recall"
     metric: ClassVar[str] = "recall"
+    easiest: ClassVar[int] = 16
+    sizes: ClassVar[tuple[int, ...]] = (32, 64, 128, 256, 512, 1024, 4096)
 
     vocab_size: int = 16
     length: int = 128
@@ -161,15 +163,6 @@ class InContextRecall(Task):
         """The questions that have an answer."""
         return self.resized(every_token=False)
 
-    def curriculum(self) -> Sequence[Task]:
-        """16, 32, 64, … tokens, up to this task itself."""
-        return (*(self.resized(length=n) for n in doublings(16, self.length)), self)
-
-    def grid(self) -> Sequence[Slice]:
-        """The lengths of the paper, shorter and longer ones, and this task's own."""
-        asked = self.resized(every_token=False)
-        return tuple(asked.at(length=n) for n in sorted({*GRID, self.length}))
-
 
 @register
 @dataclass(frozen=True)
@@ -216,3 +209,131 @@ class NoisyRecall(InContextRecall):
     @property
     def noise_share(self) -> float:
         return self.fraction
+
+
+@register
+@dataclass(frozen=True)
+class SelectiveCopy(Sized):
+    """Selective copy: pick the tokens out of a long stretch of blanks, then write them in order.
+
+    Poli et al. (MAD, arXiv 2403.17844) and Gu and Dao (Mamba, arXiv 2312.00752), §4.1.1; the places
+    of the tokens are drawn as in state-spaces/s4, every set of places equally likely.
+
+    Tokens among blanks, then a marker, then as many blanks as there were tokens, in which the
+    tokens are the answer. Tokens are in [0, V - 2), a blank is V - 2, the marker V - 1.
+    V = 8, three tokens, length 12:
+
+        inputs   6 2 6 6 5 0 6 6 7 6 6 6
+        labels   . . . . . . . . . 2 5 0      ('.' = nothing asked)
+
+    vocab_size: V
+    tokens:     n, the number of tokens to copy
+    length:     T, at least 2n + 1
+
+    Chance is 1/(V - 2). A memory that knows the tokens but not their order guesses one of them.
+    """
+
+    name: ClassVar[str] = "selective_copy"
+    # the paper's 256 to 1,024; Mamba's 4,096
+    sizes: ClassVar[tuple[int, ...]] = (64, 128, 256, 512, 1024, 2048, 4096)
+    smallest: ClassVar[dict[str, int]] = {"vocab_size": 4, "tokens": 1, "length": 3}
+
+    vocab_size: int = 16
+    tokens: int = 16
+    length: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < self.least:
+            raise ValueError(
+                f"length must be at least {self.least} for tokens={self.tokens}, got {self.length}"
+            )
+
+    @property
+    def least(self) -> int:
+        return 2 * self.tokens + 1
+
+    @property
+    def chance(self) -> float:
+        return 1 / (self.vocab_size - 2)
+
+    @property
+    def plateau(self) -> float | None:
+        return among_held(self.tokens, self.chance)
+
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
+        count, blank = self.tokens, self.vocab_size - 2
+        shown = self.length - count - 1  # steps before the marker
+        tokens = rng.integers(blank, size=(rows, count))
+        places = np.sort(sampling.distinct(rng, rows, count, shown), axis=1)
+        inputs = np.full((rows, self.length), blank, dtype=np.int64)
+        np.put_along_axis(inputs, places, tokens, axis=1)
+        inputs[:, shown] = blank + 1
+        labels, distance = nothing_asked(inputs.shape)
+        labels[:, shown + 1 :] = tokens
+        distance[:, shown + 1 :] = np.arange(shown + 1, self.length) - places
+        return Batch(inputs, labels, np.full(rows, self.length, dtype=np.int64), distance)
+
+    def curriculum(self) -> Sequence[Task]:
+        """2, 4, 8, … tokens among their share of blanks, up to this task itself."""
+        smaller = (
+            self.resized(tokens=n, length=max(2 * n + 1, self.length * n // self.tokens))
+            for n in doublings(2, self.tokens)
+        )
+        return (*smaller, self)
+
+
+@register
+@dataclass(frozen=True)
+class Compression(Sized):
+    """Compression: rebuild a whole sequence from the state at its end.
+
+    Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD, arXiv 2403.17844),
+    compression; the same tokens as athms/mad-lab.
+
+    L - 1 random tokens in [0, V - 1), then the marker V - 1. MAD gives the state of the last step
+    alone to a decoder, which has to name all L tokens. A causal model has no decoder; the
+    equivalent is L - 1 empty steps after the marker (the marker again), in which the tokens are the
+    answer, in order: the state at the marker has to hold them all. V = 8, length 4:
+
+        inputs   5 0 3 7 7 7 7
+        labels   . . . . 5 0 3      ('.' = nothing asked)
+
+    vocab_size: V
+    length:     L, tokens and marker; the causal form has 2L - 1 steps
+    exact:      MAD's own arrays, L steps with every token its own label. They are for a decoder
+                such as MAD's: a causal model would see the answer at the step of the question
+
+    Chance is 1/(V - 1). A memory that knows the tokens but not their order guesses one of them.
+    """
+
+    name: ClassVar[str] = "compression"
+    easiest: ClassVar[int] = 4
+    sizes: ClassVar[tuple[int, ...]] = (8, 16, 32, 64, 128, 256, 1024)
+    smallest: ClassVar[dict[str, int]] = {"vocab_size": 3, "length": 2}
+
+    vocab_size: int = 16
+    length: int = 32
+    exact: bool = False
+
+    @property
+    def chance(self) -> float:
+        return 1 / (self.vocab_size - 1)
+
+    @property
+    def plateau(self) -> float | None:
+        return among_held(self.length - 1, self.chance)
+
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
+        marker, count = self.vocab_size - 1, self.length - 1
+        tokens = rng.integers(marker, size=(rows, count))  # as MAD draws them row by row
+        steps = self.length if self.exact else self.length + count
+        lengths = np.full(rows, steps, dtype=np.int64)
+        inputs = np.full((rows, steps), marker, dtype=np.int64)
+        inputs[:, :count] = tokens
+        if self.exact:
+            return Batch(inputs, inputs.copy(), lengths, np.zeros_like(inputs))
+        labels, distance = nothing_asked(inputs.shape)
+        labels[:, self.length :] = tokens
+        distance[:, self.length :] = self.length
+        return Batch(inputs, labels, lengths, distance)
