@@ -9,9 +9,7 @@ import numpy as np
 
 from ramgru.lab.tasks import Batch, Task
 
-from .data_solvers import DATA_SOLVERS
-from .lookup_solvers import LOOKUP_SOLVERS
-from .string_solvers import STRING_SOLVERS
+from .text_solvers import TEXT_SOLVERS
 
 NONE = -1  # predicted where a solver has no answer: never a right one
 
@@ -298,7 +296,5 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "repeat_copy": repeat_copy,
     "priority_sort": priority_sort,
     "variable_tracking": variable_tracking,
-    **STRING_SOLVERS,
-    **DATA_SOLVERS,
-    **LOOKUP_SOLVERS,
+    **TEXT_SOLVERS,
 }

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import ramgru.lab.tasks
 from ramgru.lab.tasks import IGNORE, TASKS, Batch, Task, exact_answers, from_config, get, to_config
 
-from .available import missing, params
 from .solvers import SOLVERS
+from .text_solvers import missing, params
 
 everywhere = pytest.mark.parametrize("name", params(TASKS))
 FIXED = ("japanese_vowels", "spelling")  # real data, as large as they are

@@ -24,7 +24,7 @@ from ramgru.lab.tasks import (
     write_examples,
 )
 
-from .available import params
+from .text_solvers import params
 
 NAMES = params(TASKS)
 ENDINGS = (".npz", ".parquet")
@@ -89,12 +89,6 @@ def test_an_epoch_shows_each_example_once(parity: FileTask) -> None:
 
 def _more(some: list[tuple[int, ...]], known: list[tuple[int, ...]]) -> bool:
     return any(some.count(row) > known.count(row) for row in some)
-
-
-def test_batches_in_the_files_order(parity: FileTask) -> None:
-    batches = list(parity.batches(10))
-    assert [len(batch.lengths) for batch in batches] == [10, 10, 3]
-    assert [row for batch in batches for row in rows(batch)] == rows(parity.examples.batch)
 
 
 def test_draw_picks_different_examples(parity: FileTask) -> None:

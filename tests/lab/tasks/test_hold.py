@@ -1,7 +1,6 @@
 """Pairs, noise and questions; distances from none to a million."""
 
 import numpy as np
-import pytest
 
 from ramgru.lab.tasks import IGNORE, Hold
 
@@ -45,34 +44,3 @@ def test_no_distance_at_all() -> None:
     assert np.array_equal(batch.labels[:, 2], batch.inputs[:, 1])
     assert batch.distance is not None
     assert batch.distance.tolist() == [[-1, -1, 1]] * 4
-
-
-def test_grid_reaches_a_million_steps() -> None:
-    grid = Hold().grid()
-    sizes = [entry.axes["distance"] for entry in grid]
-    assert sizes == [64, 200, 256, 1024, 16_384, 131_072, 1_000_000]
-    assert grid[-1].task.draw(1, 0).lengths.tolist() == [1_000_003]
-    assert [task.distance for task in Hold().curriculum()] == [25, 50, 100, 200]
-
-
-def test_chance_and_plateau() -> None:
-    assert Hold().chance == 2 / (8192 - 64)
-    assert Hold(vocab_size=15, noise=4).chance == 1 / 6
-    assert Hold().plateau is None
-    assert Hold(pairs=4).plateau == 1 / 4
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"distance": -1}, "distance must be at least 0, got -1"),
-        ({"min_distance": 201}, "min_distance must be from 0 to 200, got 201"),
-        ({"noise": 0}, "noise must be at least 1, got 0"),
-        ({"vocab_size": 67}, "vocab_size must be at least 68, got 67"),
-        ({"pairs": 0}, "pairs must be at least 1, got 0"),
-        ({"vocab_size": 74, "pairs": 5}, "pairs must be at most 4, .* noise=64, got 5"),
-    ],
-)
-def test_errors(options: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Hold(**options)

@@ -5,8 +5,8 @@ import statistics
 import numpy as np
 import pytest
 
-from ramgru.lab.tasks import IGNORE, ListOps, expressions
-from ramgru.lab.tasks.listops import text
+from ramgru.lab.tasks import IGNORE, ListOps
+from ramgru.lab.tasks.listops import grow, law_of_lengths, text
 
 
 def parse(words: list[str], depth: int = 1) -> tuple[int, int, int]:
@@ -50,8 +50,8 @@ def test_expressions_have_the_form_and_the_value(arguments: int, depth: int) -> 
 
 
 def test_lengths_follow_their_law() -> None:
-    law = expressions.lengths(4, 4, 30)
-    _, lengths, _ = expressions.grow(np.random.default_rng(0), 20_000, 4, 4, 30)
+    law = law_of_lengths(4, 4, 30)
+    _, lengths, _ = grow(np.random.default_rng(0), 20_000, 4, 4, 30)
     counts = np.bincount(lengths, minlength=32)
     expected = 20_000 * np.append(law, 1 - law.sum())
     assert (counts[expected < 1e-6] == 0).all()
@@ -62,7 +62,7 @@ def test_lengths_follow_their_law() -> None:
 
 
 def test_the_law_of_the_flattest_expressions() -> None:
-    law = expressions.lengths(3, 2, 8)  # two or three digits, equally often, and two tokens more
+    law = law_of_lengths(3, 2, 8)  # two or three digits, equally often, and two tokens more
     assert law == pytest.approx([0, 0, 0, 0, 0.5, 0.5, 0, 0, 0])
 
 
@@ -78,7 +78,7 @@ def test_operators_arguments_and_digits_are_uniform() -> None:
 
 
 def test_what_is_too_long_is_given_up() -> None:
-    tokens, lengths, _ = expressions.grow(np.random.default_rng(0), 500, 20, 30, 50)
+    tokens, lengths, _ = grow(np.random.default_rng(0), 500, 20, 30, 50)
     assert tokens.shape == (500, 50)
     assert lengths.max() == 51
     assert lengths.min() >= 4
@@ -100,27 +100,3 @@ def test_grid_goes_to_lras_own_lengths_as_far_as_there_are_any() -> None:
     assert grid[-1].task == ListOps(min_length=500, length=2000)
     assert grid[2].task == ListOps()
     assert [e.axes["length"] for e in ListOps(4, 11, 3, 3).grid()] == [11]
-
-
-def test_curriculum_is_easy_at_first() -> None:
-    sizes = [(stage.min_length, stage.length) for stage in ListOps().curriculum()]
-    assert sizes == [(5, 10), (10, 20), (20, 40), (20, 80), (20, 160), (20, 200)]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 3}, "length must be at least 4, got 3"),
-        ({"min_length": 3}, "min_length must be from 4 to 200, got 3"),
-        ({"arguments": 1}, "arguments must be at least 2, got 1"),
-        ({"depth": 1}, "depth must be at least 2, got 1"),
-        (
-            {"depth": 2},
-            "min_length and length must span at least 0.001 of the expressions with "
-            "arguments=10 and depth=2, got 20 to 200, which span 0",
-        ),
-    ],
-)
-def test_errors(options: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ListOps(**options)

@@ -1,16 +1,11 @@
-"""The peer's bits, the fast draw's distribution, sizes and errors."""
-
-import hashlib
+"""mqar and mqar_update: zoology's bits, the fast draw's distribution, values written again."""
 
 import numpy as np
 import pytest
 
 from ramgru.lab.tasks import IGNORE, MQAR, Batch, MQARUpdate
 
-
-def digest(batch: Batch) -> str:
-    content = batch.inputs.astype("<i8").tobytes() + batch.labels.astype("<i8").tobytes()
-    return hashlib.sha256(content).hexdigest()[:16]
+from .digests import digest
 
 
 @pytest.mark.parametrize(
@@ -85,62 +80,54 @@ def test_random_blanks_change_blanks_only() -> None:
         assert len(np.unique(filled.inputs[~shown])) > 50
 
 
-def test_grid_of_the_default_task() -> None:
-    sizes = [(entry.axes["pairs"], entry.axes["length"]) for entry in MQAR().grid()]
-    assert sizes == [(4, 64), (8, 64), (16, 64), (64, 256), (256, 1024), (1024, 4096)]
-
-
-def test_grid_leaves_out_what_the_vocabulary_cannot_name() -> None:
-    sizes = [entry.axes["pairs"] for entry in MQAR(vocab_size=64, pairs=12).grid()]
-    assert sizes == [4, 8, 12, 16]
-
-
-def test_curriculum() -> None:
-    assert [(task.pairs, task.length) for task in MQAR(pairs=12, length=96).curriculum()] == [
-        (2, 16),
-        (4, 32),
-        (8, 64),
-        (12, 96),
-    ]
-
-
-def test_chance_and_plateau() -> None:
-    assert MQAR().chance == 2 / 8192
-    assert MQAR().plateau == 1 / 8
-    assert MQARUpdate().chance == 2 / 8192
-    assert MQARUpdate(pairs=6, updates=2).plateau == 1 / 8
-
-
 def test_all_keys_and_all_places_in_use() -> None:
     batch = MQAR(vocab_size=66, pairs=32, length=128).draw(3, 0)
     assert (np.sort(batch.inputs[:, 0:64:2], axis=1) == np.arange(1, 33)).all()
     assert (batch.labels[:, 64::2] != IGNORE).all()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 63}, "length must be even, got 63"),
-        ({"pairs": 17}, "length must be at least 68 for pairs=17, got 64"),
-        ({"vocab_size": 16}, "pairs must be at most 7, .* at vocab_size=16, got 8"),
-        ({"vocab_size": 3}, "vocab_size must be at least 4, got 3"),
-        ({"pairs": 0}, "pairs must be at least 1, got 0"),
-        ({"power": 0.0}, "power must be positive and finite, got 0.0"),
-        ({"power": float("nan")}, "power must be positive and finite, got nan"),
-        ({"power": float("inf")}, "power must be positive and finite, got inf"),
-    ],
-    ids=["odd", "too many pairs", "too few keys", "no keys", "no pairs", "no power", "nan", "inf"],
-)
-@pytest.mark.parametrize("cls", [MQAR, MQARUpdate])
-def test_errors(cls: type[MQAR | MQARUpdate], options: dict[str, float], message: str) -> None:
-    if cls is MQARUpdate:
-        options = {**options, "updates": 0}
-        message = message.replace("for pairs=17", "for pairs=17 and updates=0")
-    with pytest.raises(ValueError, match=message):
-        cls(**options)  # type: ignore[arg-type]
-
-
 def test_exact_seed_is_of_32_bits() -> None:
     with pytest.raises(ValueError, match="seed must be from 0 to 4294967295, got 4294967296"):
         MQAR(exact=True).draw(1, 2**32)
     MQAR().draw(1, 2**64)
+
+
+def test_updates_are_new_values_of_known_keys() -> None:
+    task = MQARUpdate(vocab_size=12, pairs=4, updates=3, length=40)
+    batch = task.draw(500, 0)
+    keys, values = batch.inputs[:, 0:14:2], batch.inputs[:, 1:14:2]
+    for row in range(500):
+        first = dict(zip(keys[row, :4].tolist(), values[row, :4].tolist(), strict=True))
+        again = dict(zip(keys[row, 4:].tolist(), values[row, 4:].tolist(), strict=True))
+        assert len(first) == 4
+        assert len(again) == 3
+        assert set(again) < set(first)
+        assert all(first[key] != value for key, value in again.items())
+
+
+def test_new_values_are_uniform_over_the_others() -> None:
+    task = MQARUpdate(vocab_size=8, pairs=1, updates=1, length=8)
+    batch = task.draw(12_000, 0)
+    old, new = batch.inputs[:, 1] - 4, batch.inputs[:, 3] - 4
+    table = np.bincount(4 * old + new, minlength=16).reshape(4, 4)
+    assert (np.diag(table) == 0).all()
+    others = table[~np.eye(4, dtype=bool)]
+    assert np.abs(others - 1000).max() < 4 * 1000**0.5
+
+
+def test_a_memory_of_first_values_answers_the_kept_keys_only() -> None:
+    task = MQARUpdate(pairs=8, updates=3)
+    batch = task.draw(50, 0)
+    assert batch.kind is not None
+    for row in range(50):
+        first = dict(zip(batch.inputs[row, 0:16:2], batch.inputs[row, 1:16:2], strict=True))
+        for step in np.flatnonzero(batch.labels[row] != IGNORE):
+            right = first[batch.inputs[row, step]] == batch.labels[row, step]
+            assert task.kinds[batch.kind[row, step]] == ("kept" if right else "updated")
+    assert (batch.kind == task.kinds.index("updated")).sum() == 50 * 3
+
+
+def test_no_updates_is_plain_recall() -> None:
+    batch = MQARUpdate(updates=0).draw(3, 0)
+    assert batch.kind is not None
+    assert batch.kind.max() == 0

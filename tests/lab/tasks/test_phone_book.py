@@ -7,8 +7,7 @@ import pytest
 
 from ramgru.lab.tasks import IGNORE, PhoneBook, exact_answers
 
-from .docstring import examples
-from .lookup_solvers import phone_book, read
+from .text_solvers import examples, phone_book, read
 
 ENTRY = {"phone": r"[A-Z]([aeiou][a-z]){2}[aeiou] \d{7}", "log": r"#[0-9a-f]{5} [a-z]{4,8}"}
 
@@ -58,23 +57,3 @@ def test_the_docstring_shows_true_examples(form: str) -> None:
     task = PhoneBook(form=form)
     batch = dict(zip(("phone", "log"), examples(task), strict=True))[form]
     assert exact_answers(batch, phone_book(task, batch)).right.tolist() == [True]
-
-
-def test_grid_reaches_a_thousand_entries() -> None:
-    grid = PhoneBook().grid()
-    assert [entry.axes["entries"] for entry in grid] == [4, 8, 16, 32, 64, 256, 1024]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"form": "mail"}, "form must be one of phone, log, got 'mail'"),
-        ({"questions": 0}, "questions must be at least 1, got 0"),
-        ({"questions": 5}, "min_entries must be from 5 to 16, got 4"),
-        ({"entries": 3}, "entries must be at least 4, got 3"),
-        ({"entries": 10**6}, "entries must be from 1 to 857375, got 1000000"),
-    ],
-)
-def test_errors(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        PhoneBook(**options)  # type: ignore[arg-type]

@@ -10,8 +10,7 @@ from ramgru.lab.tasks import IGNORE, TextLookup, exact_answers
 from ramgru.lab.tasks.sampling import unique
 from ramgru.lab.tasks.text_lookup import phrase_numbers, reference
 
-from .docstring import examples
-from .lookup_solvers import read, text_lookup
+from .text_solvers import examples, read, text_lookup
 
 
 def occurrences(text: str, phrase: str) -> list[int]:
@@ -89,21 +88,6 @@ def test_without_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     reference.cache_clear()
     with pytest.raises(DataError, match=r"standard library lacks pydoc_data\.topics"):
         TextLookup().draw(1, 0)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 63}, "length must be at least 64, got 63"),
-        ({"questions": 0}, "questions must be at least 1, got 0"),
-        ({"phrase": 0}, "phrase must be at least 1, got 0"),
-        ({"answer": 0}, "answer must be at least 1, got 0"),
-        ({"split": "validation"}, "split must be one of train, test, got 'validation'"),
-    ],
-)
-def test_errors(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        TextLookup(**options)  # type: ignore[arg-type]
 
 
 def test_errors_that_only_the_text_tells() -> None:

@@ -6,7 +6,7 @@ Reading executes nothing: no pickle, and the config can only name registered tas
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -65,7 +65,6 @@ class FileTask(Task):
         task.draw(64, seed)       a batch of different examples, chosen by the seed
         task.batch(64, step)      batch number `step` of an endless pass over the data, in which
                                   every epoch has its own order
-        task.batches(64)          one pass in the file's order
 
     path: the file
 
@@ -123,12 +122,6 @@ class FileTask(Task):
         checks.integer("seed", seed, 0)
         order = _order(len(self), seed, epoch)
         return self._pick(order[index * batch_size : (index + 1) * batch_size])
-
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """All examples once, in the file's order; the last batch may be smaller."""
-        checks.integer("batch_size", batch_size, 1)
-        for start in range(0, len(self), batch_size):
-            yield self._pick(np.arange(start, min(start + batch_size, len(self))))
 
     def grid(self) -> Sequence[Slice]:
         return self.source.grid()

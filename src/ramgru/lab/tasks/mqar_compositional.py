@@ -68,10 +68,10 @@ class MQARCompositional(Task):
         if (self.pairs, self.min_key) == (5, 2):
             raise ValueError("pairs must not be 5 at min_key=2: no 5 phrases of 2 share all tokens")
         checks.integer("vocab_size", self.vocab_size, self.alphabet + 2)
-        if self.length < needed(self.pairs, self.key):
+        if self.length < (needed := self._length_of(self.pairs, self.key)):
             raise ValueError(
-                f"length must be at least {needed(self.pairs, self.key)} for pairs={self.pairs} "
-                f"and key={self.key}, got {self.length}"
+                f"length must be at least {needed} for pairs={self.pairs} and key={self.key}, "
+                f"got {self.length}"
             )
         if self.pairs > self.known(self.min_key):
             raise ValueError(
@@ -115,33 +115,22 @@ class MQARCompositional(Task):
 
     def curriculum(self) -> Sequence[Task]:
         """4, 8, … pairs at the same density of questions, up to this task itself."""
-        smaller = (
-            self.resized(pairs=pairs, length=max(needed(pairs, self.key), self._length_of(pairs)))
-            for pairs in doublings(FEWEST, self.pairs)
-        )
-        return (*smaller, self)
+        sizes = ((n, self._length_of(n, self.key)) for n in doublings(FEWEST, self.pairs))
+        return (*(self.resized(pairs=pairs, length=length) for pairs, length in sizes), self)
 
     def grid(self) -> Sequence[Slice]:
         """Keys of each number of tokens; pairs and length up to 64 times those of training, limited
         by the number of different pairs."""
         return tuple(
-            Slice(
-                {"key": key, "pairs": pairs, "length": length},
-                self.resized(min_key=key, key=key, pairs=pairs, length=length),
-            )
+            self.resized(min_key=key).at(key=key, pairs=pairs, length=self._length_of(pairs, key))
             for key in range(self.min_key, self.key + 1)
             for pairs in (self.pairs * times for times in LARGER)
             if pairs <= self.known(key)
-            for length in (max(needed(pairs, key), self._length_of(pairs)),)
         )
 
-    def _length_of(self, pairs: int) -> int:
-        return self.length * pairs // self.pairs
-
-
-def needed(pairs: int, key: int) -> int:
-    """The shortest length that holds the pairs and the questions."""
-    return 2 * pairs * (key + 1)
+    def _length_of(self, pairs: int, key: int) -> int:
+        """The length for so many pairs at the same density of questions, or the shortest one."""
+        return max(2 * pairs * (key + 1), self.length * pairs // self.pairs)
 
 
 def phrases(

@@ -131,15 +131,6 @@ def encode(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("ascii"), dtype=np.uint8).astype(np.int64) - FIRST
 
 
-def decode(tokens: np.ndarray) -> str:
-    """(T,) tokens as text; '¶' is the mark, '·' padding.
-
-    >>> decode(np.array([65, 0, 94, 95, 96]))
-    'a ~¶·'
-    """
-    return "".join({MARK: "¶", PAD: "·"}.get(t, chr(FIRST + t)) for t in tokens.tolist())
-
-
 def _digits(codes: np.ndarray, base: int, count: int) -> np.ndarray:
     """(..., count) the digits of codes (...), the last one first."""
     return codes[..., None] // base ** np.arange(count) % base

@@ -3,7 +3,6 @@ through time with a carried state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,14 +73,3 @@ class Stream:
         reset[:, 0] = index == 0
         inputs, labels = window[:, :-1].copy(), window[:, 1:].copy()
         return Chunk(inputs, labels, reset, step, epoch)
-
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """Chunks without end, from number `start` on."""
-        step = checks.integer("start", start, 0)
-        while True:
-            yield self.chunk(step)
-            step += 1
-
-    def epoch(self) -> Iterator[Chunk]:
-        """The chunks of one pass."""
-        return (self.chunk(step) for step in range(self.chunks_per_epoch))

@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-import pytest
 
 from ramgru.lab.tasks import IGNORE, Programs, exact_answers, programs
 from ramgru.lab.tasks.programs import Interpreter
@@ -129,35 +128,3 @@ def test_chance_is_the_best_constant_guess() -> None:
     share = np.bincount(answers, minlength=task.vocab_size) / answers.size
     assert share.argmax() == task.vocabulary.id("$")
     assert abs(share.max() - task.chance) < 0.01
-
-
-def test_grid() -> None:
-    axes = [tuple(entry.axes.values()) for entry in Programs().grid()]
-    assert axes == [
-        (2, 8),
-        (4, 16),
-        (8, 32),
-        (8, 64),
-        (8, 128),
-        (8, 256),
-        (16, 64),
-        (32, 128),
-        (64, 256),
-    ]
-    assert all(entry.task.registers <= 16 for entry in Programs(names=16).grid())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"registers": 65}, "registers must be from 1 to 64, got 65"),
-        ({"statements": 8}, "statements must be at least 9, got 8"),
-        ({"digits": 0}, "digits must be from 1 to 15, got 0"),
-        ({"writes": 1.0}, r"writes must be a share in \[0, 1\), got 1.0"),
-        ({"keeps": -0.1}, r"keeps must be a share in \[0, 1\], got -0.1"),
-        ({"writes": 0.5, "reads": 0.6}, r"writes \+ reads must be at most 1, got 0.5 \+ 0.6"),
-    ],
-)
-def test_errors(options: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Programs(**options)  # type: ignore[arg-type]
