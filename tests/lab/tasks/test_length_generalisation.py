@@ -15,16 +15,6 @@ from ramgru.lab.tasks import (
 )
 
 
-def test_parity_is_asked_for_at_the_empty_step() -> None:
-    batch = Parity(length=9).draw(200, 0)
-    last = batch.lengths - 1
-    rows = np.arange(200)
-    assert (batch.inputs[rows, last] == 2).all()
-    ones = np.array([(tokens[:n] == 1).sum() for tokens, n in zip(batch.inputs, last, strict=True)])
-    assert np.array_equal(batch.labels[rows, last], ones % 2)
-    assert (batch.labels != IGNORE).sum() == 200
-
-
 def test_parity_is_uniform() -> None:
     batch = Parity(length=5).draw(5000, 0)
     answers = batch.labels[batch.labels != IGNORE]
@@ -32,16 +22,6 @@ def test_parity_is_uniform() -> None:
     counts = np.bincount(batch.lengths - 1, minlength=6)
     assert counts[0] == 0
     assert np.abs(counts[1:] - 1000).max() < 4 * 1000**0.5
-
-
-def test_moves_then_one_empty_step_with_the_answer() -> None:
-    batch = CycleNavigation(length=9).draw(200, 0)
-    last = batch.lengths - 1
-    assert (batch.inputs[np.arange(200), last] == 5).all()
-    assert (batch.labels != IGNORE).sum() == 200
-    for tokens, labels, n in zip(batch.inputs, batch.labels, last, strict=True):
-        assert set(tokens[:n]) <= {0, 1, 4}
-        assert labels[n] == ((tokens[:n] == 1).sum() - (tokens[:n] == 4).sum()) % 5
 
 
 def test_walks_are_uniform() -> None:
@@ -61,20 +41,6 @@ def test_walks_are_uniform() -> None:
 TASKS = (Reverse, Duplicate, OddsFirst)
 
 every = pytest.mark.parametrize("task", TASKS, ids=[task.name for task in TASKS])
-
-
-@every
-def test_a_string_then_as_many_empty_steps_as_the_answer_is_long(task: type[Task]) -> None:
-    times = 2 if task is Duplicate else 1
-    batch = task(length=9).draw(300, 0)
-    for tokens, labels, length in zip(batch.inputs, batch.labels, batch.lengths, strict=True):
-        n = length // (1 + times)
-        assert 1 <= n <= 9
-        assert set(tokens[:n]) <= {0, 1}
-        assert (tokens[n:] == 2).all()
-        assert (labels[:n] == IGNORE).all()
-        answer = labels[n:length]
-        assert sorted(answer) == sorted([*tokens[:n]] * times)
 
 
 @every

@@ -1,7 +1,6 @@
 """Rows of letters: put together by hand, string copies, n-grams and the letters after them."""
 
 import numpy as np
-import pytest
 
 from ramgru.lab.tasks import IGNORE, NgramLookup, StringCopy, exact_answers, letters
 from ramgru.lab.tasks.letters import make_unique
@@ -30,21 +29,6 @@ def test_answer_is_asked_for_one_step_before_it_is_shown() -> None:
     assert batch.distance[batch.distance >= 0].tolist() == [2, 2, 1]
 
 
-def test_rows_are_strings_shown_twice() -> None:
-    task = StringCopy()
-    batch = task.draw(300, 0)
-    for tokens, labels, length in zip(batch.inputs, batch.labels, batch.lengths, strict=True):
-        row = letters.text(tokens)
-        string = row[1 : row.index("|")]
-        assert 5 <= len(string) <= 20
-        assert string.isalpha()
-        assert row == f"${string}|{string}.".ljust(len(row), "*")
-        assert length == 2 * len(string) + 3
-        assert letters.text(labels[labels != IGNORE]) == string
-        asked = np.flatnonzero(labels != IGNORE)
-        assert asked.tolist() == [*range(len(string) + 1, 2 * len(string) + 1)]
-
-
 def test_strings_are_uniform() -> None:
     batch = StringCopy(min_length=2, length=6).draw(5000, 0)
     counts = np.bincount((batch.lengths - 3) // 2, minlength=7)
@@ -67,29 +51,6 @@ def test_a_string_is_right_when_all_its_letters_are() -> None:
 
 def occurrences(string: str, ngram: str) -> list[int]:
     return [i for i in range(len(string)) if string.startswith(ngram, i)]
-
-
-@pytest.mark.parametrize(("n", "length"), [(1, 30), (2, 200), (3, 20), (5, 20)])
-@pytest.mark.parametrize("form", ["suffix", "prefix"])
-def test_rows_are_as_the_form_says(form: str, n: int, length: int) -> None:
-    batch = NgramLookup(form=form, n=n, min_length=n + 1, length=length).draw(200, 0)
-    assert batch.distance is not None
-    for tokens, labels, distance in zip(batch.inputs, batch.labels, batch.distance, strict=True):
-        row = letters.text(tokens)
-        answer = letters.text(labels[labels != IGNORE])
-        first, second, *third = row[1 : row.index(".")].split("|")
-        if form == "suffix":
-            string, ngram = first, second[:n]
-            assert second == ngram + answer
-        else:
-            ngram, string = first, second
-            assert third == [answer]
-        assert len(ngram) == n
-        (place,) = occurrences(string, ngram)
-        assert answer == string[place + n :] != ""
-        (asked,) = np.nonzero(labels != IGNORE)
-        assert letters.text(tokens[asked + 1]) == answer
-        assert letters.text(tokens[asked - distance[asked]]) == answer
 
 
 def test_places_of_ngrams_are_uniform() -> None:

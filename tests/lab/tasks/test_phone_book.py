@@ -15,10 +15,8 @@ ENTRY = {"phone": r"[A-Z]([aeiou][a-z]){2}[aeiou] \d{7}", "log": r"#[0-9a-f]{5} 
 @pytest.mark.parametrize("form", ["phone", "log"])
 def test_rows_are_as_the_docstring_says(form: str) -> None:
     batch = PhoneBook(form=form, min_entries=3, entries=9, questions=3).draw(200, 0)
-    assert batch.distance is not None
-    rows = zip(batch.inputs, batch.labels, batch.distance, batch.lengths, strict=True)
     counts = set()
-    for tokens, labels, distance, length in rows:
+    for tokens, length in zip(batch.inputs, batch.lengths, strict=True):
         text = read(tokens)
         assert len(text) == length
         assert text.endswith("¶")
@@ -28,10 +26,6 @@ def test_rows_are_as_the_docstring_says(form: str) -> None:
         assert len({entry.split(" ")[0] for entry in entries}) == len(entries)
         assert len({a, b, c}) == 3
         assert {a, b, c} <= {*entries}
-        (steps,) = np.nonzero(labels != IGNORE)
-        assert read(labels[steps]) == "".join(entry.split(" ")[1] for entry in (a, b, c))
-        assert np.array_equal(tokens[steps + 1], labels[steps])
-        assert np.array_equal(tokens[steps - distance[steps]], labels[steps])
     assert counts == {*range(3, 10)}
 
 
