@@ -15,9 +15,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ramgru.kernels import native
-from ramgru.kernels.fused import is_plain
-from ramgru.kernels.layer_step import Constants, layer_step_
+from ramgru.kernels.dispatch import CPU
+from ramgru.kernels.layer_step import OPERATION, Constants, layer_step_
 from ramgru.kernels.projection import Projection
 from ramgru.keys import CODE, autocasts
 from ramgru.memory import RandomAccessMemory
@@ -45,7 +44,7 @@ def step_(
     Returns None if an option or a tensor is unsupported: the general path then runs, or raises.
     """
     (L, B, C), dtype = state.hidden.shape, x.dtype
-    if not (B and x.shape[0] == B and is_plain() and native.runs(x)) or autocasts("cpu"):
+    if not (B and x.shape[0] == B and OPERATION.choose(x).path == CPU) or autocasts("cpu"):
         return None
     if len(parts) != L or state.hidden.dtype != dtype:
         return None

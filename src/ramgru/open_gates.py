@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ramgru.kernels.fused import is_plain
+from ramgru.kernels.dispatch import is_eager
 from ramgru.ragged import padding_mask
 
 # Of each memory that ran in training mode: the openings of its last forward pass, a pair a call of
@@ -30,7 +30,7 @@ def begin(memories: Iterable[nn.Module]) -> None:
 
 def record(memory: nn.Module, gate: Tensor, lengths: Tensor | None) -> None:
     """Note the update gates (B, T, H) of key heads; tape heads fill no further cells."""
-    if not (memory.training and torch.is_grad_enabled() and is_plain() and gate.shape[-1]):
+    if not (memory.training and torch.is_grad_enabled() and is_eager() and gate.shape[-1]):
         return
     opening = gate.to(torch.promote_types(gate.dtype, torch.float32)).mean(-1)  # (B, T)
     valid: Tensor | int = opening.numel()

@@ -12,8 +12,7 @@ from memory_cases import Case, Tensors, assert_near, cases, everything, fast, fl
 from torch import Tensor
 
 from ramgru.kernels import native
-from ramgru.kernels.memory_scan import memory_scan, step_
-from ramgru.kernels.memory_scan import native as native_scan
+from ramgru.kernels.memory_scan import cpu, memory_scan, step_
 
 pytestmark = pytest.mark.skipif(not native.supported(), reason="the native kernels are not built")
 ALL = {"fresh": True, "reset": True, "lengths": True, "holes": True}
@@ -27,7 +26,7 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_scan, "VERSIONS", 0)
+    monkeypatch.setattr(cpu, "VERSIONS", 0)
 
 
 def assert_same(found: Tensors, wanted: Tensors) -> None:
@@ -66,7 +65,7 @@ def test_segments_change_no_bit(isa: str, initial: str, monkeypatch: pytest.Monk
     x = case.tensors(torch.float32)
     x["reset"] &= torch.arange(90) % 8 == 0
     whole = everything(fast, x, case)
-    monkeypatch.setattr(native_scan, "VERSIONS", 0)
+    monkeypatch.setattr(cpu, "VERSIONS", 0)
     assert_same(everything(fast, x, case), whole)
 
 

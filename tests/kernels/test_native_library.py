@@ -1,4 +1,4 @@
-"""The native library: found or not, forced to an instruction set, on torch's own threads."""
+"""The native library: loaded or missing, forced to an instruction set, on torch's own threads."""
 
 from __future__ import annotations
 
@@ -10,78 +10,61 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.testing._internal.two_tensor import TwoTensor
+from memory_cases import Case, fast, slow
 
-from ramgru import kernels
 from ramgru.kernels import native
-from ramgru.kernels.recurrence import mingru
-from ramgru.kernels.recurrence.cpu import MINGRU_FORWARD as FORWARD
-from ramgru.kernels.recurrence.torch import mingru as reference
+from ramgru.kernels.memory_scan import cpu
+from ramgru.lab.cli.main import main
 
 built = pytest.mark.skipif(not native.supported(), reason="the native library is not built")
 SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 sanitized = pytest.mark.skipif(not SANITIZED, reason="for `make sanitize`")
-loader = pytest.mark.skipif(SANITIZED, reason="slow, and hardly any native code runs")
-
-# A process of its own, in which the library is loaded anew: prints one minGRU's outputs and
-# gradients in hexadecimal, so that two runs can be held against each other bit for bit.
-RUN = """
-import torch
-from ramgru.kernels import native
-from ramgru.kernels.recurrence import mingru
-torch.set_num_threads(3)
-g = torch.Generator().manual_seed(0)
-x = torch.randn(5, 7, 2 * 70, generator=g).requires_grad_()
-h, last = mingru(x, torch.randn(5, 70, generator=g))
-(h.sum() + last.sum()).backward()
-print(h.detach().numpy().tobytes().hex(), x.grad.numpy().tobytes().hex())
-"""
+CASE = Case(B=2, T=3, H=2)
 
 
-def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh process with no RAMGRU_ISA but a given one."""
-    env = {k: v for k, v in os.environ.items() if k != "RAMGRU_ISA"} | environment
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k != "RAMGRU_ISA"}
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
 
 
-def draw(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
-    B, T, H = shape
-    g = torch.Generator().manual_seed(1)
-    return torch.randn(B, T, 2 * H, generator=g), torch.randn(B, H, generator=g)
+@pytest.fixture
+def afresh(monkeypatch):
+    """As before the first kernel runs, with no variable set."""
+    monkeypatch.setattr(native, "_isa", None)
+    monkeypatch.delenv("RAMGRU_ISA", raising=False)
+    functions = (native.supported, native._warn_of_missing)
+    for function in functions:
+        function.cache_clear()
+    yield
+    for function in functions:
+        function.cache_clear()
 
 
 @pytest.fixture
-def missing(monkeypatch):
+def missing(afresh, monkeypatch):
     """As if no library had been built."""
     monkeypatch.setattr(native, "_load", lambda: (None, "not built"))
-    monkeypatch.setattr(native, "_isa", None)
-    monkeypatch.delenv("RAMGRU_ISA", raising=False)
-    for function in (native.supported, native._warn_of_missing):
-        function.cache_clear()
-    yield
-    for function in (native.supported, native._warn_of_missing):
-        function.cache_clear()
 
 
-def test_without_the_library_torch_runs_and_a_warning_says_so_once(missing):
-    x, h = draw(2, 3, 4)
+def test_without_the_library_pytorch_runs_and_one_warning_says_so(missing):
+    x = CASE.tensors()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        results = [mingru(x, h) for _ in range(3)]
+        results = [fast(x, CASE) for _ in range(3)]
     assert len(caught) == 1
     assert "native CPU kernels are missing (not built)" in str(caught[0].message)
     assert "pip install" in str(caught[0].message)
-    for found, expected in zip(results[0], reference(x, h, None, None), strict=True):
-        assert torch.equal(found, expected)
+    for found, expected in zip(results[0], slow(x, CASE), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_no_warning_where_torch_is_asked_for(missing, monkeypatch):
+def test_no_warning_where_pytorch_is_asked_for_or_native_code_takes_no_such_tensor(
+    missing, monkeypatch
+):
+    fast({k: v.to("meta") for k, v in CASE.tensors().items()}, CASE)  # a warning would be an error
     monkeypatch.setenv("RAMGRU_ISA", "portable")
-    mingru(*draw(2, 3, 4))  # a warning would be an error here
-
-
-def test_no_warning_for_what_native_code_never_takes(missing):
-    assert not native.runs(torch.empty(2, device="meta"))
+    fast(CASE.tensors(), CASE)
 
 
 def test_info_without_the_library(missing):
@@ -89,7 +72,6 @@ def test_info_without_the_library(missing):
     assert "missing (not built)" in found["library"]
     assert "pip install" in found["library"]
     assert "portable" in found["runs"]
-    assert "no native kernel runs" in kernels.info()["mingru"]
 
 
 @built
@@ -99,18 +81,15 @@ def test_info():
     for isa in native.supported():
         with native.use(isa):
             assert native.info()["runs"].startswith(isa)
-            assert f"native {isa}" in kernels.info()["mingru"]
     assert str(torch.get_num_threads()) in found["threads"]
 
 
-@loader
-def test_a_file_that_does_not_load_says_why(tmp_path):
+def test_a_file_that_does_not_load_says_why(tmp_path, monkeypatch):
     other = tmp_path / "other.so"
     other.write_text("not a library")
-    found = python(RUN, RAMGRU_LIBRARY=str(other))
-    assert found.returncode == 1
-    assert "OSError: RAMGRU_LIBRARY: " in found.stderr
-    assert str(other) in found.stderr
+    monkeypatch.setenv("RAMGRU_LIBRARY", str(other))
+    with pytest.raises(OSError, match=f"RAMGRU_LIBRARY: {other}"):
+        native._load.__wrapped__()
 
 
 @built
@@ -127,105 +106,74 @@ def test_use_restores_also_after_an_error():
 
 
 def test_unknown_instruction_set():
-    with (
-        pytest.raises(ValueError, match=r"isa: expected one of .*'portable'.*, got 'mmx'"),
-        native.use("mmx"),
-    ):
+    message = r"isa: expected one of .*'portable'.*, got 'mmx'"
+    with pytest.raises(ValueError, match=message), native.use("mmx"):
         pass
 
 
 @built
-@loader
-def test_environment_forces_an_instruction_set():
-    code = "from ramgru.kernels import native; print(native.isa(), native.info()['runs'])"
-    for isa in (native.supported()[-1], "portable"):
-        found = python(code, RAMGRU_ISA=isa)
-        assert found.stdout.startswith(f"{isa} {isa} (set by RAMGRU_ISA)"), found.stderr
+@pytest.mark.parametrize("isa", [*native.supported()[-1:], "portable"])
+def test_environment_forces_an_instruction_set(afresh, monkeypatch, isa):
+    monkeypatch.setenv("RAMGRU_ISA", isa)
+    assert native.isa() == isa
+    assert native.info()["runs"].startswith(f"{isa} (set by RAMGRU_ISA)")
 
 
-@loader
-def test_a_wrong_environment_is_an_error_where_a_kernel_would_run_not_at_import():
-    assert python("import ramgru; ramgru.RAMGRU(3, 4)", RAMGRU_ISA="mmx").returncode == 0
-    found = python(RUN, RAMGRU_ISA="mmx")
-    assert found.returncode == 1
-    message = found.stderr.strip().splitlines()[-1]
-    assert message.startswith("ValueError: RAMGRU_ISA: expected one of ")
-    assert message.endswith("got 'mmx'")
-    told = subprocess.run(
-        [sys.executable, "-m", "ramgru", "info"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "RAMGRU_ISA": "mmx"},
-    )
-    assert told.returncode != 0
-    assert "RAMGRU_ISA: expected one of" in told.stderr
-    assert "Traceback" not in told.stderr
+def test_a_wrong_environment_is_an_error_when_a_kernel_runs(afresh, monkeypatch, capsys):
+    monkeypatch.setenv("RAMGRU_ISA", "mmx")
+    with pytest.raises(ValueError, match=r"RAMGRU_ISA: expected one of .*, got 'mmx'"):
+        fast(CASE.tensors(), CASE)
+    assert main(["info"]) != 0
+    told = capsys.readouterr().err
+    assert "RAMGRU_ISA: expected one of" in told
+    assert "Traceback" not in told
 
 
 @built
 def test_a_library_of_other_sources_is_an_error():
-    x, h = draw(1, 2, 3)
-    longer = native.arguments("MingruForward", "B T H", "x h r n states last and_more")
-    with pytest.raises(RuntimeError, match=r"mingru_forward: .* other sources: pip install"):
-        native.call("mingru_forward", x.dtype, longer, (1, 2, 3), (x, h, *[None] * 5))
+    sizes, dtype = (1, 1, 2, 1, 1, 4), torch.float32
+    longer = native.arguments("MemoryStep", "B H N K J D", "rows and one two three four five six 7")
+    with pytest.raises(RuntimeError, match=r"memory_step: .* other sources; to build it: pip inst"):
+        native.call("memory_step", dtype, longer, sizes, (None,) * 9)
     with pytest.raises(RuntimeError, match=r"no_such: not in the native library"):
-        native.call("no_such", x.dtype, FORWARD, (1, 2, 3), (x, h, *[None] * 4))
+        native.call("no_such", dtype, cpu.STEP, sizes, (None,) * 8)
 
 
-@built
-def test_what_native_code_does_not_take():
-    x = torch.randn(4)
-    assert native.runs(x, None, x.bfloat16(), x.double(), x > 0, torch.arange(3))
-    for other in (
-        x.half(),
-        x.to("meta"),
-        TwoTensor(x, x.clone()),
-        torch.complex(x, x).conj().imag,  # a view whose memory holds -1 times its numbers
-    ):
-        assert not native.runs(x, other)
-
-
-@built
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_threads_are_those_of_torch():
-    runtime = native._openmp()
-    if runtime is None:
-        pytest.skip("torch has no OpenMP runtime with GNU's entry point")
-    mingru(*draw(4, 3, 200))
-    maps = Path("/proc/self/maps").read_text().splitlines()
-    runtimes = {line.split()[-1] for line in maps if "libgomp" in line or "libomp" in line}
-    assert len(runtimes) == 1, runtimes
-    assert Path(runtime._name).name in {Path(name).name for name in runtimes}
-
-
+# In a process of its own: numbers of threads, then whether the bits depend on the OpenMP runtime.
 THREADS = """
-import threading, torch
+import torch
 from pathlib import Path
-from ramgru.kernels.recurrence import mingru
+from memory_cases import Case, everything, fast
+from ramgru.kernels import native
+case = Case(B=9, T=40, H=2, D=40)
+x = case.tensors(torch.float32)
 def count(threads):
     torch.set_num_threads(threads)
-    mingru(torch.randn(8, 9, 2 * 300), torch.randn(8, 300))
+    fast(x, case)
     return len(list(Path("/proc/self/task").iterdir()))
 print(count(1), count(2), count(5), count(5))
+with_runtime = everything(fast, x, case)
+native.library().ramgru_set_runtime(None, None, None)
+without = everything(fast, x, case)
+assert all(torch.equal(value, without[name]) for name, value in with_runtime.items())
 """
 
 
 @built
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_as_many_threads_as_torch_is_set_to():
-    if native._openmp() is None:
-        pytest.skip("torch has no OpenMP runtime with GNU's entry point")
+def test_threads_are_those_of_torch_and_change_no_bit():
+    runtime = native._openmp()
+    if runtime is None:
+        pytest.skip("torch has no OpenMP runtime with GNU's entry points")
+    fast(CASE.tensors(), CASE)
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    runtimes = {line.split()[-1] for line in maps if "libgomp" in line or "libomp" in line}
+    assert len(runtimes) == 1, runtimes
+    assert Path(runtime._name).name in {Path(name).name for name in runtimes}
     found = python(THREADS)
+    assert found.returncode == 0, found.stderr
     one, two, five, again = map(int, found.stdout.split())
-    assert (two - one, five - one, again) == (1, 4, five), found.stderr
-
-
-@built
-def test_same_bits_without_an_openmp_runtime():
-    cut = "from ramgru.kernels import native; native.library().ramgru_set_runtime(None, None, None)"
-    with_runtime, without = python(RUN), python(cut + RUN)
-    assert with_runtime.stdout, with_runtime.stderr
-    assert without.stdout == with_runtime.stdout, without.stderr
+    assert (two - one, five - one, again) == (1, 4, five)
 
 
 @sanitized
@@ -236,11 +184,11 @@ def test_the_sanitizer_watches_and_working_memory_is_poisoned():
     beyond = """
 import torch
 from ramgru.kernels import native
-from ramgru.kernels.recurrence.cpu import MINGRU_FORWARD as FORWARD
-x, h = torch.zeros(1, 9, 8), torch.zeros(1, 4)
-states, last = torch.zeros(1, 9, 4), torch.zeros(1, 4)
-T = 9 + 1  # a step more than there is
-native.call("mingru_forward", x.dtype, FORWARD, (1, T, 4), (x, h, None, None, states, last))
+from ramgru.kernels.memory_scan.cpu import STEP
+index, weight, row = torch.ones(1, dtype=torch.int64), torch.ones(1), torch.zeros(4)
+D = 4 + 1  # a value more than there is
+given = (torch.zeros(2, 4), index, weight, weight, row, index, weight, row.clone())
+native.call("memory_step", torch.float32, STEP, (1, 1, 2, 1, 1, D), given)
 """
     found = python(beyond)
     assert found.returncode != 0

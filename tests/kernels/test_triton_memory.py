@@ -26,9 +26,9 @@ ALL = {"fresh": True, "reset": True, "lengths": True, "holes": True}
 @pytest.fixture(scope="module")
 def modules(gpu_device):
     """The modules of the kernels, which only import where triton is."""
-    from ramgru.kernels.memory_scan import triton_path, triton_rows, triton_scan
+    from ramgru.kernels.memory_scan import triton
 
-    return triton_path, triton_scan, triton_rows
+    return triton, triton.scan, triton.rows
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ramgru.kernels import fused, gpu
+from ramgru.kernels import dispatch
+
+BEST = dispatch.Operation("best_cells", "product_keys_forward", "ramgru.kernels.address.triton")
 
 
 def product_keys(
@@ -63,7 +65,7 @@ def best(logits: list[Tensor], K: int) -> tuple[Tensor, Tensor]:
 
     logits: a list of (..., n_u). A cell is the number of (i_1, …, i_U) in mixed radix.
     """
-    if fused.is_plain() and gpu.takes(*logits):
+    if BEST.choose(*logits).path == dispatch.TRITON:
         from ramgru.kernels.address import triton
 
         if triton.takes(logits):

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramgru.kernels import native
+from ramgru.kernels import dispatch, native
 
+OPERATION = dispatch.Operation("layer_step", "layer_step")
 STEP = native.arguments(
     "LayerStep",
     "B I C H N D K J window U A steps gru",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import operator
-from ramgru.kernels.memory_scan.check import check
-from ramgru.kernels.memory_scan.inputs import Inputs
+from ramgru.kernels.memory_scan.inputs import Inputs, check
 from ramgru.kernels.memory_scan.reference import memory_scan as reference
 from ramgru.kernels.memory_scan.step import step_
 
@@ -37,28 +36,28 @@ def memory_scan(
         M[i] <- (1 - g) M[i] + g candidate
 
     then y = sum_j read_weight[j] M[read_index[j]]. Cells that are not addressed keep their bits.
-    Neither time nor what is saved for backward depends on `memory_size`.
+    Neither time nor the memory saved for backward depends on `memory_size`.
 
-    B sequences, T steps, H heads, K writes and J reads a step, D width, N = memory_size.
+    B sequences, T steps, H heads, K writes and J reads a step, width D, N = memory_size.
 
     write_index  (B, T, H, K) int64 in [0, N), or -1: no access
     write_weight (B, T, H, K) in [0, 1]; gate (B, T, H) in [0, 1]; candidate (B, T, H, D)
     read_index   (B, T, H, J) as write_index; read_weight (B, T, H, J)
-    initial_cells, initial_rows: the memory before the first step; cells (B, H, P), every cell at
-        most once, -1 where unused, with rows (B, H, P, D); or all rows (B, H, N, D) and cells None
-        or (B, H, 0)
-    fresh_left (H, R, D), fresh_right (H, C, D): what a cell holds that has never been written:
-        left[i // C] + right[i % C]; zeros where they are not given
+    initial_cells, initial_rows: the memory before the first step. Either cells (B, H, P), each cell
+        at most once and -1 if unused, with rows (B, H, P, D); or all rows (B, H, N, D) with cells
+        None or (B, H, 0)
+    fresh_left (H, R, D), fresh_right (H, C, D): a cell that was never written holds
+        left[i // C] + right[i % C]; zeros without these factors
     reset        (B, T) bool: the memory is fresh again before this step
-    lengths      (B,) int64: steps behind a sequence's end neither write nor read; they give 0
+    lengths      (B,) int64: steps after a sequence's end neither write nor read; they output 0
 
     -> outputs (B, T, H, D); the final memory as cells (B, H, P') and rows (B, H, P', D), -1 and 0
-    where unused, or cells (B, H, 0) and rows (B, H, N, D) where P + T·K >= N or the memory came
-    so. With want_final=False both are empty. Rows are float32 or wider.
+    for unused places, or as cells (B, H, 0) and rows (B, H, N, D) if P + T·K >= N or the initial
+    memory has all rows. With want_final=False both are empty. Rows are float32 or wider.
 
-    Indices are trusted here; the layer checks those that its caller gives. Differentiable twice
-    in weights, gate, candidate, initial_rows and the fresh factors; not in forward mode.
-    With one cell and weight 1 this is minGRU (arXiv 2410.01201).
+    Indices are not checked here; the layer checks its caller's. Differentiable twice in weights,
+    gate, candidate, initial_rows and the fresh factors; not in forward mode. With one cell and
+    weight 1 the recurrence is minGRU (arXiv 2410.01201).
     """
     if (
         initial_cells is not None
@@ -66,7 +65,7 @@ def memory_scan(
         and initial_cells.shape[-1] == 0
         and initial_rows.shape[-2] == memory_size
     ):
-        initial_cells = None  # a final memory with all rows goes in again as it came out
+        initial_cells = None  # a final memory with all rows is an initial memory too
     x = Inputs(
         write_index,
         write_weight,

@@ -1,4 +1,4 @@
-"""The operator's tensors under one name, in the dtype of the computation, free of padding."""
+"""The tensors of `memory_scan` under one name: checks, dtype of the computation, padding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Inputs(NamedTuple):
-    """The operator's tensors (shapes: `reference.memory_scan`)."""
+    """The tensors of the operator; `reference.memory_scan` gives their shapes."""
 
     write_index: Tensor
     write_weight: Tensor
@@ -26,12 +26,12 @@ class Inputs(NamedTuple):
 
     @property
     def given_cells(self) -> int:
-        """P, places for cells in a compact initial memory; 0 where there is none."""
+        """P, the places for cells in a compact initial memory; 0 without one."""
         return 0 if self.initial_cells is None else self.initial_cells.shape[-1]
 
     @property
     def has_base(self) -> bool:
-        """Whether cells may hold something other than zeros before they are written."""
+        """Whether cells may hold other values than zeros before they are written."""
         return self.initial_rows is not None or self.fresh_left is not None
 
 
@@ -47,7 +47,7 @@ DIFFERENTIABLE = (
 
 
 def compute_dtype(x: Inputs) -> torch.dtype:
-    """float64 where any input is; else float32, also for half-precision inputs."""
+    """float64 if any input is; else float32, also for half precision."""
     wide = any(
         value is not None and value.dtype == torch.float64
         for value in (getattr(x, name) for name in DIFFERENTIABLE)
@@ -56,7 +56,7 @@ def compute_dtype(x: Inputs) -> torch.dtype:
 
 
 def widen(x: Inputs) -> Inputs:
-    """Inputs in the dtype of the computation, contiguous, and with nothing in the padding."""
+    """Inputs in the dtype of the computation, contiguous, with zeros in the padding."""
     dtype = compute_dtype(x)
     values = {
         name: value.to(dtype).contiguous()
@@ -72,7 +72,7 @@ def widen(x: Inputs) -> Inputs:
 
 
 def padding(x: Inputs) -> Tensor | None:
-    """(B, T) True at steps that lie behind a sequence's end."""
+    """(B, T) True at steps after a sequence's end; None without lengths."""
     if x.lengths is None:
         return None
     steps = torch.arange(x.gate.shape[1], device=x.gate.device)
@@ -80,14 +80,14 @@ def padding(x: Inputs) -> Tensor | None:
 
 
 def dense_final(x: Inputs, memory_size: int) -> bool:
-    """Whether the final memory has all N rows: it came so, or so many cells may be touched."""
+    """Whether the final memory has all N rows: it began so, or the writes may touch N cells."""
     if x.initial_rows is not None and x.initial_cells is None:
         return True
     return x.given_cells + x.write_index.shape[1] * x.write_index.shape[3] >= memory_size
 
 
 def empty_results(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
-    """Outputs, cells and rows as every path gives them, with nothing in them."""
+    """Uninitialised outputs, cells and rows in the shapes that every path returns."""
     B, T, H, K = x.write_index.shape
     D = x.candidate.shape[-1]
     cells = rows = x.given_cells + T * K if want_final else 0
@@ -98,3 +98,65 @@ def empty_results(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]
         x.write_index.new_empty(B, H, cells),
         x.candidate.new_empty(B, H, rows, D, dtype=compute_dtype(x)),
     ]
+
+
+def check(x: Inputs, memory_size: int) -> None:
+    """Raise ValueError for a shape or a value, TypeError for a dtype. Reads no data."""
+    if memory_size < 1:
+        raise ValueError(f"memory_size: expected at least 1 cell, got {memory_size}")
+    _shape("candidate", x.candidate, ("B", "T", "H", "D"))
+    B, T, H, D = x.candidate.shape
+    for name, value, letter in (
+        ("write_index", x.write_index, "K"),
+        ("read_index", x.read_index, "J"),
+    ):
+        _dtype(name, value, torch.int64)
+        _shape(name, value, (B, T, H, letter))
+        if value.shape[3] == 0:
+            raise ValueError(f"{name}: expected at least one address a step, got {letter} = 0")
+    _shape("write_weight", x.write_weight, tuple(x.write_index.shape))
+    _shape("read_weight", x.read_weight, tuple(x.read_index.shape))
+    _shape("gate", x.gate, (B, T, H))
+
+    if x.initial_cells is not None:
+        if x.initial_rows is None:
+            raise ValueError("initial_rows: expected the rows of initial_cells, got None")
+        _dtype("initial_cells", x.initial_cells, torch.int64)
+        _shape("initial_cells", x.initial_cells, (B, H, "P"))
+        _shape("initial_rows", x.initial_rows, (*x.initial_cells.shape, D))
+    elif x.initial_rows is not None:
+        _shape("initial_rows", x.initial_rows, (B, H, memory_size, D))
+
+    if (x.fresh_left is None) != (x.fresh_right is None):
+        missing = "fresh_left" if x.fresh_left is None else "fresh_right"
+        raise ValueError(f"{missing}: expected both factors of the fresh memory or none, got None")
+    if x.fresh_left is not None and x.fresh_right is not None:
+        _shape("fresh_left", x.fresh_left, (H, "R", D))
+        _shape("fresh_right", x.fresh_right, (H, "C", D))
+        R, C = x.fresh_left.shape[1], x.fresh_right.shape[1]
+        if memory_size > R * C:
+            raise ValueError(
+                f"fresh_left, fresh_right: expected R·C of at least memory_size = {memory_size}, "
+                f"got {R}·{C} = {R * C}"
+            )
+    if x.reset is not None:
+        _dtype("reset", x.reset, torch.bool)
+        _shape("reset", x.reset, (B, T))
+    if x.lengths is not None:
+        _dtype("lengths", x.lengths, torch.int64)
+        _shape("lengths", x.lengths, (B,))
+
+
+def _shape(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:
+    """A letter in `shape` stands for any size."""
+    fits = value.dim() == len(shape) and all(
+        isinstance(want, str) or size == want for size, want in zip(value.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise ValueError(f"{name}: expected shape ({wanted}), got {tuple(value.shape)}")
+
+
+def _dtype(name: str, value: Tensor, dtype: torch.dtype) -> None:
+    if value.dtype != dtype:
+        raise TypeError(f"{name}: expected {dtype}, got {value.dtype}")

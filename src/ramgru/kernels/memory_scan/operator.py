@@ -1,8 +1,7 @@
-"""`torch.ops.ramgru.memory_scan`: one operator, whatever computes it.
+"""`torch.ops.ramgru.memory_scan`: one operator for all implementations.
 
-Fake, autograd and vmap rules, so that compiling, exporting and functional transforms see an
-operator like torch's own. First derivatives run the hand-written backward; for second derivatives
-see `second`.
+Fake, autograd and vmap rules make the operator compile, export and transform like torch's own.
+First derivatives run the hand-written backward; `second` has the second derivatives.
 """
 
 from __future__ import annotations
@@ -12,20 +11,27 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from ramgru.kernels import gpu, native
-from ramgru.kernels.memory_scan import chains, portable
-from ramgru.kernels.memory_scan import native as native_scan
-from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
-from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, empty_results, widen
+from ramgru.kernels import dispatch
+from ramgru.kernels.memory_scan import cpu
+from ramgru.kernels.memory_scan import torch as portable
+from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, empty_results
 from ramgru.kernels.memory_scan.second import SecondBackward
+from ramgru.kernels.memory_scan.vmap import batch_size, fold_named, unfold_named
 from ramgru.kernels.transforms import call, fold, one_by_one
 
+OPERATION = dispatch.Operation(
+    "memory_scan", "memory_scan_forward", "ramgru.kernels.memory_scan.triton"
+)
 
-def triton_path() -> Any:
-    """The module that runs Triton kernels; it imports triton, which may not be installed."""
-    from ramgru.kernels.memory_scan import triton_path
 
-    return triton_path
+def implementation(x: Inputs) -> Any:
+    """The module whose forward, backward and empty_saved run for these tensors."""
+    path = OPERATION.choose(*x, in_operator=True).path
+    if path == dispatch.TRITON:
+        from ramgru.kernels.memory_scan import triton  # needs the package triton
+
+        return triton
+    return cpu if path == dispatch.CPU else portable
 
 
 TENSORS = ", ".join(
@@ -40,61 +46,31 @@ TENSORS = ", ".join(
     schema=f"({TENSORS}, SymInt memory_size, bool want_final) -> Tensor[]",
 )
 def memory_scan_op(*args: Any) -> list[Tensor]:
-    """-> outputs, final cells, final rows, and what the path that ran saves for backward."""
+    """-> outputs, final cells, final rows, and the tensors saved for backward"""
     x, (memory_size, want_final) = Inputs(*args[:12]), args[12:]
-    if gpu.takes(*x):
-        return triton_path().forward(x, memory_size, want_final)
-    if native.takes(*x):
-        return native_scan.forward(x, memory_size, want_final)
-    path = chains.build(x, memory_size, want_final)
-    outputs, cells, rows, versions = portable.forward(widen(x), path, memory_size, want_final)
-    return [outputs.to(x.candidate.dtype), cells, rows, versions, *path]
+    return implementation(x).forward(x, memory_size, want_final)
 
 
 @memory_scan_op.register_fake
 def _(*args: Any) -> list[Tensor]:
     x, (memory_size, want_final) = Inputs(*args[:12]), args[12:]
     results = empty_results(x, memory_size, want_final)
-    if gpu.takes(*x):
-        return [*results, *triton_path().empty_saved(x, want_final)]
-    if native.takes(*x):
-        return results
-    return [*results, *portable.empty_saved(x, want_final)]
+    return [*results, *implementation(x).empty_saved(x, want_final)]
 
 
 @torch.library.custom_op(
     "ramgru::memory_scan_backward",
     mutates_args=(),
     schema=(
-        f"(Tensor grad_output, Tensor? grad_rows, {TENSORS}, SymInt memory_size, "
-        "Tensor[] saved) -> Tensor[]"
+        f"(Tensor grad_output, Tensor? grad_rows, {TENSORS}, SymInt memory_size, Tensor[] saved) "
+        "-> Tensor[]"
     ),
 )
 def memory_scan_backward_op(*args: Any) -> list[Tensor]:
-    """-> gradients in the order of DIFFERENTIABLE; an empty tensor where there is no such input."""
+    """-> gradients in the order of DIFFERENTIABLE; an empty tensor for an input that is absent"""
     grad_output, grad_rows = args[:2]
     x, (memory_size, saved) = Inputs(*args[2:14]), args[14:]
-    if gpu.takes(*x):
-        given = saved if len(saved) == triton_path().SAVED else []
-        grads = triton_path().backward(x, grad_output, grad_rows, memory_size, given)
-    elif native.takes(*x):
-        grads = native_scan.backward(x, grad_output, grad_rows, memory_size)
-    else:
-        wide = widen(x)
-        if len(saved) == portable.SAVED:
-            versions, path = saved[0], chains.Chains(*saved[1:])
-        else:  # forward ran elsewhere
-            path = chains.build(x, memory_size, grad_rows is not None)
-            versions = portable.forward(wide, path, memory_size, False)[3]
-        dtype = versions.dtype
-        grads = portable.backward(
-            wide,
-            path,
-            versions,
-            grad_output.to(dtype).contiguous(),
-            None if grad_rows is None else grad_rows.to(dtype).contiguous(),
-            memory_size,
-        )
+    grads = implementation(x).backward(x, grad_output, grad_rows, memory_size, saved)
     return [
         x.gate.new_empty(0) if grad is None else grad.to(getattr(x, name).dtype).contiguous()
         for name, grad in zip(DIFFERENTIABLE, grads, strict=True)
@@ -111,7 +87,7 @@ def _(*args: Any) -> list[Tensor]:
 
 
 class _Forward(torch.autograd.Function):
-    """The operator for torch.func's transforms, which look for a Function, not for an operator."""
+    """The operator as torch.func's transforms need it: they accept a Function, not an operator."""
 
     @staticmethod
     def forward(*args: Any) -> tuple[Tensor, ...]:
@@ -124,14 +100,11 @@ class _Forward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        kept = ctx.saved_tensors  # asked for once: activation checkpointing allows no second time
-        inputs, saved = kept[:12], kept[12:]
+        tensors = ctx.saved_tensors  # read once: activation checkpointing allows no second time
+        inputs, saved = tensors[:12], tensors[12:]
         grad_rows = grads[2] if ctx.want_final else None
-        found = call(
-            _Backward,
-            _backward_operator,
-            (grads[0], grad_rows, *inputs, ctx.memory_size, *saved),
-        )
+        given = (grads[0], grad_rows, *inputs, ctx.memory_size, *saved)
+        found = call(_Backward, _backward_operator, given)
         by_name = dict(zip(DIFFERENTIABLE, found, strict=True))
         return (
             *(
@@ -163,7 +136,7 @@ def _backward_operator(*args: Any) -> list[Tensor]:
 class _Backward(torch.autograd.Function):
     """Gradients of `_Forward`; its own backward gives second derivatives.
 
-    Arguments: grad of outputs, grad of rows, the twelve inputs, size, what forward saved.
+    Arguments: grad of outputs, grad of rows, the twelve inputs, size, the tensors forward saved.
     """
 
     @staticmethod
@@ -201,7 +174,7 @@ class _Backward(torch.autograd.Function):
         def apply(*given: Any) -> Any:
             return call(_Backward, _backward_operator, given)
 
-        if all(dim is None for dim in in_dims[2:14]):  # many gradients of one and the same forward
+        if all(dim is None for dim in in_dims[2:14]):  # many gradients of one forward
             return one_by_one(apply, size, in_dims, args)
         grads = [fold(g, dim, size) for g, dim in zip(args[:2], in_dims[:2], strict=True)]
         batch = batch_size(in_dims[2], args[2])
@@ -211,7 +184,7 @@ class _Backward(torch.autograd.Function):
 
 
 def memory_scan(*args: Any) -> list[Tensor]:
-    """The operator, by the way that the transforms which are active ask for."""
+    """The operator, or the Function if a transform is active."""
     return list(call(_Forward, torch.ops.ramgru.memory_scan, args))[:3]
 
 

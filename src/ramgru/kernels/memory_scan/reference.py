@@ -1,7 +1,7 @@
-"""The memory's recurrence, written as its equations are: the oracle of every faster path.
+"""The memory's recurrence as a loop over its equations: the oracle of every faster path.
 
-One cell at a time, in a dictionary of the cells that were touched. Slow, differentiable to any
-order, and right for any memory size. B sequences, T steps, H heads, K addressed cells, D width.
+One cell at a time, in a dictionary of the touched cells. Slow, and differentiable to any order.
+B sequences, T steps, H heads, K writes and J reads a step, width D, P initial cells.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def memory_scan(
     read_weight: Tensor,  # (B, T, H, J)
     *,
     memory_size: int,
-    initial_cells: Tensor | None = None,  # (B, H, P), -1 where unused
+    initial_cells: Tensor | None = None,  # (B, H, P), -1 if unused
     initial_rows: Tensor | None = None,  # (B, H, P, D), or (B, H, N, D) without initial_cells
     fresh_left: Tensor | None = None,  # (H, R, D)
     fresh_right: Tensor | None = None,  # (H, C, D)
     reset: Tensor | None = None,  # (B, T)
     lengths: Tensor | None = None,  # (B,)
 ) -> tuple[Tensor, Tensor]:
-    """-> outputs (B, T, H, D) and the final memory with all of its N rows (B, H, N, D)."""
+    """-> outputs (B, T, H, D) and all N rows of the final memory (B, H, N, D)"""
     B, T, H, K = write_index.shape
     D = candidate.shape[-1]
     zero = candidate.new_zeros(D)

@@ -1,6 +1,6 @@
-"""Second derivatives of `memory_scan`: the recurrence built of differentiable calls, twice through.
+"""Second derivatives of `memory_scan`: autograd, twice, through differentiable PyTorch code.
 
-Derivatives of third order are refused: what is computed here is cut off from its inputs.
+Third derivatives are refused, because the second ones are detached from their inputs.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import chains, portable
-from ramgru.kernels.memory_scan.folding import batch_size, fold_named, unfold_named
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, widen
+from ramgru.kernels.memory_scan.torch import chains, run
+from ramgru.kernels.memory_scan.vmap import batch_size, fold_named, unfold_named
 from ramgru.kernels.transforms import fold, one_by_one
 
-UPSTREAM = 2  # gradients of outputs and of final rows, the latter None if there are none
-INPUTS = UPSTREAM + len(DIFFERENTIABLE)  # where the inputs begin
+UPSTREAM = 2  # gradients of outputs and of final rows; the latter may be None
+INPUTS = UPSTREAM + len(DIFFERENTIABLE)  # position of the first input
 
 
 class SecondBackward(torch.autograd.Function):
@@ -24,7 +24,7 @@ class SecondBackward(torch.autograd.Function):
 
     Arguments: grad of outputs, grad of rows, grads of the first gradients in the order of
     DIFFERENTIABLE, the twelve inputs, size.
-    -> gradients of the two first and of DIFFERENTIABLE; an empty tensor where there is none.
+    -> gradients of the first two and of DIFFERENTIABLE; an empty tensor for absent inputs.
     """
 
     @staticmethod
@@ -33,7 +33,7 @@ class SecondBackward(torch.autograd.Function):
         wanted = args[UPSTREAM:INPUTS]
         memory_size = args[-1]
         x = Inputs(*args[INPUTS:-1])
-        order = chains.build(x, memory_size, want_final=grad_rows is not None)
+        path = chains.build(x, memory_size, want_final=grad_rows is not None)
         with torch.enable_grad():
             leaves = {
                 name: value.detach().requires_grad_()
@@ -43,9 +43,9 @@ class SecondBackward(torch.autograd.Function):
             upstream = [
                 g.detach().requires_grad_() for g in (grad_output, grad_rows) if g is not None
             ]
-            outputs, _, rows, _ = portable.forward(
+            outputs, _, rows, _ = run(
                 widen(x._replace(**leaves)),
-                order,
+                path,
                 memory_size,
                 want_final=grad_rows is not None,
                 differentiable=True,
@@ -77,7 +77,7 @@ class SecondBackward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass  # nothing is kept: there is no further backward
+        pass  # nothing is saved: there is no further backward
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One step of a memory whose rows are all there, in place: the form that streams take.
+"""One step of a memory whose rows are all present, in place: the form that streams use.
 
 B sequences, H heads, N cells of width D, K writes and J reads.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ramgru.kernels import gpu, native
-from ramgru.kernels.fused import is_plain
-from ramgru.kernels.memory_scan import native as native_scan
+from ramgru.kernels import dispatch
+from ramgru.kernels.memory_scan import cpu
+from ramgru.kernels.memory_scan.operator import OPERATION
 
 
 @torch.no_grad()
@@ -23,19 +23,18 @@ def step_(
     read_index: Tensor,  # (B, H, J), -1: no access
     read_weight: Tensor,  # (B, H, J)
     *,
-    distinct: bool = False,  # whether no step writes one cell twice
+    distinct: bool = False,  # whether the step names no cell twice in its writes
 ) -> Tensor:
-    """-> what each head reads after it has written (B, H, D); not differentiable"""
+    """-> the value that each head reads after its writes (B, H, D); not differentiable"""
     values = (v.to(rows.dtype) for v in (write_weight, gate, candidate, read_weight))
     weight, gate, candidate, read_weight = values
     given = (rows, write_index, weight, gate, candidate, read_index, read_weight)
-    if is_plain() and gpu.takes(*given) and native.are_plain(*given):
-        from ramgru.kernels.memory_scan import triton_step  # imports triton: where it is used only
+    path = OPERATION.choose(*given).path
+    if path == dispatch.TRITON:
+        from ramgru.kernels.memory_scan import triton  # needs the package triton
 
-        return triton_step.step_(*given)
-    if is_plain() and native.runs(*given):
-        return native_scan.step_(*given)
-    return _portable_(*given, distinct)
+        return triton.step_(*given)
+    return cpu.step_(*given) if path == dispatch.CPU else _portable_(*given, distinct)
 
 
 def _portable_(
@@ -59,7 +58,7 @@ def _portable_(
         g = (part * z[:, None]).unsqueeze(-1)
         held = table[some]
         new = torch.lerp(held, c[:, None].expand_as(held), g)
-        new = torch.where(g == 0, held, new)  # even the sign of a zero
+        new = torch.where(g == 0, held, new)  # a frozen row keeps even the sign of a zero
         table.index_copy_(0, some.flatten(), new.flatten(0, 1))
     found = table[read_index.clamp_min(0) + first]
     found = found.masked_fill((read_index < 0).unsqueeze(-1), 0)

@@ -1,11 +1,11 @@
-"""The native CPU kernels: one shared library with a plain C interface, called through ctypes.
+"""The native CPU kernels: one shared library with a C interface, called through ctypes.
 
-It is built when the package is installed and there is a C++ compiler. Where it is missing, the
-portable torch path runs instead, and a warning says so once. Two environment variables, both read
-when the first kernel runs:
+Installing the package builds the library if a C++ compiler is present. If the library is missing,
+PyTorch code runs instead and a warning says so once. Two environment variables are read when the
+first kernel runs:
 
-    RAMGRU_ISA       which instruction set runs: avx512, avx2, baseline, or portable for torch code
-    RAMGRU_LIBRARY   another build of the library, which then has to be there
+    RAMGRU_ISA       the instruction set: avx512, avx2, baseline, or portable for PyTorch code
+    RAMGRU_LIBRARY   the path of another build of the library, which must exist
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ import torch
 from torch import Tensor
 
 ISAS = ("avx512", "avx2", "baseline")  # best first
-PORTABLE = "portable"  # vectorised torch in place of native code
+PORTABLE = "portable"  # PyTorch in place of native code
 STORAGE = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
 FILE = Path(__file__).with_name("library.so")
 
 
 def library() -> ctypes.CDLL | None:
-    """The shared library, told which threads are torch's; None where it is not there."""
+    """The shared library, which shares torch's threads; None if it is missing."""
     return _load()[0]
 
 
 @cache
 def _load() -> tuple[ctypes.CDLL | None, str]:
-    """-> the library, and what kept it from loading"""
+    """-> the library, and the reason why it did not load"""
     named = os.environ.get("RAMGRU_LIBRARY")
     if named is None and not FILE.exists():
         return None, "not built"
@@ -57,23 +57,23 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
 
 @cache
 def _openmp() -> ctypes.CDLL | None:
-    """The OpenMP runtime that torch has loaded, where it has GNU's entry point."""
+    """The OpenMP runtime that torch has loaded, if that has GNU's entry points."""
     if not sys.platform.startswith("linux"):
         return None
-    beside = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
-    beside += sorted((Path(torch.__file__).parents[1] / "torch.libs").glob("libgomp*.so*"))
-    for name in (*map(str, beside), "libgomp.so.1", "libiomp5.so", "libomp.so"):
-        try:  # only what is loaded already
-            found = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    found += sorted((Path(torch.__file__).parents[1] / "torch.libs").glob("libgomp*.so*"))
+    for name in (*map(str, found), "libgomp.so.1", "libiomp5.so", "libomp.so"):
+        try:  # RTLD_NOLOAD: only a library that is loaded already
+            runtime = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
         except OSError:
             continue
-        if hasattr(found, "GOMP_parallel"):
-            return found
+        if hasattr(runtime, "GOMP_parallel"):
+            return runtime
     return None
 
 
 def fix() -> str:
-    """The command that builds a missing library, once a C++ compiler is there."""
+    """The command that builds a missing library, given a C++ compiler."""
     source = FILE.parents[4]
     if (source / "setup.py").exists():  # an editable install
         return f"pip install --no-deps --editable {source}"
@@ -84,13 +84,13 @@ def fix() -> str:
 
 @cache
 def supported() -> tuple[str, ...]:
-    """The sets that this processor and the library have, best first; empty without the library."""
+    """The instruction sets of both this processor and the library, best first."""
     lib = library()
     return tuple(
         isa
         for isa in ISAS
         if lib is not None
-        and hasattr(lib, f"ramgru_mingru_forward_float32_{isa}")
+        and hasattr(lib, f"ramgru_memory_step_float32_{isa}")
         and lib.ramgru_supports(isa.encode())
     )
 
@@ -117,7 +117,7 @@ def _checked(name: str, wanted: str) -> str:
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run with another instruction set inside a `with`: one of `supported()`, or "portable"."""
+    """Run with another instruction set inside a `with`: one of `supported()` or "portable"."""
     global _isa
     before, _isa = isa(), _checked("isa", name)
     try:
@@ -127,13 +127,13 @@ def use(name: str) -> Iterator[None]:
 
 
 def info() -> dict[str, str]:
-    """Where the library lies or how to build it, what runs and why, and on which threads."""
+    """The path of the library or how to build it, the instruction set and the threads."""
     forced = " (set by RAMGRU_ISA)" if "RAMGRU_ISA" in os.environ else ""
     lib, why = _load()
     if lib is None:
         return {
-            "library": f"missing ({why}); to build it, with a C++ compiler there: {fix()}",
-            "runs": f"{isa()}{forced}: the slower torch path",
+            "library": f"missing ({why}); to build it, with a C++ compiler installed: {fix()}",
+            "runs": f"{isa()}{forced}: slower PyTorch code",
         }
     runtime = _openmp()
     pool = "threads of its own" if runtime is None else f"torch's OpenMP ({runtime._name})"
@@ -144,55 +144,33 @@ def info() -> dict[str, str]:
     }
 
 
+def refusal(warn: bool = True) -> str:
+    """Why no native kernel runs at all; empty if they run. Warns once if the library is missing."""
+    if isa() != PORTABLE:
+        return ""
+    if "RAMGRU_ISA" in os.environ or library() is not None:
+        return "PyTorch code was asked for (RAMGRU_ISA=portable or native.use)"
+    if warn:
+        _warn_of_missing()
+    return f"the native library is missing ({_load()[1]})"
+
+
 @cache
 def _warn_of_missing() -> None:
     warnings.warn(
-        f"ramgru: the native CPU kernels are missing ({_load()[1]}), so the slower torch path "
-        f"runs. To build them, with a C++ compiler there: {fix()}",
+        f"ramgru: the native CPU kernels are missing ({_load()[1]}), so slower PyTorch code runs. "
+        f"To build them, with a C++ compiler installed: {fix()}",
         stacklevel=2,
     )
 
 
-def runs(*tensors: Tensor | None) -> bool:
-    """Whether native code runs for these tensors: plain ones, of a device and dtype it takes."""
-    return are_plain(*tensors) and takes(*tensors)
-
-
-def are_plain(*tensors: Tensor | None) -> bool:
-    """Whether these are numbers in memory, as code that is given their address takes them."""
-    return all(
-        t is None
-        or (
-            type(t).__torch_dispatch__ is Tensor.__torch_dispatch__  # not a wrapper of others
-            and not t.is_neg()  # nor a view whose numbers in memory have the other sign
-        )
-        for t in tensors
-    )
-
-
-def takes(*tensors: Tensor | None) -> bool:
-    """Whether native code is there for tensors like these; it may be asked of fake ones."""
-    for t in tensors:
-        if t is not None and not (
-            t.device.type == "cpu" and (t.dtype in STORAGE or not t.dtype.is_floating_point)
-        ):
-            return False
-    if isa() != PORTABLE:
-        return True
-    if library() is None and "RAMGRU_ISA" not in os.environ:
-        _warn_of_missing()
-    return False
-
-
-def summary() -> str:
-    """What an operation with a native kernel runs on, in a line."""
-    if isa() == PORTABLE:
-        return "torch on any device: no native kernel runs, see above"
-    return f"native {isa()} on the CPU; torch elsewhere (docs/native.md)"
+def has(name: str) -> bool:
+    """Whether the library holds this kernel, for the instruction set that runs."""
+    return hasattr(library(), f"ramgru_{name}_float32_{isa()}")
 
 
 def arguments(name: str, sizes: str, tensors: str) -> struct.Struct:
-    """The mirror of the C++ struct `name`: bytes, threads, the sizes, then a pointer a tensor."""
+    """The layout of the C++ struct `name`: bytes, threads, the sizes, then a pointer a tensor."""
     return struct.Struct(f"{2 + len(sizes.split())}q{len(tensors.split())}Q")
 
 
@@ -200,7 +178,9 @@ def arguments(name: str, sizes: str, tensors: str) -> struct.Struct:
 def _kernel(name: str, storage: torch.dtype, isa: str) -> Callable[[bytes], int]:
     kernel = getattr(library(), f"ramgru_{name}_{STORAGE[storage]}_{isa}", None)
     if kernel is None:
-        raise RuntimeError(f"{name}: not in the native library, which is older: {fix()}")
+        raise RuntimeError(
+            f"{name}: not in the native library, which is older; to build it: {fix()}"
+        )
     kernel.argtypes, kernel.restype = [ctypes.c_void_p], ctypes.c_int
     return kernel
 
@@ -213,9 +193,9 @@ def call(
     tensors: tuple[Tensor | None, ...],
     strided: tuple[Tensor, ...] = (),
 ) -> None:
-    """Run a kernel on as many threads as torch is set to.
+    """Run a kernel on torch's number of threads.
 
-    On contiguous tensors, and then those whose strides the kernel finds among the sizes.
+    `tensors` are contiguous; the strides of the `strided` ones are among the sizes.
     """
     pointers = []
     for t in tensors:
@@ -227,10 +207,10 @@ def call(
 
 
 def run(name: str, storage: torch.dtype, layout: struct.Struct, *fields: int) -> None:
-    """Run a kernel on sizes and addresses, which nobody checks."""
+    """Run a kernel on sizes and addresses, which are not checked."""
     given = layout.pack(layout.size, torch.get_num_threads(), *fields)
     failed = _kernel(name, storage, isa())(given)
     if failed == 1:
         raise MemoryError(f"{name}: not enough memory")
     if failed:
-        raise RuntimeError(f"{name}: the native library is of other sources: {fix()}")
+        raise RuntimeError(f"{name}: the native library has other sources; to build it: {fix()}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ramgru.kernels.fused import Fused, is_plain
+from ramgru.kernels.dispatch import is_eager
+from ramgru.kernels.fused import Fused
 from ramgru.kernels.projection import cpu, reference
 
 __all__ = ["Projection", "gated_sum", "projection", "reference"]
@@ -19,7 +20,7 @@ _gated_sum = Fused(reference.gated_sum, cpu.gated_sum_forward, cpu.gated_sum_bac
 def projection(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., I), weight (O, I), bias (O,) -> (..., O); as `torch.nn.functional.linear`."""
     by_onednn = (
-        is_plain()
+        is_eager()
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == "cpu"
         and x.numel() >= FEW * x.shape[-1]

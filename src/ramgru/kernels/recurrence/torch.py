@@ -11,20 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramgru.kernels import gpu, native
+from ramgru.kernels import dispatch
 from ramgru.kernels.recurrence import cpu
 from ramgru.kernels.transforms import call, fold
+
+OPERATION = dispatch.Operation("linear_scan", "linear_scan", "ramgru.kernels.recurrence.triton")
 
 
 @torch.library.custom_op("ramgru::linear_scan", mutates_args=())
 def linear_scan_op(decay: Tensor, update: Tensor, initial: Tensor, reverse: bool) -> Tensor:
-    if gpu.takes(decay, update, initial):
+    if OPERATION.choose(decay, update, initial, in_operator=True).path == dispatch.TRITON:
         from ramgru.kernels.recurrence import triton
 
         return triton.linear_scan(decay, update, initial, reverse)
     wide = torch.float64 if update.dtype == torch.float64 else torch.float32
     a, u, h = decay.to(wide), update.to(wide), initial.to(wide)
-    if native.takes(a, u, h):
+    if OPERATION.choose(a, u, h, in_operator=True).path == dispatch.CPU:
         return cpu.linear_scan(a, u, h, reverse).to(update.dtype)
     a = a.transpose(0, 1).contiguous()  # (T, B, H): each step in one piece
     states = u.transpose(0, 1).contiguous()

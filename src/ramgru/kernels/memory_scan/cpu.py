@@ -1,10 +1,11 @@
-"""`memory_scan` by the native kernel: `native.h` beside this file.
+"""`memory_scan` by the native kernel `native.h`, forward and backward.
 
-Backward makes the versions of the cells again, so that nothing but the inputs is kept for it.
-Letters as in `reference.memory_scan`.
+Backward recomputes the versions of the rows, so that autograd saves the inputs alone.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ STEP = native.arguments(
     "rows write_index write_weight gate candidate read_index read_weight outputs",
 )
 
-VERSIONS = 4 << 20  # bytes of versions up to which the backward walk is not cut into segments
+VERSIONS = 4 << 20  # bytes of versions above which the backward walk is cut into segments
 
 
 def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
@@ -51,15 +52,16 @@ def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
 def backward(
     x: Inputs,
     grad_output: Tensor,  # (B, T, H, D)
-    grad_rows: Tensor | None,  # as the final rows, or None
+    grad_rows: Tensor | None,  # gradient of the final rows
     memory_size: int,
+    saved: Sequence[Tensor],  # not read
 ) -> list[Tensor | None]:
-    """-> gradients in the order of DIFFERENTIABLE; None where there is no such input."""
+    """-> gradients in the order of DIFFERENTIABLE; None for an input that is absent"""
     x = _stored(x)
     B, _, H, D = x.candidate.shape
     sets = B * H if x.fresh_left is None else x.fresh_left.shape[0]
     slices = _slices(sets, D)
-    parts = ("write_weight", "gate", "read_weight")  # sums over D: one for each slice
+    parts = ("write_weight", "gate", "read_weight")  # sums over D: one tensor for each slice
     grads = {}
     for name in DIFFERENTIABLE:
         value = getattr(x, name)
@@ -86,28 +88,32 @@ def backward(
     return [grads.get(name) for name in DIFFERENTIABLE]
 
 
+def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
+    return []
+
+
 def step_(
     rows: Tensor,  # (B, H, N, D) contiguous; overwritten
     write_index: Tensor,  # (B, H, K)
-    write_weight: Tensor,  # (B, H, K), this and what follows in the dtype of rows
+    write_weight: Tensor,  # (B, H, K); all floating-point tensors have the dtype of rows
     gate: Tensor,  # (B, H)
     candidate: Tensor,  # (B, H, D)
     read_index: Tensor,  # (B, H, J)
     read_weight: Tensor,  # (B, H, J)
 ) -> Tensor:
-    """-> what each head reads (B, H, D)"""
+    """-> the value that each head reads (B, H, D)"""
     B, H, N, D = rows.shape
     sizes = (B, H, N, write_index.shape[-1], read_index.shape[-1], D)
     others = (write_index, write_weight, gate, candidate, read_index, read_weight)
     outputs = rows.new_empty(B, H, D)
     given = (rows, *(v.contiguous() for v in others), outputs)
     native.call("memory_step", rows.dtype, STEP, sizes, given)
-    torch.autograd.graph.increment_version(rows)  # a graph that needs the old rows must notice
+    torch.autograd.graph.increment_version(rows)  # so that autograd notices the change
     return outputs
 
 
 def _slices(items: int, D: int) -> int:
-    """Into how many slices of 16 values or more the width is cut for 8 items to share out."""
+    """The number of slices of the width, each of 16 values or more, that makes 8 items of work."""
     slices = 1
     while items * slices < 8 and 32 * slices <= D:
         slices *= 2
@@ -115,7 +121,7 @@ def _slices(items: int, D: int) -> int:
 
 
 def _stored(x: Inputs) -> Inputs:
-    """All in the dtype of the computation, only the candidate may be narrower; contiguous."""
+    """Contiguous, in the dtype of the computation; a candidate in bfloat16 stays so."""
     wide = compute_dtype(x)
     narrow = x.candidate.dtype == torch.bfloat16 and wide == torch.float32
     stored = {}

@@ -1,19 +1,19 @@
 """Chains as affine maps of rows, m -> a m + b, scanned in blocks of sorted events.
 
-    1. every block by itself: the row behind each event, as if the block began with nothing
-    2. a scan over the blocks' ends, 32 blocks a round, which gives each block what it begins with
-    3. that, scaled, is added to a block's rows up to its first start of a chain
+    1. scan each block alone: the row after each event, as if the block began with nothing
+    2. scan the ends of the blocks, 32 blocks a round: the row that each block begins with
+    3. add that row, scaled, to the block's rows up to the block's first start of a chain
 
-A chain of a million events is a thousand rounds of step 2, and sums never run from one chain into
-the next. Forward scans writes in the order of time; backward scans the adjoints of rows, from the
-last event to the first, with every read adding its part. A gate of 0 is the map (1, -0.0), which
+A chain of a million events takes a thousand rounds of step 2, and no sum runs from one chain into
+the next. Forward scans the writes in order of time. Backward scans the adjoints of rows from the
+last event to the first, and every read adds its part. A gate of 0 is the map (1, -0.0), which
 changes no bit: x + -0.0 is x, also for x = -0.0.
 
 Source: the segmented scan of Blelloch, "Prefix Sums and Their Applications", 1990, of pairs (a, b).
 R = B·H sequences and heads of M events each; other letters as in `plan`.
 """
 
-# A kernel's arguments are Triton's to type.
+# Triton types the arguments of its kernels.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import triton_order
 from ramgru.kernels.memory_scan.inputs import Inputs
-from ramgru.kernels.memory_scan.triton_order import Layout
-from ramgru.kernels.memory_scan.triton_rows import rows_at, width
+from ramgru.kernels.memory_scan.triton import layout as codes
+from ramgru.kernels.memory_scan.triton.layout import Layout
+from ramgru.kernels.memory_scan.triton.rows import rows_at, width
 
 EVENTS = 32  # sorted events of a block
 
-NONE = tl.constexpr(triton_order.NONE)
-CONTINUES = tl.constexpr(triton_order.CONTINUES)
-START = tl.constexpr(2.0)  # stands for the factor of a map that looks at nothing before it
-SIZES = ["M", "T", "H", "K", "J", "P", "made", "given"]  # no kernel is compiled anew for these
+NONE = tl.constexpr(codes.NONE)
+CONTINUES = tl.constexpr(codes.CONTINUES)
+START = tl.constexpr(2.0)  # the factor of a map that ignores the row before it
+SIZES = ["M", "T", "H", "K", "J", "P", "made", "given"]  # new values compile no new kernel
 
 
 @triton.jit
 def compose(a1, b1, a2, b2):
-    """First m -> a1 m + b1, then m -> a2 m + b2. Only a START cuts off what was before.
+    """First m -> a1 m + b1, then m -> a2 m + b2. Only a START drops the row before.
 
-    A factor of 0 does not: 0 times what is not finite is not finite. Factors are 1.5 at most.
+    A factor of 0 does not, because 0 times inf is NaN. Factors are at most 1.5.
     """
     starts = a2 > 1.5
     return tl.where(starts | (a1 > 1.5), START, a1 * a2), tl.where(starts, b2, a2 * b1 + b2)
@@ -50,20 +50,20 @@ def compose(a1, b1, a2, b2):
 
 @triton.jit
 def from_before(a):
-    """(E,) factors -> how much of what a block begins with is left at each event, and if any is."""
+    """(E,) factors -> the share of the block's first row left at each event, and if any is left"""
     starts = a > 1.5
     return tl.cumprod(tl.where(starts, 0.0, a), 0), tl.cumsum(starts.to(tl.int32), 0) == 0
 
 
 @triton.jit
 def minus_zero():
-    """Built of bits: Triton takes the literal -0.0 for 0.0."""
+    """-0.0, from its bits: Triton takes the literal -0.0 for 0.0."""
     return tl.full([1, 1], -0x80000000, tl.int32).to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def event(order, base, row, e, M, T, H, K, J, P):
-    """Sorted events e of a row -> whether each is a write, or a read, of which step and number."""
+    """Sorted events e of a row -> is each a write, is it a read, its step, its number, its start"""
     live = (e >= 0) & (e < M)
     start = tl.load(base + row * M + e, mask=live, other=NONE).to(tl.int64)
     live = live & (start != NONE)
@@ -76,7 +76,7 @@ def event(order, base, row, e, M, T, H, K, J, P):
 
 @triton.jit
 def gate_of(write, step, number, weight, gate, K):
-    """The share g of the candidate in what each write makes; 0 where there is no write."""
+    """The share g of the candidate in the row that each write makes; 0 for other events."""
     w = tl.load(weight + step * K + number, mask=write, other=0.0).to(tl.float32)
     z = tl.load(gate + step, mask=write, other=0.0).to(tl.float32)
     return w * z
@@ -91,7 +91,7 @@ def kept(write, step, number, start, weight, gate, K):
 
 @triton.jit
 def store_block(a, b, column, blocks_a, blocks_b, item, D, EVENTS: tl.constexpr):
-    """The map of a whole block: that behind its last event."""
+    """The map of a whole block: the map after its last event."""
     last = (tl.arange(0, EVENTS) == EVENTS - 1)[:, None]
     at = column[None, :] + tl.zeros([EVENTS, 1], tl.int64)
     tl.store(blocks_b + item * D + at, b, mask=last & (at < D))
@@ -149,7 +149,7 @@ def scan_writes(
     a = tl.where(first, START, 1 - g) + tl.zeros([EVENTS, WIDTH], tl.float32)
     a, b = tl.associative_scan((a, b), 0, compose)
 
-    # Writes that do not count make rows too, of zeros: the table has nothing undefined in it.
+    # Writes to no cell make rows of zeros, so that the whole table is defined.
     place = tl.load(order + row * M + e, mask=e < M, other=0).to(tl.int64) - P
     slot = ((row // H * T + place // (K + J)) * H + row % H) * K + place % (K + J)
     makes = (e < M) & (place >= 0) & (place % (K + J) < K)
@@ -163,7 +163,7 @@ def finish_writes(
     base,
     weight,
     gate,
-    blocks_b,  # (R, blocks, D) what each block ends with
+    blocks_b,  # (R, blocks, D) the row that each block ends with
     versions,
     M,
     T,
@@ -226,7 +226,7 @@ def scan_blocks(
 def scan_adjoints(
     order,
     base,
-    final,  # (R, M); None of it is looked at unless FINAL
+    final,  # (R, M), read only if FINAL
     weight,
     gate,
     read_weight,
@@ -254,7 +254,7 @@ def scan_adjoints(
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     inside = (column < D)[None, :]
 
-    # The adjoint of the row behind event e is what event e + 1 makes of the adjoint behind it.
+    # The adjoint of the row after event e: event e + 1 maps the adjoint of the row after itself.
     write, read, step, number, start = event(order, base, row, e + 1, M, T, H, K, J, P)
     goes_on = start == CONTINUES
     keep = kept(write, step, number, start, weight, gate, K)
@@ -277,7 +277,7 @@ def scan_adjoints(
     makes = (e >= 0) & (place >= 0) & (place % (K + J) < K)
     tl.store(adjoint + slot[:, None] * D + column[None, :], b, mask=makes[:, None] & inside)
 
-    # A chain's first event passes it on to the row that the chain began with.
+    # The first event of a chain passes the adjoint on to the row that the chain began with.
     write, read, step, number, start = event(order, base, row, e, M, T, H, K, J, P)
     begins = start >= made
     b *= 1 - gate_of(write & begins, step, number, weight, gate, K)[:, None]
@@ -337,7 +337,7 @@ def finish_adjoints(
 
 
 class Blocks:
-    """The blocks of R rows of M sorted events, and the launches of a scan over them."""
+    """The blocks of R rows of M sorted events, and the launches of a scan over the blocks."""
 
     def __init__(self, events: Tensor, like: Tensor) -> None:
         """events (R, M), like (…, D)"""
@@ -351,7 +351,7 @@ class Blocks:
         self._launch(kernel, self.R * self.number, *args, **constants)
 
     def carry(self) -> bool:
-        """Scan the ends of the blocks; False where each row has one block."""
+        """Scan the ends of the blocks; False if each row has one block."""
         if self.number > 1:
             self._launch(scan_blocks, self.R, self.a, self.b, self.number, self.D)
         return self.number > 1
@@ -366,7 +366,7 @@ class Blocks:
 def _sizes(x: Inputs) -> tuple[int, ...]:
     """M, T, H, K, J, P"""
     _, T, H, K = x.write_index.shape
-    return triton_order.events_each(x), T, H, K, x.read_index.shape[-1], x.given_cells
+    return codes.events_each(x), T, H, K, x.read_index.shape[-1], x.given_cells
 
 
 def forward(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> None:

@@ -1,9 +1,9 @@
-"""Rows by their codes (`triton_order`), and what is made of them: reads and the final memory.
+"""Rows by their codes (`layout`): reads, the final memory, and the gradients of reads and writes.
 
 S = B·T·H steps of all sequences and heads; K writes and J reads a step; width D.
 """
 
-# A kernel's arguments are Triton's to type.
+# Triton types the arguments of its kernels.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import triton_order
 from ramgru.kernels.memory_scan.inputs import Inputs
+from ramgru.kernels.memory_scan.triton import layout
+from ramgru.kernels.memory_scan.triton.layout import Layout
 
-STEPS = 16  # steps, or rows, that one program handles
-WIDTH = 64  # columns that it handles, at most
+STEPS = 16  # steps or rows of one program
+WIDTH = 64  # columns of one program, at most
 
-NONE = tl.constexpr(triton_order.NONE)
+NONE = tl.constexpr(layout.NONE)
 
 
 def width(D: int) -> int:
-    """Columns of a program: 2 or more, for Triton does not compile a scan of a single one."""
+    """Columns of a program: at least 2, because Triton does not compile a scan of one column."""
     return min(WIDTH, max(2, triton.next_power_of_2(D)))
 
 
 def tables(x: Inputs, versions: Tensor, fresh: Tensor) -> tuple[Any, ...]:
-    """What `rows_at` finds rows in: the arguments that it, and all kernels, end with."""
+    """The tables of rows: the last arguments of `rows_at` and of every kernel."""
     none = versions
     columns = sets = 1
     if x.fresh_left is not None and x.fresh_right is not None:
@@ -43,7 +44,7 @@ def tables(x: Inputs, versions: Tensor, fresh: Tensor) -> tuple[Any, ...]:
         none if x.fresh_right is None else x.fresh_right,
         fresh,
         x.write_index.numel(),
-        triton_order.given_rows(x),
+        layout.given_rows(x),
         columns,
         sets,
         versions.shape[1],
@@ -69,7 +70,7 @@ def rows_at(
     INITIAL: tl.constexpr,
     FRESH: tl.constexpr,
 ):
-    """-> (E, W) float32; zeros for a code below 0 and behind the last column."""
+    """-> (E, W) float32; zeros for a code below 0 and beyond the last column."""
     inside = (column < D)[None, :]
     at = column[None, :]
     mine = ((code >= 0) & (code < made))[:, None]
@@ -168,6 +169,63 @@ def dot_reads(
         tl.store(grad_weight + (part * S + step) * J + j, found, mask=live)
 
 
+@triton.jit(do_not_specialize=["S", "made", "given"])
+def dot_writes(
+    codes,  # (S, K) the row that each write finds
+    weight,  # (S, K)
+    gate,  # (S,)
+    candidate,  # (S, D)
+    adjoint,  # (S·K and more, D)
+    grad_weight,  # (parts of the width, S, K)
+    grad_gate,  # (parts of the width, S)
+    grad_candidate,  # (S, D)
+    S,
+    versions,
+    initial,
+    left,
+    right,
+    fresh,
+    made,
+    given,
+    columns,
+    sets,
+    D,
+    INITIAL: tl.constexpr,
+    FRESH: tl.constexpr,
+    K: tl.constexpr,
+    STEPS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Version m = (1 - g) m' + g c with g = weight · gate: from adjoints of m, all gradients."""
+    step = tl.program_id(0).to(tl.int64) * STEPS + tl.arange(0, STEPS)
+    part = tl.program_id(1).to(tl.int64)
+    column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+    inside = (column < D)[None, :]
+    at = step[:, None] * D + column[None, :]
+    live = step < S
+    total = tl.zeros([STEPS, WIDTH], tl.float32)
+    dz = tl.zeros([STEPS], tl.float32)
+    for k in range(K):
+        code = tl.load(codes + step * K + k, mask=live, other=NONE).to(tl.int64)
+        writes = code != NONE
+        w = tl.load(weight + step * K + k, mask=writes, other=0.0).to(tl.float32)
+        z = tl.load(gate + step, mask=writes, other=0.0).to(tl.float32)
+        mask = writes[:, None] & inside
+        c = tl.load(candidate + at, mask=mask, other=0.0).to(tl.float32)
+        rows = (step * K + k)[:, None] * D + column[None, :]
+        dm = tl.load(adjoint + rows, mask=mask, other=0.0)
+        held = rows_at(
+            code, column, versions, initial, left, right, fresh,
+            made, given, columns, sets, D, INITIAL, FRESH,
+        )  # fmt: skip
+        total += (w * z)[:, None] * dm
+        share = tl.sum(dm * (c - held), axis=1)
+        dz += share * w
+        tl.store(grad_weight + (part * S + step) * K + k, share * z, mask=live)
+    tl.store(grad_gate + part * S + step, dz, mask=live)
+    tl.store(grad_candidate + at, total, mask=live[:, None] & inside)
+
+
 @triton.jit(do_not_specialize=["rows", "made", "given"])
 def copy_rows(
     codes,  # (rows,)
@@ -189,7 +247,7 @@ def copy_rows(
     STEPS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """table[places] = the rows of these codes"""
+    """table[places] = rows of the codes"""
     item = tl.program_id(0).to(tl.int64) * STEPS + tl.arange(0, STEPS)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     place = tl.load(places + item, mask=item < rows, other=NONE)
@@ -218,14 +276,29 @@ def read_gradients(codes: Tensor, grad_output: Tensor, table: tuple[Any, ...]) -
     return found.sum(0)
 
 
+def write_gradients(
+    x: Inputs, layout: Layout, adjoint: Tensor, table: tuple[Any, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """-> gradients of weight, gate and candidate, float32"""
+    codes, D = layout.write, x.candidate.shape[-1]
+    S, K = x.gate.numel(), codes.shape[-1]
+    parts = triton.cdiv(D, width(D))
+    grad_weight = adjoint.new_empty(parts, *codes.shape)
+    grad_gate = adjoint.new_empty(parts, *x.gate.shape)
+    grad_candidate = torch.empty_like(x.candidate, dtype=torch.float32)
+    given = (codes, x.write_weight, x.gate, x.candidate, adjoint)
+    launch(dot_writes, S, D, *given, grad_weight, grad_gate, grad_candidate, S, *table, K=K)
+    return grad_weight.sum(0), grad_gate.sum(0), grad_candidate
+
+
 def take(codes: Tensor, places: Tensor, rows: Tensor, table: tuple[Any, ...]) -> None:
-    """rows (…, D) at `places`, which count them in order, become the rows of these codes."""
+    """Copy the rows of the codes to `places`, which count the rows (…, D) in order."""
     items, D = codes.numel(), rows.shape[-1]
     launch(copy_rows, items, D, codes, places.contiguous(), rows, items, *table)
 
 
 def launch(kernel: Any, items: int, D: int, *args: Any, **constants: Any) -> None:
-    """A program for each STEPS items and WIDTH columns."""
+    """Launch a program for each STEPS items and WIDTH columns."""
     grid = (triton.cdiv(items, STEPS), triton.cdiv(D, width(D)))
     if all(grid):
         kernel[grid](*args, **constants, STEPS=STEPS, WIDTH=width(D), num_warps=4)

@@ -1,13 +1,13 @@
-"""The order of events as the Triton kernels take it: codes of rows, in shapes that need no data.
+"""The order of events for the Triton kernels: codes of rows, in shapes that no data decide.
 
 A *code* names the row that an event finds in its cell:
 
-    0 … E - 1            the version that write (step · K + k) made, E = B·T·H·K
-    E … E + I - 1        a row of the initial memory, I = B·H·P, or B·H·N where all are given
+    0 … E - 1            the version made by write (step · K + k), E = B·T·H·K
+    E … E + I - 1        a row of the initial memory, I = B·H·P, or B·H·N if all rows are given
     E + I + event        the fresh row of a chain that starts at this sorted event
     -1, -2               no access; a row of zeros
 
-Letters as in `plan`; R = B·H. Only integers are handled here, in torch code.
+Letters as in `plan`; R = B·H. This module computes integers alone, in PyTorch.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import plan
 from ramgru.kernels.memory_scan.inputs import Inputs, dense_final
+from ramgru.kernels.memory_scan.torch import plan
 
 NONE, ZERO, CONTINUES = -1, -2, -3
 
 
 class Layout(NamedTuple):
-    """What the kernels know of the events; sorted ones stand by chain, then by time."""
+    """The events as the kernels see them, sorted by chain and then by time."""
 
-    order: Tensor  # (R, M) int32: where each sorted event stood before sorting
-    base: Tensor  # (R, M) the code that a chain begins with, where one starts; else CONTINUES
+    order: Tensor  # (R, M) int32: the position of each sorted event before sorting
+    base: Tensor  # (R, M) the code that a chain begins with, at its start; else CONTINUES
     write: Tensor  # (B, T, H, K) the code that each write finds
     read: Tensor  # (B, T, H, J) the code that each read takes
-    final: Tensor  # (R, M) the final row that each sorted event's chain ends in, or -1; or (R, 0)
+    final: Tensor  # (R, M) the final row in which each sorted event's chain ends, or -1; or (R, 0)
     fresh: Tensor  # (R, M) the cell of each sorted event, counted over all sets; or (R, 0)
 
 
 class Final(NamedTuple):
-    """What the final memory is gathered from: (R, size) each; dense ones from all events."""
+    """The sources of the final memory: (R, size) each, or (R, M) for a dense one."""
 
-    cell: Tensor  # -1 where unused
+    cell: Tensor  # -1 for unused places
     code: Tensor
-    row: Tensor  # which of the final rows, counted over all sequences and heads; -1: none
+    row: Tensor  # the final row, counted over all sequences and heads, or -1
 
 
 def given_rows(x: Inputs) -> int:
-    """I, rows of the initial memory."""
+    """I, the number of rows of the initial memory."""
     if x.initial_rows is None:
         return 0
     B, H, P, _ = x.initial_rows.shape
@@ -51,7 +51,7 @@ def given_rows(x: Inputs) -> int:
 
 
 def events_each(x: Inputs) -> int:
-    """M, events of one (sequence, head)."""
+    """M, the number of events of one (sequence, head)."""
     T, K, J = x.write_index.shape[1], x.write_index.shape[3], x.read_index.shape[3]
     return x.given_cells + T * (K + J)
 
@@ -92,7 +92,7 @@ def build(x: Inputs, memory_size: int, want_final: bool) -> tuple[Layout, Final 
     own = (head + step * H) * K + (order - P) % (K + J)  # the version that each write makes
 
     def version(at: Tensor) -> Tensor:
-        """The code of the newest version at a sorted event; -1 and such stand for none."""
+        """The code of the newest version at a sorted event; negative numbers stand for none."""
         return torch.where(at >= first, own.gather(1, at.clamp_min(0)), base.gather(1, first))
 
     newest = _latest(events.write, place, -1)
@@ -116,7 +116,7 @@ def build(x: Inputs, memory_size: int, want_final: bool) -> tuple[Layout, Final 
 
 
 def _latest(event: Tensor, place: Tensor, none: int = 0) -> Tensor:
-    """(R, M) the newest sorted event, up to each, of those that are marked."""
+    """(R, M) the last marked event up to each sorted event."""
     return torch.where(event, place, none).cummax(dim=1).values if place.shape[1] else place
 
 
@@ -148,13 +148,14 @@ def _fresh_cells(x: Inputs, cell: Tensor, row: Tensor, memory_size: int) -> Tens
 def _final(
     x: Inputs, events: plan.Events, newest: Tensor, memory_size: int
 ) -> tuple[Final, Tensor]:
-    """-> what the final memory is gathered from, and (R, M) the final row of each chain's end."""
+    """-> the sources of the final memory, and (R, M) the final row of each chain's end"""
     B, T, _, K = x.write_index.shape
     last = plan.last_segment(x.reset, x.lengths, B)
     R = newest.shape[0]
     row = torch.arange(R, device=newest.device)[:, None]
     if dense_final(x, memory_size):
-        # Also cells that were only read: their gradients of reads and of the final row then meet.
+        # Cells that were only read are included, so that the gradients of their reads and of
+        # their final rows meet.
         keep = plan.chain_ends(events.start) & (events.cell < memory_size)
         if last is not None:
             keep = keep & (events.segment == last.repeat_interleave(R // max(1, B))[:, None])

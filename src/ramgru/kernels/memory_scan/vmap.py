@@ -1,8 +1,8 @@
 """vmap of `memory_scan`: the mapped dimension becomes part of the batch.
 
-The factors of the fresh memory, which all sequences share, become one set for each sequence. The
-order of events and the versions are those of the folded batch and are never mapped themselves.
-V entries of the mapped dimension; other letters as in `plan`.
+The factors of the fresh memory, which sequences share, become a set for each sequence. The tensors
+saved for backward belong to the folded batch and are never mapped. V is the size of the mapped
+dimension.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ramgru.kernels.transforms import fold
 
 
 def batch_size(dim: int | None, value: Tensor) -> int:
-    """B, of a value (B, ...) that is mapped over `dim`, or is not"""
+    """B of a value (B, ...), which may be mapped over `dim`"""
     return value.shape[0] if dim is None else value.movedim(dim, 0).shape[1]
 
 
 def fold_named(
     names: Sequence[str], size: int, batch: int, dims: Sequence[Any], tensors: Sequence[Any]
 ) -> list[Tensor | None]:
-    """Inputs, or gradients of inputs, by the inputs' names -> the same of a batch of V·B."""
+    """Inputs, or gradients of inputs, under the inputs' names -> the same for a batch of V·B."""
     folded = []
     for name, dim, value in zip(names, dims, tensors, strict=True):
         if value is not None and name.startswith("fresh"):  # (H, ...) -> (V·B·H, ...)
@@ -38,10 +38,10 @@ def fold_named(
 def unfold_named(
     names: Sequence[str], size: int, batch: int, grads: Sequence[Tensor]
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """Gradients of a folded batch -> (V, ...) each, a shared factor's summed over the batch."""
+    """Gradients of a folded batch -> (V, ...) each; those of shared factors are summed over B."""
     unfolded = []
     for name, grad in zip(names, grads, strict=True):
-        if grad.dim() == 1:  # there is no such input
+        if grad.dim() == 1:  # this input is absent
             unfolded.append(grad.expand(size, 0))
         elif name.startswith("fresh"):
             heads = grad.shape[0] // (size * batch)

@@ -1,10 +1,10 @@
-"""Sums of rows by key, always in the same order: the gradients of the fresh memory's factors.
+"""Sums of rows by key in a fixed order: the gradients of the fresh memory's factors.
 
-Rows are sorted by key; the sum of a key is a chain of m -> m + row, scanned as in `triton_scan`.
+Rows are sorted by key. The sum of a key is a chain of m -> m + row, scanned as in `scan`.
 Q rows of width D.
 """
 
-# A kernel's arguments are Triton's to type.
+# Triton types the arguments of its kernels.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ramgru.kernels.memory_scan.triton_scan import START, Blocks, compose, from_before, store_block
+from ramgru.kernels.memory_scan.triton.scan import START, Blocks, compose, from_before, store_block
 
 
 @triton.jit
 def neighbours(keys, q, Q):
-    """Whether sorted row q has the key of the one before, and whether it is the last of its key."""
+    """-> the key of sorted row q, whether the row before has it too, whether row q is its last"""
     key = tl.load(keys + q, mask=q < Q, other=-1)
     before = tl.load(keys + q - 1, mask=(q > 0) & (q < Q), other=-1)
     behind = tl.load(keys + q + 1, mask=q + 1 < Q, other=-1)
@@ -27,8 +27,8 @@ def neighbours(keys, q, Q):
 
 @triton.jit(do_not_specialize=["Q", "number"])
 def sum_blocks(
-    keys,  # (Q,) ascending; `number` and above: not to be summed
-    order,  # (Q,) where each sorted row lies
+    keys,  # (Q,) ascending; rows with keys of `number` and above are left out
+    order,  # (Q,) the place of each sorted row
     rows,  # (Q, D)
     sums,  # (number, D)
     blocks_a,  # (blocks,)
@@ -58,7 +58,7 @@ def sum_blocks(
 @triton.jit(do_not_specialize=["Q", "number"])
 def finish_sums(
     keys,
-    blocks_b,  # what each block ends with
+    blocks_b,  # the row that each block ends with
     sums,
     Q,
     number,
@@ -79,7 +79,7 @@ def finish_sums(
 
 
 def sum_by_key(rows: Tensor, key: Tensor, number: int) -> Tensor:
-    """rows (Q, D), key (Q,) -> (number, D); rows whose key is `number` are left out, unread."""
+    """rows (Q, D), key (Q,) -> (number, D); rows with the key `number` are not read."""
     Q, D = rows.shape
     keys, order = key.sort(stable=True)
     sums = rows.new_zeros(number, D)

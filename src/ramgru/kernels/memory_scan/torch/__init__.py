@@ -1,23 +1,58 @@
-"""`memory_scan` in vectorised torch, forward and backward: runs wherever torch runs.
+"""`memory_scan` in vectorised PyTorch, forward and backward: runs on any device.
 
-The versions of the rows are computed in `chains`. Here are padding, the bases that chains begin
-with, reads, and the final memory.
+`chains` computes the versions of the rows. This module adds the bases that chains begin with,
+reads, padding and the final memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import chains
-from ramgru.kernels.memory_scan.inputs import Inputs, compute_dtype, dense_final, padding
+from ramgru.kernels.memory_scan.inputs import (
+    Inputs,
+    compute_dtype,
+    dense_final,
+    padding,
+    widen,
+)
+from ramgru.kernels.memory_scan.torch import chains, plan
 from ramgru.kernels.rows import add_rows_, weighted_sum
 
-SAVED = 1 + len(chains.Chains._fields)  # tensors that forward keeps for backward
+SAVED = 1 + len(chains.Chains._fields)  # tensors that forward saves for backward
+
+
+def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
+    """-> outputs, final cells, final rows, and the tensors for backward: versions and chains"""
+    path = chains.build(x, memory_size, want_final)
+    outputs, cells, rows, versions = run(widen(x), path, memory_size, want_final)
+    return [outputs.to(x.candidate.dtype), cells, rows, versions, *path]
+
+
+def backward(
+    x: Inputs,
+    grad_output: Tensor,  # (B, T, H, D)
+    grad_rows: Tensor | None,  # gradient of the final rows
+    memory_size: int,
+    saved: Sequence[Tensor],  # of another length if another path ran forward
+) -> list[Tensor | None]:
+    """-> gradients in the order of DIFFERENTIABLE; None for an input that is absent"""
+    wide = widen(x)
+    if len(saved) == SAVED:
+        versions, path = saved[0], chains.Chains(*saved[1:])
+    else:
+        path = chains.build(x, memory_size, grad_rows is not None)
+        versions = run(wide, path, memory_size, False)[3]
+    grad_output = grad_output.to(versions.dtype).contiguous()
+    if grad_rows is not None:
+        grad_rows = grad_rows.to(versions.dtype).contiguous()
+    return _gradients(wide, path, versions, grad_output, grad_rows, memory_size)
 
 
 def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
-    """Versions and order as they are saved for backward, with nothing in them."""
+    """Uninitialised tensors like the ones that forward saves for backward."""
     B, T, H, K = x.write_index.shape
     J, P = x.read_index.shape[-1], x.given_cells
     size = P + T * K if want_final else 0
@@ -36,49 +71,8 @@ def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
     return [x.candidate.new_empty(capacity(x), D, dtype=compute_dtype(x)), *path]
 
 
-def bases(x: Inputs, path: chains.Chains) -> Tensor:
-    """(bases, D) the row that each chain begins with; one row of zeros where all are zero."""
-    D = x.candidate.shape[-1]
-    number = int(path.block[0])
-    if path.base.shape[1] == 0:
-        return x.candidate.new_zeros(1, D)
-    cell, row, segment = path.base[:, :number]
-    some = cell >= 0
-    if x.fresh_left is not None and x.fresh_right is not None:
-        left, right = fresh_places(x, cell.clamp_min(0), row)
-        base = x.fresh_left.flatten(0, 1)[left] + x.fresh_right.flatten(0, 1)[right]
-        base = base.masked_fill(~some.unsqueeze(-1), 0)
-    else:
-        base = x.candidate.new_zeros(number, D)
-    if x.initial_rows is not None:
-        where, source = initial_places(x, path)
-        base = base.index_copy(0, where, x.initial_rows.flatten(0, 2)[source])
-    return base
-
-
-def fresh_places(x: Inputs, cell: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of the flattened factors of the fresh memory for a cell of a (sequence, head)."""
-    assert x.fresh_left is not None
-    assert x.fresh_right is not None
-    G, R = x.fresh_left.shape[:2]  # G = H factors for all sequences, or B·H, one for each
-    C = x.fresh_right.shape[1]
-    head = row % G
-    return head * R + torch.div(cell, C, rounding_mode="floor"), head * C + cell % C
-
-
-def initial_places(x: Inputs, path: chains.Chains) -> tuple[Tensor, Tensor]:
-    """Which bases come from the initial memory, and from which of its rows (flattened)."""
-    assert x.initial_rows is not None
-    if x.initial_cells is not None:
-        given = (x.initial_cells.flatten() >= 0).nonzero().squeeze(-1)
-        return path.initial_slot.flatten()[given], given
-    cell, row, segment = path.base[:, : int(path.block[0])]
-    where = ((cell >= 0) & (segment == 0)).nonzero().squeeze(-1)
-    return where, (row * x.initial_rows.shape[2] + cell)[where]
-
-
 def capacity(x: Inputs) -> int:
-    """Rows of the table of versions: as many as there can be, so that its shape needs no data."""
+    """Rows of the table of versions: the most there can be, so that its shape needs no data."""
     writes = x.write_index.numel()
     if not x.has_base:
         return 1 + writes
@@ -86,50 +80,14 @@ def capacity(x: Inputs) -> int:
     return given + writes + x.read_index.numel() + writes
 
 
-def final_memory(
-    x: Inputs, path: chains.Chains, versions: Tensor, memory_size: int
-) -> tuple[Tensor, Tensor]:
-    """-> cells (B, H, P') and rows (B, H, P', D); or cells (B, H, 0) and rows (B, H, N, D)."""
-    B, _, H, D = x.candidate.shape
-    held = path.final_slot >= 0
-    if not dense_final(x, memory_size):
-        size = held.shape[1]
-        # Filled, not multiplied by zero: row 0 may be another sequence's NaN.
-        rows = versions[path.final_slot.clamp_min(0)].masked_fill_(~held.unsqueeze(-1), 0)
-        return path.final_cell.view(B, H, size).clone(), rows.view(B, H, size, D)
-    rows = untouched(x, memory_size)
-    row, column = held.nonzero(as_tuple=True)
-    where = row * memory_size + path.final_cell[row, column]
-    rows = rows.flatten(0, 2).index_copy(0, where, versions[path.final_slot[row, column]])
-    return path.final_cell.new_zeros(B, H, 0), rows.view(B, H, memory_size, D)
-
-
-def untouched(x: Inputs, memory_size: int) -> Tensor:
-    """(B, H, N, D) the rows that all cells would have at the end if nothing had been written."""
-    B, _, H, D = x.candidate.shape
-    if x.fresh_left is not None and x.fresh_right is not None:
-        fresh = (x.fresh_left.unsqueeze(2) + x.fresh_right.unsqueeze(1)).flatten(1, 2)
-        rows = fresh[:, :memory_size].unflatten(0, (-1, H)).expand(B, H, memory_size, D)
-    else:
-        rows = x.candidate.new_zeros(1).expand(B, H, memory_size, D)
-    if x.initial_rows is not None and x.initial_cells is None:
-        same = never_reset(x)
-        if same is None:
-            return x.initial_rows
-        return torch.where(same.view(B, 1, 1, 1), x.initial_rows, rows)
-    return rows
-
-
-def never_reset(x: Inputs) -> Tensor | None:
-    """(B,) whether a sequence's initial memory survives to its end; None if all do."""
-    last = chains.plan.last_segment(x.reset, x.lengths, x.gate.shape[0])
-    return None if last is None else last == 0
-
-
-def forward(
-    x: Inputs, path: chains.Chains, memory_size: int, want_final: bool, differentiable: bool = False
+def run(
+    x: Inputs,  # as `widen` returns it
+    path: chains.Chains,
+    memory_size: int,
+    want_final: bool,
+    differentiable: bool = False,  # use differentiable calls alone
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """-> outputs, final cells, final rows, versions; x as `widen` leaves it."""
+    """-> outputs, final cells, final rows, versions"""
     B, _, H, D = x.candidate.shape
     base = bases(x, path)
     gate = x.write_weight * x.gate.unsqueeze(-1)
@@ -147,15 +105,95 @@ def forward(
     return outputs, cells, rows, versions
 
 
-def backward(
+def bases(x: Inputs, path: chains.Chains) -> Tensor:
+    """(bases, D) the row that each chain begins with; one row of zeros if all are zero."""
+    D = x.candidate.shape[-1]
+    number = int(path.block[0])
+    if path.base.shape[1] == 0:
+        return x.candidate.new_zeros(1, D)
+    cell, row, _ = path.base[:, :number]
+    some = cell >= 0
+    if x.fresh_left is not None and x.fresh_right is not None:
+        left, right = fresh_places(x, cell.clamp_min(0), row)
+        base = x.fresh_left.flatten(0, 1)[left] + x.fresh_right.flatten(0, 1)[right]
+        base = base.masked_fill(~some.unsqueeze(-1), 0)
+    else:
+        base = x.candidate.new_zeros(number, D)
+    if x.initial_rows is not None:
+        where, source = initial_places(x, path)
+        base = base.index_copy(0, where, x.initial_rows.flatten(0, 2)[source])
+    return base
+
+
+def fresh_places(x: Inputs, cell: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of the flattened fresh factors that belong to a cell of a (sequence, head)."""
+    assert x.fresh_left is not None
+    assert x.fresh_right is not None
+    G, R = x.fresh_left.shape[:2]  # G = H factors for all sequences, or B·H, one for each
+    C = x.fresh_right.shape[1]
+    head = row % G
+    return head * R + torch.div(cell, C, rounding_mode="floor"), head * C + cell % C
+
+
+def initial_places(x: Inputs, path: chains.Chains) -> tuple[Tensor, Tensor]:
+    """The bases that come from the initial memory, and its rows (flattened) for them."""
+    assert x.initial_rows is not None
+    if x.initial_cells is not None:
+        given = (x.initial_cells.flatten() >= 0).nonzero().squeeze(-1)
+        return path.initial_slot.flatten()[given], given
+    cell, row, segment = path.base[:, : int(path.block[0])]
+    where = ((cell >= 0) & (segment == 0)).nonzero().squeeze(-1)
+    return where, (row * x.initial_rows.shape[2] + cell)[where]
+
+
+def final_memory(
+    x: Inputs, path: chains.Chains, versions: Tensor, memory_size: int
+) -> tuple[Tensor, Tensor]:
+    """-> cells (B, H, P') and rows (B, H, P', D); or cells (B, H, 0) and rows (B, H, N, D)"""
+    B, _, H, D = x.candidate.shape
+    held = path.final_slot >= 0
+    if not dense_final(x, memory_size):
+        size = held.shape[1]
+        # masked_fill, not a product with 0: row 0 may hold another sequence's NaN.
+        rows = versions[path.final_slot.clamp_min(0)].masked_fill_(~held.unsqueeze(-1), 0)
+        return path.final_cell.view(B, H, size).clone(), rows.view(B, H, size, D)
+    rows = untouched(x, memory_size)
+    row, column = held.nonzero(as_tuple=True)
+    where = row * memory_size + path.final_cell[row, column]
+    rows = rows.flatten(0, 2).index_copy(0, where, versions[path.final_slot[row, column]])
+    return path.final_cell.new_zeros(B, H, 0), rows.view(B, H, memory_size, D)
+
+
+def untouched(x: Inputs, memory_size: int) -> Tensor:
+    """(B, H, N, D) the final rows of all cells if no step had written."""
+    B, _, H, D = x.candidate.shape
+    if x.fresh_left is not None and x.fresh_right is not None:
+        fresh = (x.fresh_left.unsqueeze(2) + x.fresh_right.unsqueeze(1)).flatten(1, 2)
+        rows = fresh[:, :memory_size].unflatten(0, (-1, H)).expand(B, H, memory_size, D)
+    else:
+        rows = x.candidate.new_zeros(1).expand(B, H, memory_size, D)
+    if x.initial_rows is not None and x.initial_cells is None:
+        same = never_reset(x)
+        if same is None:
+            return x.initial_rows
+        return torch.where(same.view(B, 1, 1, 1), x.initial_rows, rows)
+    return rows
+
+
+def never_reset(x: Inputs) -> Tensor | None:
+    """(B,) whether a sequence's initial memory survives to its end; None if all do."""
+    last = plan.last_segment(x.reset, x.lengths, x.gate.shape[0])
+    return None if last is None else last == 0
+
+
+def _gradients(
     x: Inputs,
     path: chains.Chains,
     versions: Tensor,
-    grad_output: Tensor,  # (B, T, H, D)
-    grad_rows: Tensor | None,  # as the final rows, or None
+    grad_output: Tensor,
+    grad_rows: Tensor | None,
     memory_size: int,
 ) -> list[Tensor | None]:
-    """-> gradients in the order of DIFFERENTIABLE; None where there is no such input."""
     B, T, H, D = x.candidate.shape
     pad = padding(x)
     if pad is not None:
@@ -194,7 +232,7 @@ def backward(
 def _base_gradients(
     x: Inputs, path: chains.Chains, grad: Tensor, grad_untouched: Tensor | None
 ) -> list[Tensor | None]:
-    """Gradients of initial_rows, fresh_left, fresh_right."""
+    """-> gradients of initial_rows, fresh_left, fresh_right"""
     number = int(path.block[0])
     grad_base = grad[:number]
     grad_initial = grad_left = grad_right = None
@@ -203,7 +241,7 @@ def _base_gradients(
         where, source = initial_places(x, path)
         flat = torch.zeros_like(x.initial_rows) if initial is None else initial.clone()
         flat = flat.flatten(0, 2)
-        flat.index_add_(0, source, grad_base[where])  # every source once: no order to keep
+        flat.index_add_(0, source, grad_base[where])  # each source occurs once: any order will do
         grad_initial = flat.view_as(x.initial_rows)
         grad_base = grad_base.index_fill(0, where, 0)
     if x.fresh_left is not None and x.fresh_right is not None:
@@ -222,9 +260,9 @@ def _base_gradients(
 
 def untouched_gradients(
     x: Inputs,
-    grad: Tensor | None,  # (B, H, N, D) of the final rows that no chain ends in; or None
+    grad: Tensor | None,  # (B, H, N, D) of the final rows in which no chain ends; or None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """What these rows add to the gradients of initial_rows, if all are given, and the factors."""
+    """-> their part of the gradients of a dense initial_rows, fresh_left and fresh_right"""
     initial = left = right = None
     if grad is not None and x.initial_rows is not None and x.initial_cells is None:
         same = never_reset(x)

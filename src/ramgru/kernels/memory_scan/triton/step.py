@@ -1,9 +1,6 @@
-"""One step on a GPU, in place: a program for each (sequence, head) and part of the width.
+"""One step in place on a GPU: a program for each (sequence, head) and part of the width."""
 
-Letters as in `step`.
-"""
-
-# A kernel's arguments are Triton's to type.
+# Triton types the arguments of its kernels.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ def write_and_read(
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     inside = column < D
     table = rows + row * N * D + column
-    each = column * 0 + row  # a scalar for every column, so that masks have one shape
+    each = column * 0 + row  # broadcast, so that all masks have one shape
     c = tl.load(candidate + row * D + column, mask=inside, other=0.0)
     z = tl.load(gate + each)
     for k in range(K):
@@ -59,13 +56,13 @@ def write_and_read(
 def step_(
     rows: Tensor,  # (B, H, N, D) float32, contiguous; overwritten
     write_index: Tensor,  # (B, H, K)
-    write_weight: Tensor,  # (B, H, K), this and what follows in the dtype of rows
+    write_weight: Tensor,  # (B, H, K); all floating-point tensors have the dtype of rows
     gate: Tensor,  # (B, H)
     candidate: Tensor,  # (B, H, D)
     read_index: Tensor,  # (B, H, J)
     read_weight: Tensor,  # (B, H, J)
 ) -> Tensor:
-    """-> what each head reads (B, H, D)"""
+    """-> the value that each head reads (B, H, D)"""
     B, H, N, D = rows.shape
     K, J = write_index.shape[-1], read_index.shape[-1]
     others = (write_index, write_weight, gate, candidate, read_index, read_weight)
@@ -84,5 +81,5 @@ def step_(
                 WIDTH=WIDTH,
                 num_warps=1,
             )
-    torch.autograd.graph.increment_version(rows)  # a graph that needs the old rows must notice
+    torch.autograd.graph.increment_version(rows)  # so that autograd notices the change
     return outputs

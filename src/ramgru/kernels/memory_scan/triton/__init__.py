@@ -1,8 +1,8 @@
-"""`memory_scan` on a GPU: which kernel runs when, forward and backward.
+"""`memory_scan` by Triton kernels, forward and backward.
 
-Storage in any of float32, bfloat16 and float16, computed in float32. What is kept for backward are
-the versions of rows that writes made, O(T·K·D), and integers; nothing waits for the GPU, for no
-shape depends on data.
+Storage in float32, bfloat16 or float16, computation in float32. Backward needs the versions of rows
+that the writes made, O(T·K·D), and integers. No shape depends on data, so that the CPU never waits
+for the GPU.
 """
 
 from __future__ import annotations
@@ -14,82 +14,77 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import gpu
-from ramgru.kernels.memory_scan import (
-    portable,
-    triton_gru,
-    triton_order,
-    triton_rows,
-    triton_scan,
-    triton_sums,
-)
 from ramgru.kernels.memory_scan.inputs import Inputs, dense_final, empty_results
-from ramgru.kernels.memory_scan.triton_order import Layout
+from ramgru.kernels.memory_scan.torch import untouched, untouched_gradients
+from ramgru.kernels.memory_scan.triton import rows, scan, sums
+from ramgru.kernels.memory_scan.triton.layout import Layout, build, empty_layout, given_rows
+from ramgru.kernels.memory_scan.triton.step import step_
 
-SAVED = 1 + len(Layout._fields)  # tensors that forward keeps for backward
+__all__ = ["SAVED", "backward", "empty_saved", "forward", "step_"]
+
+SAVED = 1 + len(Layout._fields)  # tensors that forward saves for backward
 
 
 def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
-    """-> outputs, final cells, final rows, and what backward needs: versions and the layout"""
-    outputs, cells, rows = empty_results(x, memory_size, want_final)
+    """-> outputs, final cells, final rows, and the tensors for backward: versions and layout"""
+    outputs, cells, final_rows = empty_results(x, memory_size, want_final)
     x = _stored(x)
     with gpu.on_device_of(outputs):
-        layout, final = triton_order.build(x, memory_size, want_final)
+        layout, final = build(x, memory_size, want_final)
         versions, table = _versions(x, layout)
-        triton_rows.read(layout.read, x.read_weight, outputs, table)
+        rows.read(layout.read, x.read_weight, outputs, table)
         if final is not None:
             if dense_final(x, memory_size):
-                rows.copy_(portable.untouched(_wide_bases(x), memory_size))
+                final_rows.copy_(untouched(_wide_bases(x), memory_size))
             else:
                 cells = final.cell.view(cells.shape)
-            triton_rows.take(final.code, final.row, rows, table)
-    return [outputs, cells, rows, versions, *layout]
+            rows.take(final.code, final.row, final_rows, table)
+    return [outputs, cells, final_rows, versions, *layout]
 
 
 def backward(
     x: Inputs,
     grad_output: Tensor,  # (B, T, H, D)
-    grad_rows: Tensor | None,  # as the final rows, or None
+    grad_rows: Tensor | None,  # gradient of the final rows
     memory_size: int,
-    saved: Sequence[Tensor],  # empty where another path ran forward
+    saved: Sequence[Tensor],  # of another length if another path ran forward
 ) -> list[Tensor | None]:
-    """-> gradients in the order of DIFFERENTIABLE; None where there is no such input."""
+    """-> gradients in the order of DIFFERENTIABLE; None for an input that is absent"""
     x = _stored(x)
     grad_output = grad_output.resolve_neg().contiguous()
     if grad_rows is not None:
         grad_rows = grad_rows.float().resolve_neg().contiguous()
     with gpu.on_device_of(grad_output):
-        if saved:
+        if len(saved) == SAVED:
             versions, layout = saved[0], Layout(*saved[1:])
-            table = triton_rows.tables(x, versions, layout.fresh)
+            table = rows.tables(x, versions, layout.fresh)
         else:
-            layout, _ = triton_order.build(x, memory_size, grad_rows is not None)
+            layout, _ = build(x, memory_size, grad_rows is not None)
             versions, table = _versions(x, layout)
-        made, given = x.write_index.numel(), triton_order.given_rows(x)
+        made, given = x.write_index.numel(), given_rows(x)
         D = x.candidate.shape[-1]
         adjoint = versions.new_empty(made + given + layout.fresh.numel(), D)
-        untouched = portable.untouched_gradients(
-            x, _where_untouched(x, layout, grad_rows, memory_size)
-        )
+        rest = untouched_gradients(x, _where_untouched(x, layout, grad_rows, memory_size))
         initial = adjoint[made : made + given]
-        if untouched[0] is None:
+        if rest[0] is None:
             initial.zero_()
         else:
-            initial.copy_(untouched[0].view(given, D))
-        triton_scan.backward(x, layout, grad_output, grad_rows, adjoint)
-        writes = triton_gru.write_gradients(x, layout, adjoint, table)
-        grad_read = triton_rows.read_gradients(layout.read, grad_output, table)
+            initial.copy_(rest[0].view(given, D))
+        scan.backward(x, layout, grad_output, grad_rows, adjoint)
+        writes = rows.write_gradients(x, layout, adjoint, table)
+        grad_read = rows.read_gradients(layout.read, grad_output, table)
         fresh = _fresh_gradients(x, layout, adjoint[made + given :])
     grad_initial = None if x.initial_rows is None else initial.view_as(x.initial_rows).clone()
-    fresh = [f if u is None or f is None else f + u for f, u in zip(fresh, untouched[1:])]
+    fresh = [f if u is None or f is None else f + u for f, u in zip(fresh, rest[1:])]
     return [*writes, grad_read, grad_initial, *fresh]
 
 
 def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
-    """What forward keeps for backward, with nothing in it."""
+    """Uninitialised tensors like the ones that forward saves for backward."""
     versions = x.candidate.new_empty(
         x.write_index.numel(), x.candidate.shape[-1], dtype=torch.float32
     )
-    return [versions, *triton_order.empty_layout(x, want_final)]
+    return [versions, *empty_layout(x, want_final)]
 
 
 def _stored(x: Inputs) -> Inputs:
@@ -104,18 +99,18 @@ def _wide_bases(x: Inputs) -> Inputs:
 
 
 def _versions(x: Inputs, layout: Layout) -> tuple[Tensor, tuple[Any, ...]]:
-    """-> versions (B·T·H·K, D), and the table that finds rows among them and their bases"""
+    """-> versions (B·T·H·K, D), and the tables that `rows_at` reads"""
     D = x.candidate.shape[-1]
     versions = x.candidate.new_empty(x.write_index.numel(), D, dtype=torch.float32)
-    table = triton_rows.tables(x, versions, layout.fresh)
-    triton_scan.forward(x, layout, table)
+    table = rows.tables(x, versions, layout.fresh)
+    scan.forward(x, layout, table)
     return versions, table
 
 
 def _where_untouched(
     x: Inputs, layout: Layout, grad_rows: Tensor | None, memory_size: int
 ) -> Tensor | None:
-    """Gradients of a final memory with all rows, zero at those that chains end in."""
+    """The gradient of a dense final memory, zero at the rows in which chains end."""
     based = x.initial_rows is not None or x.fresh_left is not None
     if grad_rows is None or not based or not dense_final(x, memory_size):
         return None
@@ -126,13 +121,13 @@ def _where_untouched(
     return grad_rows.masked_fill(touched[:-1].view(B, H, N, 1), 0)
 
 
-def _fresh_gradients(x: Inputs, layout: Layout, rows: Tensor) -> list[Tensor | None]:
-    """rows (R·M, D), the adjoints of fresh rows where a chain begins with one -> left, right"""
+def _fresh_gradients(x: Inputs, layout: Layout, adjoint: Tensor) -> list[Tensor | None]:
+    """adjoint (R·M, D) of the fresh rows that chains begin with -> gradients of left and right"""
     if x.fresh_left is None or x.fresh_right is None:
         return [None, None]
     sets, left, _ = x.fresh_left.shape
     columns = x.fresh_right.shape[1]
-    begins = layout.base.flatten() >= x.write_index.numel() + triton_order.given_rows(x)
+    begins = layout.base.flatten() >= x.write_index.numel() + given_rows(x)
     cell = layout.fresh.flatten()
     grads: list[Tensor | None] = []
     for factor, key in (
@@ -140,6 +135,6 @@ def _fresh_gradients(x: Inputs, layout: Layout, rows: Tensor) -> list[Tensor | N
         (x.fresh_right, cell // (left * columns) * columns + cell % columns),
     ):
         number = sets * factor.shape[1]
-        found = triton_sums.sum_by_key(rows, torch.where(begins, key, number), number)
+        found = sums.sum_by_key(adjoint, torch.where(begins, key, number), number)
         grads.append(found.view_as(factor))
     return grads

@@ -1,8 +1,8 @@
-"""The GRU rule without a loop over time: all chains at once, one version after the other.
+"""The recurrence without a loop over time: all chains at once, one version after the other.
 
-Each cell's history is a chain of its own, M <- (1 - g) M + g c. Version v of every chain lies in
+The history of a cell is a chain of its own, M <- (1 - g) M + g c. Version v of every chain lies in
 one block, the longest chains first (as in a PackedSequence), so that block v is a single `lerp` of
-block v - 1: as many calls as the longest chain has writes, and no work that a loop would not do.
+block v - 1. The longest chain decides the number of calls; a loop over time would do the same work.
 
 E = B·T·H·K writes in all; other letters as in `plan`.
 """
@@ -14,20 +14,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import plan
 from ramgru.kernels.memory_scan.inputs import Inputs
+from ramgru.kernels.memory_scan.torch import plan
 from ramgru.kernels.rows import weighted_sum
 
 
 class Chains(NamedTuple):
-    """Where each event's version lies among the rows of the table of versions."""
+    """The row of each event's version in the table of versions."""
 
     initial_slot: Tensor  # (B, H, P)
     write_slot: Tensor  # (B, T, H, K)
     read_slot: Tensor  # (B, T, H, J)
-    final_cell: Tensor  # (B·H, P + T·K), -1 where unused; (B·H, 0) when it was not asked for
+    final_cell: Tensor  # (B·H, P + T·K), -1 if unused; (B·H, 0) without final memory
     final_slot: Tensor  # (B·H, P + T·K)
-    block: Tensor  # (T·K·B·H + 1,) sizes of the blocks: the bases, version 1, version 2, …
+    block: Tensor  # (T·K + 1,) sizes of the blocks: the bases, version 1, version 2, …
     base: Tensor  # (3, B·H·M): cell (-1: none), (sequence, head), segment; (3, 0) if bases are zero
 
 
@@ -45,7 +45,7 @@ def build(x: Inputs, memory_size: int, want_final: bool) -> Chains:
     count = torch.bincount(writes, minlength=1)
     at_least = count.flip(0).cumsum(0).flip(0)  # chains with v writes or more
     if not x.has_base:
-        at_least[0] = 1  # one row of zeros serves as the base of all
+        at_least[0] = 1  # one row of zeros is the base of all chains
     offset = at_least.cumsum(0) - at_least
     slot = offset[events.version] + rank[chain]
     if not x.has_base:
@@ -72,11 +72,11 @@ def build(x: Inputs, memory_size: int, want_final: bool) -> Chains:
 
 
 def blocks(chains: Chains) -> list[tuple[slice, slice]]:
-    """[(block v, the part of block v - 1 that its chains continue)] for v = 1, 2, …"""
+    """[(block v, the part of block v - 1 that it continues)] for v = 1, 2, …"""
     sizes = [n for n in chains.block.tolist() if n]
     pairs, before, at = [], 0, sizes[0] if sizes else 0
     for v, n in enumerate(sizes[1:], start=1):
-        # Without bases, version 1 of every chain continues the one row of zeros.
+        # Without bases, version 1 of every chain continues the row of zeros.
         m = 1 if v == 1 and chains.base.shape[1] == 0 else n
         pairs.append((slice(at, at + n), slice(before, before + m)))
         before, at = at, at + n
@@ -84,7 +84,7 @@ def blocks(chains: Chains) -> list[tuple[slice, slice]]:
 
 
 def by_slot(chains: Chains) -> Tensor:
-    """(E,) the write, in the order (B, T, H, K), that made each version, blocks in order."""
+    """(E,) the write, in the order (B, T, H, K), that made each version, in the order of slots."""
     first = chains.block[0]
     writes = chains.write_slot.flatten()
     return torch.empty_like(writes).scatter_(
@@ -95,13 +95,13 @@ def by_slot(chains: Chains) -> Tensor:
 def forward(gate: Tensor, candidate: Tensor, base: Tensor, chains: Chains, capacity: int) -> Tensor:
     """gate (B, T, H, K), candidate (B, T, H, D), base (bases, D) -> versions (capacity, D).
 
-    The first bases + E rows are versions; those behind are never touched.
+    The first bases + E rows are versions; the rows beyond are never touched.
     """
     D, K = candidate.shape[-1], gate.shape[-1]
     made = by_slot(chains)
     g = gate.flatten()[made].unsqueeze(-1)
     first = base.shape[0]
-    versions = candidate.new_zeros(capacity, D)  # on a CPU, rows cost nothing until they are used
+    versions = candidate.new_zeros(capacity, D)  # on a CPU, unused rows cost nothing
     versions[:first] = base
     if len(made):
         source = torch.div(made, K, rounding_mode="floor")
@@ -118,7 +118,7 @@ def forward(gate: Tensor, candidate: Tensor, base: Tensor, chains: Chains, capac
 
 
 def forward_differentiable(gate: Tensor, candidate: Tensor, base: Tensor, chains: Chains) -> Tensor:
-    """The same, built of differentiable calls: the path of second derivatives."""
+    """The same by differentiable calls, for second derivatives."""
     D, K = candidate.shape[-1], gate.shape[-1]
     made = by_slot(chains)
     g = gate.flatten()[made].unsqueeze(-1)
@@ -132,13 +132,13 @@ def forward_differentiable(gate: Tensor, candidate: Tensor, base: Tensor, chains
 
 
 def backward(
-    grad: Tensor,  # of the versions, from reads and the final memory; overwritten
+    grad: Tensor,  # of the versions, by reads and the final memory; overwritten
     gate: Tensor,  # (B, T, H, K)
     candidate: Tensor,  # (B, T, H, D)
     versions: Tensor,
     chains: Chains,
 ) -> tuple[Tensor, Tensor]:
-    """-> gradients of gate and candidate; `grad` becomes the whole gradient of each version."""
+    """-> gradients of gate and candidate; `grad` becomes the total gradient of each version."""
     D, K = candidate.shape[-1], gate.shape[-1]
     made = by_slot(chains)
     keep = 1 - gate.flatten()[made].unsqueeze(-1)
@@ -149,7 +149,7 @@ def backward(
         change[part].sub_(versions[past])
         if past.stop - past.start == now.stop - now.start:
             grad[past].addcmul_(grad[now], keep[part])
-        # else: the shared row of zeros, which has no gradient
+        # otherwise `past` is the shared row of zeros, which has no gradient
     grad_gate = torch.empty_like(gate).flatten()
     grad_gate[made] = (grad[first : first + len(made)] * change).sum(-1)
     return grad_gate.view_as(gate), weighted_sum(grad, chains.write_slot, gate)

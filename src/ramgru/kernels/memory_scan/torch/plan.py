@@ -1,9 +1,9 @@
-"""Who follows whom: the order in which the events of a memory depend on one another.
+"""The order in which the events of a memory depend on one another.
 
-An event is a read or a write of one cell by one step. The events of one cell, between two resets,
+An event is a read or a write of one cell by one step. The events of one cell between two resets
 form a *chain*. A chain begins with the cell's base (its row before the first step) and each write
-adds a *version*; a read takes the newest version before it. Only integers are handled here, and
-nothing has N entries: events are found by sorting.
+adds a *version*; a read takes the newest version before it. This module computes integers alone, by
+sorting, so that no tensor has N entries.
 
 B sequences, T steps, H heads, K writes and J reads a step, P initial cells, N = memory_size,
 M = P + T (K + J) events of one (sequence, head).
@@ -22,12 +22,12 @@ from ramgru.kernels.memory_scan.inputs import Inputs
 class Events(NamedTuple):
     """The events of every (sequence, head), sorted by chain, then by time. All (B·H, M)."""
 
-    order: Tensor  # where each sorted event stood before sorting
-    cell: Tensor  # its cell; N or more where the event does not count
-    segment: Tensor  # how many resets lie before it
+    order: Tensor  # the position of each sorted event before sorting
+    cell: Tensor  # its cell; N or more if the event does not count
+    segment: Tensor  # the number of resets before it
     write: Tensor  # whether it is a write
     start: Tensor  # whether a chain starts here
-    version: Tensor  # writes of its chain up to here: the version that it made, or that it reads
+    version: Tensor  # writes of its chain so far: the version that it made or reads
 
 
 def sort_events(x: Inputs, memory_size: int) -> Events:
@@ -41,7 +41,7 @@ def sort_events(x: Inputs, memory_size: int) -> Events:
     key = steps if x.initial_cells is None else torch.cat([x.initial_cells, steps], dim=-1)
     M = key.shape[-1]
     place = torch.arange(M, device=device)
-    # An event that does not count gets a cell of its own, so that it never makes a chain longer.
+    # An event that does not count gets a cell of its own, so that it lengthens no chain.
     stride = memory_size + M
     key = torch.where(key < 0, memory_size + place, key)
     if x.lengths is not None:
@@ -62,14 +62,14 @@ def sort_events(x: Inputs, memory_size: int) -> Events:
 
 
 def _segment(reset: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, T) -> how many resets lie at or before each step; padding stays in the last segment."""
+    """(B, T) -> the number of resets up to each step; padding stays in the last segment."""
     if lengths is not None:
         reset = reset & (torch.arange(reset.shape[1], device=reset.device) < lengths[:, None])
     return reset.long().cumsum(dim=1)
 
 
 def last_segment(reset: Tensor | None, lengths: Tensor | None, batch: int) -> Tensor | None:
-    """(B,) the segment in which each sequence ends, or None where there are no resets."""
+    """(B,) the segment in which each sequence ends, or None without resets."""
     if reset is None:
         return None
     return _segment(reset, lengths)[:, -1] if reset.shape[1] else reset.new_zeros(batch).long()
@@ -81,7 +81,7 @@ def unsort(events: Events, values: Tensor, shape: tuple[int, ...], P: int) -> li
     back = torch.empty_like(values).scatter_(1, events.order, values)
     back = back.view(B, H, P + T * (K + J))
     steps = back[..., P:].unflatten(-1, (T, K + J)).transpose(1, 2)
-    # An operator's outputs must not share memory; `contiguous` would not copy what is so already.
+    # clone, not contiguous: the outputs of an operator must not share memory.
     parts = (back[..., :P], steps[..., :K], steps[..., K:])
     return [part.clone(memory_format=torch.contiguous_format) for part in parts]
 
@@ -100,10 +100,10 @@ def final_columns(
     P: int,
     size: int,
 ) -> Tensor:
-    """(B·H, M) which place of the final memory each chain's end takes; `size` where none.
+    """(B·H, M) the place of each chain's end in the final memory; `size` for no place.
 
-    A cell is held if it was written, or given at the start, since the last reset; a cell that was
-    only read is not.
+    The final memory holds a cell that was written since the last reset, or that was given at the
+    start and never reset. A cell that was only read is left out.
     """
     rows, M = events.order.shape
     place = torch.arange(M, device=events.order.device).expand(rows, M)
@@ -117,13 +117,13 @@ def final_columns(
 
 def final_cells(
     events: Events,
-    slot: Tensor,  # (B·H, M) where the newest version of each event's chain lies
+    slot: Tensor,  # (B·H, M) the newest version of each event's chain
     column: Tensor,  # (B·H, M) from `final_columns`
     size: int,
 ) -> tuple[Tensor, Tensor]:
-    """The cells that the final memory holds, ascending, and where their rows lie: (B·H, size).
+    """The cells of the final memory, ascending, and the slots of their rows, (B·H, size).
 
-    -1 behind the last one.
+    -1 for places beyond the last cell.
     """
     rows = slot.shape[0]
     cells = slot.new_full((rows, size + 1), -1).scatter_(1, column, events.cell)

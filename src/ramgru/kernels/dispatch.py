@@ -1,0 +1,140 @@
+"""Which code computes an operation: a native CPU kernel, a Triton kernel or PyTorch.
+
+`choose` is the only place that decides, and it gives the reason in a sentence.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from ramgru.kernels import gpu, native
+
+CPU, TRITON, TORCH = "cpu", "triton", "torch"
+
+
+class Choice(NamedTuple):
+    path: str  # CPU, TRITON or TORCH
+    reason: str
+
+
+NATIVE = Choice(CPU, "the native library has a kernel for these tensors")
+ON_GPU = Choice(TRITON, "a Triton kernel takes these tensors")
+TRACED = Choice(TORCH, "torch.compile, a torch.func transform or forward-mode AD is active")
+WRAPPED = Choice(TORCH, "a tensor subclass or a negative-bit view hides the numbers in memory")
+
+
+def choose(*tensors: Tensor | None, triton: bool = False, in_operator: bool = False) -> Choice:
+    """The code for these tensors; None stands for an input that is absent.
+
+    triton: whether the operation has a Triton kernel
+    in_operator: the caller implements a `torch.library` operator, which is called below all
+        transforms, and with fake tensors while tracing
+    """
+    if not in_operator:
+        if not is_eager():
+            return TRACED
+        if not are_plain(*tensors):
+            return WRAPPED
+    if triton:
+        refused = triton_refusal(*tensors)
+        if not refused:
+            return ON_GPU
+        if any(t is not None and t.device.type == "cuda" for t in tensors):
+            return Choice(TORCH, refused)
+    refused = native_refusal(*tensors)
+    return Choice(TORCH, refused) if refused else NATIVE
+
+
+def is_eager() -> bool:
+    """Whether calls simply compute: nothing traces, compiles or transforms them."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+def are_plain(*tensors: Tensor | None) -> bool:
+    """Whether the numbers lie in memory at the tensors' addresses, with their own signs."""
+    return all(
+        t is None or (type(t).__torch_dispatch__ is Tensor.__torch_dispatch__ and not t.is_neg())
+        for t in tensors
+    )
+
+
+def native_refusal(*tensors: Tensor | None) -> str:
+    """Why the native kernels do not take tensors like these; empty if they do."""
+    for t in tensors:
+        if t is None:
+            continue
+        if t.device.type != "cpu":
+            return f"native kernels need CPU tensors, got {t.device.type}"
+        if t.dtype not in native.STORAGE and is_number(t):
+            return f"native kernels take {', '.join(native.STORAGE.values())}, got {t.dtype}"
+    return native.refusal()
+
+
+def triton_refusal(*tensors: Tensor | None) -> str:
+    """Why the Triton kernels do not take tensors like these; empty if they do."""
+    places = gpu.devices()
+    given = [t for t in tensors if t is not None]
+    for t in given:
+        if t.device.type not in places:
+            return f"Triton kernels need tensors on {' or '.join(places)}, got {t.device.type}"
+        if t.dtype not in gpu.STORAGE and is_number(t):
+            return f"Triton kernels take {gpu.DTYPES}, got {t.dtype}"
+        if t.is_neg():
+            return "Triton kernels take no negative-bit views"
+    if len({t.device for t in given}) != 1:
+        return "Triton kernels need all tensors on one device"
+    return gpu.refusal()
+
+
+def is_number(t: Tensor) -> bool:
+    """Whether the elements are real or complex numbers, as opposed to integers or booleans."""
+    return t.is_floating_point() or t.is_complex()
+
+
+_OPERATIONS: dict[str, Operation] = {}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of this package, and the kernels that it has beside its PyTorch code."""
+
+    name: str
+    kernel: str  # its name in the native library
+    triton: str = ""  # the module of its Triton kernels
+
+    def __post_init__(self) -> None:
+        _OPERATIONS[self.name] = self
+
+    def choose(self, *tensors: Tensor | None, in_operator: bool = False) -> Choice:
+        return choose(*tensors, triton=bool(self.triton), in_operator=in_operator)
+
+    def summary(self) -> str:
+        """The code that computes the operation on the CPU and on a GPU."""
+        if native.isa() == native.PORTABLE:
+            cpu = f"PyTorch on the CPU: {native.refusal(warn=False)}"
+        elif native.has(self.kernel):
+            cpu = f"native {native.isa()} on the CPU"
+        else:
+            cpu = "PyTorch on the CPU: the native library has no kernel for it"
+        return f"{cpu}; {gpu.summary() if self.triton else 'PyTorch on a GPU'}"
+
+
+def info() -> dict[str, str]:
+    """The name of each operation -> a line about the code that computes it."""
+    import ramgru.kernels as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")  # registers its operations
+    return {name: _OPERATIONS[name].summary() for name in sorted(_OPERATIONS)}
