@@ -22,7 +22,7 @@ def ours(**memory: Any) -> ModelConfig:
     return ModelConfig(memory=Memory(**memory))
 
 
-# Changes of the memory that several rows share, and why.
+# Changes of the memory that several rows share.
 MANY_CELLS = ours(cells=2**20)
 PHRASES = ours(cells=2**16, heads="key key key:2 key:3 key:4 key:3:1 key:3:2 key:3:3", width=32)
 LISTS = ours(heads="key key key key tape tape tape tape")
@@ -82,8 +82,9 @@ MQAR_LARGE = Row(
 MQAR_UPDATE = Row(
     "mqar_update",
     "For a key that was written twice, the layer recalls the later value.",
-    training("mqar_update", {"pairs": 16, "updates": 16, "length": 128}, steps=300),
+    training("mqar_update", {"pairs": 16, "updates": 16, "length": 128}, MANY_CELLS, steps=300),
     (ask("mqar_update", {"pairs": 256, "updates": 256, "length": 2048}, Bar(least=0.99)),),
+    changes="to have room for 512 writes",
 )
 
 COMPOSED = training(
