@@ -93,8 +93,8 @@ class Memory:
     key:2 tape". key finds cells by the current input, key:2 by the last two; tape counts."""
     width: int | None = None
     """D, numbers a cell holds; None: the layer's hidden_size / heads, rounded up."""
-    writes: int = 1
-    """Cells that a step writes in each key head."""
+    writes: int = 4
+    """Cells that a step writes in each key head, the nearest ones to its key; at most `cells`."""
     reads: int = 4
     """Cells that a step reads in each key head; at most `cells`."""
     gate_bias: float = -1.0
@@ -120,11 +120,9 @@ class Memory:
             check_int("Memory.width", self.width, 1)
         check_int("Memory.writes", self.writes, 1)
         check_int("Memory.reads", self.reads, 1)
-        if self.reads == Memory.reads:  # the default fits any number of cells
-            self._set("reads", min(self.reads, self.cells))
         for name in ("writes", "reads"):
             value = getattr(self, name)
-            if value > self.cells:
+            if value > self.cells and value != getattr(Memory, name):  # the default always fits
                 raise ValueError(
                     f"Memory.{name}: expected at most Memory.cells = {self.cells}, got {value}"
                 )
@@ -165,11 +163,6 @@ class Memory:
     def width_for(self, hidden_size: int) -> int:
         """D, the width of a cell in a layer of this hidden_size."""
         return self.width or math.ceil(hidden_size / len(self.heads))
-
-    @property
-    def slots(self) -> int:
-        """Cells that a step addresses at most when it writes; a tape head has two."""
-        return max([self.writes] * bool(self.of_kind(Key)) + [2] * bool(self.of_kind(Tape)))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that `Memory(**values)` makes the same memory of; heads are text."""

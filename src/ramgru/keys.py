@@ -86,7 +86,8 @@ class KeyHeads(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.heads, self.writes, self.reads = heads, memory.writes, memory.reads
+        self.heads = heads
+        self.writes, self.reads = min(memory.writes, memory.cells), min(memory.reads, memory.cells)
         self.sizes = codebook_sizes(memory.cells)
         self.write_after = tuple(head.write_after for head in heads)
         made: dict[str, Any] = {"device": device, "dtype": dtype}
