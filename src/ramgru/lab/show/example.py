@@ -106,7 +106,7 @@ def _program(task: Programs, text: str) -> Example:
     unknown = [token for token in split(program) if token not in task.vocabulary]
     if unknown:
         raise ValueError(f"input must use the registers r0 … r{task.names - 1}, got {unknown[0]!r}")
-    inputs = np.array(task.tokenizer.encode(program, marks=True), dtype=np.int64)
+    inputs = np.array(task.vocabulary.encode(program, marks=True), dtype=np.int64)
     names = [task.vocabulary.token(int(token)) for token in inputs]
     questions, answering = [], False
     for step, name in enumerate(names):

@@ -3,6 +3,8 @@
 Each import below names the file that defines a task.
 """
 
+# ruff: noqa: F401 (the package exports all that it imports)
+
 from ramgru.lab.tasks.base import IGNORE, Batch, ExactAnswers, Slice, Task, exact_answers
 from ramgru.lab.tasks.bit_vectors import AssociativeRecall, Copy, PrioritySort, RepeatCopy
 from ramgru.lab.tasks.files import FileTask, read_examples, write_examples
@@ -28,52 +30,3 @@ from ramgru.lab.tasks.stream import Chunk, Stream
 from ramgru.lab.tasks.text import Text, TokenFile
 from ramgru.lab.tasks.text_lookup import TextLookup
 from ramgru.lab.tasks.variable_tracking import VariableTracking
-
-__all__ = [
-    "IGNORE",
-    "MQAR",
-    "SOURCES",
-    "TASKS",
-    "AssociativeRecall",
-    "Batch",
-    "Chunk",
-    "Compression",
-    "Copy",
-    "CycleNavigation",
-    "Duplicate",
-    "ExactAnswers",
-    "FileTask",
-    "Hold",
-    "InContextRecall",
-    "JapaneseVowels",
-    "ListOps",
-    "MQARCompositional",
-    "MQARUpdate",
-    "MissingDuplicate",
-    "NgramLookup",
-    "NoisyRecall",
-    "OddsFirst",
-    "Parity",
-    "PhoneBook",
-    "PrioritySort",
-    "Programs",
-    "RepeatCopy",
-    "Reverse",
-    "SelectiveCopy",
-    "Slice",
-    "Spelling",
-    "Stream",
-    "StringCopy",
-    "Task",
-    "Text",
-    "TextLookup",
-    "TokenFile",
-    "VariableTracking",
-    "exact_answers",
-    "from_config",
-    "from_text",
-    "get",
-    "read_examples",
-    "to_config",
-    "write_examples",
-]

@@ -78,53 +78,61 @@ def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) ->
     """Examples of these arrays; DataError if shapes, types or values do not fit the task."""
     inputs, labels, lengths = (arrays[name] for name in REQUIRED)
 
-    def fail(what: str) -> DataError:
-        return DataError(f"{path} does not hold examples of {task.name}: {what}")
+    def need(holds: Any, expected: str) -> None:
+        if not holds:
+            raise DataError(f"{path} does not hold examples of {task.name}: {expected}")
+
+    def whole(name: str, array: np.ndarray) -> None:
+        need(np.issubdtype(array.dtype, np.integer), f"{name} must be integers, got {array.dtype}")
 
     over_features = task.vocab_size == 0
     bits = over_features and not task.classes
-    if lengths.ndim != 1 or len(lengths) == 0:
-        raise fail(f"lengths must be one number an example, got shape {lengths.shape}")
+    need(
+        lengths.ndim == 1 and len(lengths),
+        f"lengths must be one number an example, got shape {lengths.shape}",
+    )
     for name, array, width in (
         ("inputs", inputs, task.features),
         ("labels", labels, task.outputs if bits else 0),
     ):
-        if array.ndim != (3 if width else 2) or array.shape[:2] != (len(lengths), inputs.shape[1]):
-            raise fail(f"{name} of shape {array.shape} do not fit {len(lengths)} examples")
-        if width and array.shape[2] != width:
-            raise fail(f"{name} have {array.shape[2]} channels, expected {width}")
-        if not (name == "inputs" and over_features) and not np.issubdtype(array.dtype, np.integer):
-            raise fail(f"{name} must be integers, got {array.dtype}")
-    if not np.issubdtype(lengths.dtype, np.integer):
-        raise fail(f"lengths must be integers, got {lengths.dtype}")
-    if lengths.min() < 1 or lengths.max() > inputs.shape[1]:
-        raise fail(
-            f"lengths must be from 1 to {inputs.shape[1]}, got {lengths.min()} to {lengths.max()}"
+        need(
+            array.ndim == (3 if width else 2)
+            and array.shape[:2] == (len(lengths), inputs.shape[1]),
+            f"{name} of shape {array.shape} do not fit {len(lengths)} examples",
         )
+        need(
+            not width or array.shape[2] == width,
+            f"{name} have {array.shape[-1]} channels, expected {width}",
+        )
+        if not (name == "inputs" and over_features):
+            whole(name, array)
+    whole("lengths", lengths)
+    low, high, steps = lengths.min(), lengths.max(), inputs.shape[1]
+    need(1 <= low <= high <= steps, f"lengths must be from 1 to {steps}, got {low} to {high}")
     if over_features:
-        if not np.issubdtype(inputs.dtype, np.floating) or not np.isfinite(inputs).all():
-            raise fail("inputs must be finite numbers")
-    elif inputs.min() < 0 or inputs.max() >= task.vocab_size:
-        raise fail(f"inputs must be tokens below {task.vocab_size}")
+        finite = np.issubdtype(inputs.dtype, np.floating) and np.isfinite(inputs).all()
+        need(finite, "inputs must be finite numbers")
+    else:
+        known = 0 <= inputs.min() <= inputs.max() < task.vocab_size
+        need(known, f"inputs must be tokens below {task.vocab_size}")
     answers = labels[labels != IGNORE]
     top = 2 if bits else task.vocab_size or task.outputs
-    if answers.size and (answers.min() < 0 or answers.max() >= top):
-        raise fail(f"labels must be {IGNORE} or below {top}")
-    whole: dict[str, np.ndarray] = {}
-    for name in OPTIONAL:
-        if name in arrays:
-            array = arrays[name]
-            if array.shape != inputs.shape[:2] or not np.issubdtype(array.dtype, np.integer):
-                raise fail(f"{name} must be integers of shape {inputs.shape[:2]}")
-            whole[name] = array.astype(np.int64)
-    if "kind" in whole and not -1 <= whole["kind"].min() <= whole["kind"].max() < len(task.kinds):
-        raise fail(f"kind must be from -1 to {len(task.kinds) - 1}")
+    need(
+        not answers.size or 0 <= answers.min() <= answers.max() < top,
+        f"labels must be {IGNORE} or below {top}",
+    )
+    optional = {name: arrays[name] for name in OPTIONAL if name in arrays}
+    for name, array in optional.items():
+        fits = array.shape == inputs.shape[:2] and np.issubdtype(array.dtype, np.integer)
+        need(fits, f"{name} must be integers of shape {inputs.shape[:2]}")
+    if "kind" in optional:
+        kind, kinds = optional["kind"], len(task.kinds)
+        need(-1 <= kind.min() <= kind.max() < kinds, f"kind must be from -1 to {kinds - 1}")
     batch = Batch(
         inputs.astype(np.float32 if over_features else np.int64),
         labels.astype(np.int64),
         lengths.astype(np.int64),
-        whole.get("distance"),
-        whole.get("kind"),
+        **{name: array.astype(np.int64) for name, array in optional.items()},
     )
     return Examples(batch, task, seed)
 

@@ -18,7 +18,7 @@ from ramgru.errors import DataError
 from ramgru.lab.tasks import checks, columns, parquet
 from ramgru.lab.tasks.base import Batch, Slice, Task
 from ramgru.lab.tasks.columns import Examples
-from ramgru.lab.tasks.registry import SOURCES, register_source
+from ramgru.lab.tasks.registry import SOURCES, register
 from ramgru.lab.tasks.text import stamp
 
 PARQUET = (".parquet", ".pq")
@@ -56,7 +56,7 @@ def read_examples(path: str | os.PathLike[str]) -> Examples:
     return columns.read_npz(path)
 
 
-@register_source
+@register
 @dataclass(frozen=True)
 class FileTask(Task):
     """Examples of a file, as `ramgru generate` writes them, drawn as batches.

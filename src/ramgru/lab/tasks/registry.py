@@ -18,14 +18,8 @@ AnyTask = TypeVar("AnyTask", bound=type[Task])
 
 
 def register(cls: AnyTask) -> AnyTask:
-    """Class decorator: adds a task to TASKS under its `name`."""
-    TASKS[cls.name] = cls
-    return cls
-
-
-def register_source(cls: AnyTask) -> AnyTask:
-    """Class decorator: adds a task that reads a file to SOURCES under its `name`."""
-    SOURCES[cls.name] = cls
+    """Class decorator: adds a task under its `name`, to SOURCES if it has the option `path`."""
+    (SOURCES if "path" in cls.__dataclass_fields__ else TASKS)[cls.name] = cls
     return cls
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from ramgru.errors import DataError
 from ramgru.lab.tasks import checks
 from ramgru.lab.tasks.base import Batch, Slice, Task
-from ramgru.lab.tasks.registry import register_source
+from ramgru.lab.tasks.registry import register
 from ramgru.lab.tasks.stream import Stream
 
 SPLITS = ("train", "validation")
@@ -124,7 +124,7 @@ class TokenSource(Task):
         return self.grid()[0].task
 
 
-@register_source
+@register
 @dataclass(frozen=True)
 class Text(TokenSource):
     """Text: predict the next character or byte of a text file in UTF-8.
@@ -170,7 +170,7 @@ class Text(TokenSource):
         return _load_text(self.path, self.unit, self.alphabet, stamp(self.path))
 
 
-@register_source
+@register
 @dataclass(frozen=True)
 class TokenFile(TokenSource):
     """Tokens: predict the next token of a .npy file of integers, from the user's own tokenizer.

@@ -7,17 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramgru.lab.tasks.programs import (
-    Answer,
-    DivideByZeroError,
-    Interpreter,
-    ProgramError,
-    ProgramSyntaxError,
-    TooLongError,
-    TypeMismatchError,
-    UnknownRegisterError,
-    WrongAnswerError,
-)
+from ramgru.lab.tasks.programs import Answer, Interpreter, ProgramError
 
 
 def answers(program: str) -> list[int | str]:
@@ -61,52 +51,51 @@ def test_answers(program: str, expected: list[int | str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "error", "message"),
+    ("program", "message"),
     [
-        ("r1|$", UnknownRegisterError, "statement 1, `r1<tab>`: nothing was written into r1"),
-        ("r1 #1$ADD r1 r2|$", UnknownRegisterError, "statement 2, .* written into r2 before"),
-        ("r1 #1$r2 #0$DIVIDE r1 r2|$", DivideByZeroError, "statement 3, .*: r2 holds 0"),
-        ("r1 #1$UPPERCASE r1|$", TypeMismatchError, "UPPERCASE is over words, but r1 holds #1"),
-        ("r1 #1$r2 b$ADD r1 r2|$", TypeMismatchError, "ADD is over numbers, but r2 holds b"),
-        ("r1 #1$r2 b$CONCATENATE r1 r2|$", TypeMismatchError, "over words, but r1 holds #1"),
-        ("r1 #1$r1|#2$", WrongAnswerError, "the answer is #1, the program states #2"),
-        ("r1 #1$r1|a$", WrongAnswerError, "the answer is #1, the program states a"),
-        ("r1 #1$ADD r1|$", ProgramSyntaxError, "ADD takes 2 registers, got 1"),
-        ("r1 a$UPPERCASE r1 r1|$", ProgramSyntaxError, "UPPERCASE takes 1 register, got 2"),
-        ("r1 #1", ProgramSyntaxError, r"the last statement, `r1 #1`, must end with \$"),
-        ("$", ProgramSyntaxError, "statement 1, ``: expected a write"),
-        ("r1$", ProgramSyntaxError, "expected a write"),
-        ("r1 $", ProgramSyntaxError, "expected a write"),
-        ("|$", ProgramSyntaxError, "expected a write"),
-        ("hello$", ProgramSyntaxError, "expected a write"),
-        ("r1 #1$ADD r1 r1$", ProgramSyntaxError, "expected a write"),
-        ("r1 #1$POWER r1 r1|$", ProgramSyntaxError, "expected a write"),
-        ("r1 #1$ADD r1  r1|$", ProgramSyntaxError, "expected a write"),
-        ("r1 #$", ProgramSyntaxError, "without leading zeros, got #"),
-        ("r1 #-$", ProgramSyntaxError, "without leading zeros, got #-"),
-        ("r1 #-0$", ProgramSyntaxError, "without leading zeros, got #-0"),
-        ("r1 #01$", ProgramSyntaxError, "without leading zeros, got #01"),
-        ("r1 #1a$", ProgramSyntaxError, "without leading zeros, got #1a"),
-        ("r1 #٣$", ProgramSyntaxError, "without leading zeros"),
-        ("r1 a1$", ProgramSyntaxError, "a word is spelled with letters, got a1"),
-        ("r1 é$", ProgramSyntaxError, "a word is spelled with letters, got é"),
-        ("r1 <unknown>$", ProgramSyntaxError, "spelled with letters, got <unknown>"),
-        ("r1 a b$", ProgramSyntaxError, "spelled with letters, got a b"),
-        ("r1 #1$r1||$", ProgramSyntaxError, "spelled with letters"),
-        ("r1 " + "a" * 1001 + "$", TooLongError, "may have 1000 characters, got 1001"),
-        ("r1 #" + "9" * 5000 + "$", TooLongError, "may have 1000 characters, got 5000"),
+        ("r1|$", "statement 1, `r1<tab>`: nothing was written into r1"),
+        ("r1 #1$ADD r1 r2|$", "statement 2, .* written into r2 before"),
+        ("r1 #1$r2 #0$DIVIDE r1 r2|$", "statement 3, .*: r2 holds 0"),
+        ("r1 #1$UPPERCASE r1|$", "UPPERCASE is over words, but r1 holds #1"),
+        ("r1 #1$r2 b$ADD r1 r2|$", "ADD is over numbers, but r2 holds b"),
+        ("r1 #1$r2 b$CONCATENATE r1 r2|$", "over words, but r1 holds #1"),
+        ("r1 #1$r1|#2$", "the answer is #1, the program states #2"),
+        ("r1 #1$r1|a$", "the answer is #1, the program states a"),
+        ("r1 #1$ADD r1|$", "ADD takes 2 registers, got 1"),
+        ("r1 a$UPPERCASE r1 r1|$", "UPPERCASE takes 1 register, got 2"),
+        ("r1 #1", r"the last statement, `r1 #1`, must end with \$"),
+        ("$", "statement 1, ``: expected a write"),
+        ("r1$", "expected a write"),
+        ("r1 $", "expected a write"),
+        ("|$", "expected a write"),
+        ("hello$", "expected a write"),
+        ("r1 #1$ADD r1 r1$", "expected a write"),
+        ("r1 #1$POWER r1 r1|$", "expected a write"),
+        ("r1 #1$ADD r1  r1|$", "expected a write"),
+        ("r1 #$", "without leading zeros, got #"),
+        ("r1 #-$", "without leading zeros, got #-"),
+        ("r1 #-0$", "without leading zeros, got #-0"),
+        ("r1 #01$", "without leading zeros, got #01"),
+        ("r1 #1a$", "without leading zeros, got #1a"),
+        ("r1 #٣$", "without leading zeros"),
+        ("r1 a1$", "a word is spelled with letters, got a1"),
+        ("r1 é$", "a word is spelled with letters, got é"),
+        ("r1 <unknown>$", "spelled with letters, got <unknown>"),
+        ("r1 a b$", "spelled with letters, got a b"),
+        ("r1 #1$r1||$", "spelled with letters"),
+        ("r1 " + "a" * 1001 + "$", "may have 1000 characters, got 1001"),
+        ("r1 #" + "9" * 5000 + "$", "may have 1000 characters, got 5000"),
     ],
 )
-def test_errors(program: str, error: type[ProgramError], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_errors(program: str, message: str) -> None:
+    with pytest.raises(ProgramError, match=message):
         answers(program)
-    assert issubclass(error, ValueError)
 
 
 def test_doubling_ends() -> None:
-    with pytest.raises(TooLongError, match="statement 11"):
+    with pytest.raises(ProgramError, match="statement 11"):
         answers("r1 a$" + "r1 CONCATENATE r1 r1|$" * 64)
-    with pytest.raises(TooLongError):
+    with pytest.raises(ProgramError):
         answers("r1 #99$" + "r1 MULTIPLY r1 r1|$" * 64)
 
 

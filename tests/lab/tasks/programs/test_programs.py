@@ -13,7 +13,7 @@ def test_every_answer_is_the_interpreters() -> None:
     batch = task.draw(40, 0)
     assert batch.kind is not None
     for row in range(40):
-        text = task.tokenizer.decode(batch.inputs[row])
+        text = task.vocabulary.decode(batch.inputs[row])
         answers = Interpreter().run(text)  # raises where a stated answer is wrong
         found = exact_answers(batch, batch.labels)
         mine = found.row == row
@@ -22,7 +22,7 @@ def test_every_answer_is_the_interpreters() -> None:
         assert kinds == [answer.kind for answer in answers]
         starts, counts = found.start[mine], found.count[mine]
         said = [
-            task.tokenizer.decode(batch.labels[row, start : start + count])
+            task.vocabulary.decode(batch.labels[row, start : start + count])
             for start, count in zip(starts, counts, strict=True)
         ]
         values = [a.value if isinstance(a.value, str) else f"#{a.value}" for a in answers]
@@ -81,7 +81,7 @@ def test_each_program_writes_its_registers_first_and_asks_last() -> None:
     task = Programs(registers=5, statements=12)
     batch = task.draw(30, 0)
     for tokens in batch.inputs:
-        statements = task.tokenizer.decode(tokens).split("$")[:-1]
+        statements = task.vocabulary.decode(tokens).split("$")[:-1]
         assert len(statements) == 12
         names = [statement.split(" ")[0] for statement in statements[:5]]
         assert len(set(names)) == 5
@@ -100,7 +100,7 @@ def test_shares() -> None:
     assert only_reads.kind is not None
     assert only_reads.kind.max() == 0
     never_kept = Programs(keeps=0.0)
-    text = never_kept.tokenizer.decode(never_kept.draw(1, 0).inputs[0], lines=True)
+    text = never_kept.vocabulary.decode(never_kept.draw(1, 0).inputs[0], lines=True)
     assert not any(line.count(" ") > 2 for line in text.splitlines())
 
 

@@ -27,31 +27,8 @@ either type. The interpreter also runs programs without answers.
 [-7]
 """
 
-from ramgru.lab.tasks.programs.interpreter import (
-    Answer,
-    DivideByZeroError,
-    Interpreter,
-    ProgramError,
-    ProgramSyntaxError,
-    TooLongError,
-    TypeMismatchError,
-    UnknownRegisterError,
-    WrongAnswerError,
-)
-from ramgru.lab.tasks.programs.language import Tokenizer, Vocabulary
+from ramgru.lab.tasks.programs.interpreter import Answer, Interpreter, ProgramError
+from ramgru.lab.tasks.programs.language import Vocabulary
 from ramgru.lab.tasks.programs.task import Programs
 
-__all__ = [
-    "Answer",
-    "DivideByZeroError",
-    "Interpreter",
-    "ProgramError",
-    "ProgramSyntaxError",
-    "Programs",
-    "Tokenizer",
-    "TooLongError",
-    "TypeMismatchError",
-    "UnknownRegisterError",
-    "Vocabulary",
-    "WrongAnswerError",
-]
+__all__ = ["Answer", "Interpreter", "ProgramError", "Programs", "Vocabulary"]

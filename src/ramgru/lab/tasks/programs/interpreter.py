@@ -42,30 +42,6 @@ class ProgramError(ValueError):
     """A program that cannot be run; the message names the statement."""
 
 
-class ProgramSyntaxError(ProgramError):
-    """A statement of none of the four kinds."""
-
-
-class UnknownRegisterError(ProgramError):
-    """A register was read before anything was written into it."""
-
-
-class TypeMismatchError(ProgramError):
-    """An operator over numbers was given a word, or the reverse."""
-
-
-class DivideByZeroError(ProgramError):
-    """DIVIDE by a register that holds 0."""
-
-
-class WrongAnswerError(ProgramError):
-    """The program states another answer than it computes."""
-
-
-class TooLongError(ProgramError):
-    """A value has more characters than the interpreter allows."""
-
-
 @dataclass(frozen=True)
 class Answer:
     """The answer of a statement.
@@ -135,7 +111,7 @@ class Interpreter:
         """Run a program, given as text or as tokens; returns the answers in order.
 
         An answer may be missing after its tab; a stated one must be right. <start>, <end> and <pad>
-        are ignored. Raises a subclass of ProgramError.
+        are ignored. Raises ProgramError.
         """
         answers = (self.execute(statement) for statement in _statements(program))
         return [answer for answer in answers if answer is not None]
@@ -163,7 +139,7 @@ class Interpreter:
         answer = self._ask(tokens[:tab], tokens)
         stated = tokens[tab + 1 :]
         if stated and self._value(stated, tokens) != answer.value:
-            raise WrongAnswerError(
+            raise ProgramError(
                 f"{self._where(tokens)}: the answer is {join(spell(answer.value))}, "
                 f"the program states {join(stated)}"
             )
@@ -191,7 +167,7 @@ class Interpreter:
         if not spaced or not all(is_register(name) for name in names):
             raise self._syntax(tokens)
         if len(names) != expected:
-            raise ProgramSyntaxError(
+            raise ProgramError(
                 f"{self._where(tokens)}: {operator} takes {expected} "
                 f"register{'s' if expected > 1 else ''}, got {len(names)}"
             )
@@ -204,7 +180,7 @@ class Interpreter:
         wanted, word = (int, "numbers") if operator in ARITHMETIC else (str, "words")
         for name, value in zip(names, values, strict=True):
             if not isinstance(value, wanted):
-                raise TypeMismatchError(
+                raise ProgramError(
                     f"{self._where(tokens)}: {operator} is over {word}, "
                     f"but {name} holds {join(spell(value))}"
                 )
@@ -217,22 +193,20 @@ class Interpreter:
             return text.upper() if operator == "UPPERCASE" else text.lower()
         a, b = (int(value) for value in values)
         if operator == "DIVIDE" and b == 0:
-            raise DivideByZeroError(f"{self._where(tokens)}: {names[1]} holds 0")
+            raise ProgramError(f"{self._where(tokens)}: {names[1]} holds 0")
         result = _NUMERIC[operator](a, b)
         self._bound(len(str(abs(result))), tokens)
         return result
 
     def _read(self, name: str, tokens: list[str]) -> Value:
         if name not in self._registers:
-            raise UnknownRegisterError(
-                f"{self._where(tokens)}: nothing was written into {name} before"
-            )
+            raise ProgramError(f"{self._where(tokens)}: nothing was written into {name} before")
         return self._registers[name]
 
     def _value(self, spelled: list[str], tokens: list[str]) -> Value:
         if spelled[0] != NUMBER:
             if not all(token in _LETTERS for token in spelled):
-                raise ProgramSyntaxError(
+                raise ProgramError(
                     f"{self._where(tokens)}: a word is spelled with letters, got {join(spelled)}"
                 )
             self._bound(len(spelled), tokens)
@@ -241,7 +215,7 @@ class Interpreter:
         text = "".join(spelled[1:])
         canonical = digits[:1] != ["0"] or text == "0"
         if not digits or not all(token in _DIGITS for token in digits) or not canonical:
-            raise ProgramSyntaxError(
+            raise ProgramError(
                 f"{self._where(tokens)}: a number is # and digits without leading zeros, "
                 f"got {join(spelled)}"
             )
@@ -250,12 +224,12 @@ class Interpreter:
 
     def _bound(self, characters: int, tokens: list[str]) -> None:
         if characters > LONGEST:
-            raise TooLongError(
+            raise ProgramError(
                 f"{self._where(tokens)}: a value may have {LONGEST} characters, got {characters}"
             )
 
-    def _syntax(self, tokens: list[str]) -> ProgramSyntaxError:
-        return ProgramSyntaxError(
+    def _syntax(self, tokens: list[str]) -> ProgramError:
+        return ProgramError(
             f"{self._where(tokens)}: expected a write `r1 #42`, a question `r1<tab>`, or an "
             "operator `ADD r1 r2<tab>`, which may be kept: `r3 ADD r1 r2<tab>`"
         )
@@ -274,7 +248,7 @@ def _statements(program: str | Sequence[str]) -> list[list[str]]:
             statements[-1].append(token)
     rest = statements.pop()
     if rest:
-        raise ProgramSyntaxError(f"the last statement, `{_shown(rest)}`, must end with {STOP}")
+        raise ProgramError(f"the last statement, `{_shown(rest)}`, must end with {STOP}")
     return statements
 
 

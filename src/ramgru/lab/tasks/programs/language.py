@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ramgru.lab.tasks import checks
 
@@ -45,63 +45,6 @@ def register_name(index: int) -> str:
     return f"r{index}"
 
 
-class Vocabulary:
-    """Tokens and their ids. `Vocabulary.standard(names=64)` is the one that the task uses.
-
-    >>> vocabulary = Vocabulary.standard(names=4)
-    >>> len(vocabulary), vocabulary.id("$"), vocabulary.token(8)
-    (84, 7, '0')
-    """
-
-    def __init__(self, tokens: Iterable[str]) -> None:
-        self.tokens = tuple(tokens)
-        if not all(isinstance(token, str) and token for token in self.tokens):
-            raise ValueError("tokens must be strings that are not empty")
-        if self.tokens[: len(SPECIALS)] != SPECIALS:
-            raise ValueError(
-                f"tokens must begin with {' '.join(SPECIALS)}, "
-                f"got {' '.join(self.tokens[: len(SPECIALS)])}"
-            )
-        self._ids = {token: index for index, token in enumerate(self.tokens)}
-        if len(self._ids) != len(self.tokens):
-            twice = next(t for i, t in enumerate(self.tokens) if self._ids[t] != i)
-            raise ValueError(f"tokens must be different, got {twice!r} twice")
-
-    @classmethod
-    def standard(cls, names: int = 64) -> Vocabulary:
-        """All characters and operators, then registers r0 … r(names - 1). More names keep the ids
-        of all earlier tokens."""
-        checks.integer("names", names, 1)
-        registers = (register_name(i) for i in range(names))
-        return cls((*SPECIALS, *DIGITS, MINUS, *LETTERS, *OPERATORS, *registers))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tokens)
-
-    def __contains__(self, token: object) -> bool:
-        return token in self._ids
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.tokens == other.tokens
-
-    def __hash__(self) -> int:
-        return hash(self.tokens)
-
-    def __repr__(self) -> str:
-        return f"Vocabulary({len(self)} tokens)"
-
-    def id(self, token: str) -> int:
-        """The token's id; that of <unknown> for a token that is not here."""
-        return self._ids.get(token, self._ids[UNKNOWN])
-
-    def token(self, index: int) -> str:
-        """The token of this id; ValueError for an id out of range."""
-        return self.tokens[checks.integer("token id", index, 0, len(self.tokens) - 1)]
-
-
 def split(text: str) -> list[str]:
     """The tokens of a program's text, without line breaks, which are there for people.
 
@@ -121,28 +64,48 @@ def join(tokens: Iterable[str], *, lines: bool = False) -> str:
     return text.replace(STOP, STOP + "\n") if lines else text
 
 
-class Tokenizer:
-    """Text to ids and back, with one vocabulary. Tokens that it lacks become <unknown>.
+class Vocabulary:
+    """Tokens and their ids; text of programs to ids and back.
 
-    >>> tokenizer = Tokenizer(Vocabulary.standard(names=4))
-    >>> tokenizer.decode(tokenizer.encode("r1 #42$r1\\t#42$"))
+    All characters and operators, then registers r0 … r(names - 1): more names keep the ids of all
+    earlier tokens.
+
+    >>> vocabulary = Vocabulary(names=4)
+    >>> len(vocabulary), vocabulary.id("$"), vocabulary.token(8)
+    (84, 7, '0')
+    >>> vocabulary.decode(vocabulary.encode("r1 #42$r1\\t#42$"))
     'r1 #42$r1\\t#42$'
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
+    def __init__(self, names: int = 64) -> None:
+        checks.integer("names", names, 1)
+        registers = (register_name(i) for i in range(names))
+        self.tokens = (*SPECIALS, *DIGITS, MINUS, *LETTERS, *OPERATORS, *registers)
+        self._ids = {token: index for index, token in enumerate(self.tokens)}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._ids
+
+    def id(self, token: str) -> int:
+        """The token's id; that of <unknown> for an unknown token."""
+        return self._ids.get(token, self._ids[UNKNOWN])
+
+    def token(self, index: int) -> str:
+        """The token of this id; ValueError for an id out of range."""
+        return self.tokens[checks.integer("token id", index, 0, len(self.tokens) - 1)]
 
     def encode(self, text: str, *, marks: bool = False) -> list[int]:
         """Ids of a program's text; with marks=True between <start> and <end>."""
         if not isinstance(text, str):
             raise TypeError(f"text must be a string, got {type(text).__name__}")
-        tokens = split(text)
-        if marks:
-            tokens = [START, *tokens, END]
-        return [self.vocabulary.id(token) for token in tokens]
+        tokens = [START, *split(text), END] if marks else split(text)
+        return [self.id(token) for token in tokens]
 
     def decode(self, ids: Iterable[int], *, marks: bool = False, lines: bool = False) -> str:
         """Text of ids. Padding is left out, and so are <start> and <end> unless marks=True."""
-        tokens = (self.vocabulary.token(int(index)) for index in ids)
+        tokens = (self.token(int(index)) for index in ids)
         hidden = (PAD,) if marks else (PAD, START, END)
         return join((token for token in tokens if token not in hidden), lines=lines)

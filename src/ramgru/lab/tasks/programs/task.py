@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
 
@@ -11,13 +11,26 @@ import numpy as np
 
 from ramgru.lab.tasks import checks
 from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
-from ramgru.lab.tasks.programs.generate import Style, program
-from ramgru.lab.tasks.programs.interpreter import KINDS, spell
-from ramgru.lab.tasks.programs.language import Tokenizer, Vocabulary
+from ramgru.lab.tasks.programs.interpreter import KINDS, READ, Answer, Interpreter, Value, spell
+from ramgru.lab.tasks.programs.language import (
+    ARITHMETIC,
+    END,
+    JOINING,
+    LETTERS,
+    SPACE,
+    START,
+    STOP,
+    TAB,
+    UNARY,
+    Vocabulary,
+    register_name,
+)
 from ramgru.lab.tasks.registry import register
 
 REGISTERS = (2, 4, 8, 16, 32, 64)  # the axes of the grid
 LONGER = (1, 2, 4, 8)
+# columns of the uniform numbers that decide a statement
+_NUMBER, _LENGTH, _ACTION, _FIRST, _SECOND, _OPERATOR, _TARGET, _KEPT = range(8)
 
 
 @register
@@ -52,6 +65,7 @@ class Programs(Task):
 
     name: ClassVar[str] = "programs"
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    smallest: ClassVar[dict[str, int]] = {"names": 1}
 
     registers: int = 8
     statements: int = 32
@@ -63,7 +77,7 @@ class Programs(Task):
     keeps: float = 0.25
 
     def __post_init__(self) -> None:
-        checks.integer("names", self.names, 1)
+        super().__post_init__()
         checks.integer("registers", self.registers, 1, self.names)
         checks.integer("statements", self.statements, self.registers + 1)
         checks.integer("digits", self.digits, 1, 15)
@@ -79,10 +93,6 @@ class Programs(Task):
         return _vocabulary(self.names)
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.vocabulary)
-
-    @property
     def vocab_size(self) -> int:
         return len(self.vocabulary)
 
@@ -91,8 +101,7 @@ class Programs(Task):
         return _constant_guess(self)
 
     def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
-        style = Style(self.names, self.digits, self.letters, self.writes, self.reads, self.keeps)
-        programs = [program(rng, self.registers, self.statements, style) for _ in range(rows)]
+        programs = [program(self, rng) for _ in range(rows)]
         lengths = np.array([len(made.tokens) for made in programs], dtype=np.int64)
         inputs = np.zeros((rows, int(lengths.max())), dtype=np.int64)  # 0 is <pad>
         labels = np.full(inputs.shape, IGNORE, dtype=np.int64)
@@ -130,7 +139,7 @@ class Programs(Task):
 
 @lru_cache(maxsize=16)
 def _vocabulary(names: int) -> Vocabulary:
-    return Vocabulary.standard(names)
+    return Vocabulary(names)
 
 
 @lru_cache(maxsize=64)
@@ -138,3 +147,96 @@ def _constant_guess(task: Programs) -> float:
     labels = task.draw(max(8, 16_384 // task.statements), 0).labels
     counts = np.bincount(labels[labels != IGNORE])
     return float(counts.max() / counts.sum())
+
+
+@dataclass
+class Program:
+    """A program as tokens, and its answers.
+
+    answers: of each question its answer, the place of its tab, and the place just before the
+             oldest value that it needs (a space, or the tab of a kept result)
+    """
+
+    tokens: list[str]
+    answers: list[tuple[Answer, int, int]] = field(default_factory=list)
+
+
+def program(task: Programs, rng: np.random.Generator) -> Program:
+    """A program that first writes every register once, in random order; the last statement is a
+    question."""
+    # As lists: their numbers are read one by one, which is slow with arrays.
+    uniform = rng.random((task.statements, 8)).tolist()
+    letters = rng.integers(len(LETTERS), size=(task.statements, task.letters)).tolist()
+    names = [register_name(int(i)) for i in rng.permutation(task.names)[: task.registers]]
+    made = Program([START])
+    interpreter = Interpreter()
+    written_at: dict[str, int] = {}
+    for step in range(task.statements):
+        u = uniform[step]
+        action = u[_ACTION]
+        if step == task.statements - 1:  # among the questions only, in their own proportions
+            action = task.writes + (1 - task.writes) * action
+        if step < task.registers or action < task.writes:
+            name = names[step] if step < task.registers else _pick(names, u[_TARGET])
+            statement = [name, SPACE, *spell(_value(u, letters[step], task))]
+            written_at[name] = len(made.tokens) + 1
+            interpreter.execute(statement)
+        else:
+            if action < task.writes + task.reads:
+                question = [_pick(names, u[_FIRST])]
+            else:
+                question = _combine(u, names, interpreter)
+            answer = _answer(interpreter, question)
+            if answer.kind != READ and u[_KEPT] < task.keeps and _fits(answer.value, task):
+                question = [_pick(names, u[_TARGET]), SPACE, *question]
+                answer = _answer(interpreter, question)
+            tab = len(made.tokens) + len(question)
+            made.answers.append((answer, tab, min(written_at[name] for name in answer.sources)))
+            if answer.target is not None:
+                written_at[answer.target] = tab
+            statement = [*question, TAB, *spell(answer.value)]
+        made.tokens += [*statement, STOP]
+    made.tokens.append(END)
+    return made
+
+
+def _pick(names: Sequence[str], u: float) -> str:
+    return names[int(u * len(names))]
+
+
+def _value(u: Sequence[float], letters: Sequence[int], task: Programs) -> Value:
+    """A number or a word, equally likely; all lengths equally likely."""
+    if u[_NUMBER] < 0.5:
+        digits = 1 + int(u[_LENGTH] * task.digits)
+        low = 10 ** (digits - 1) if digits > 1 else 0
+        return low + int(u[_FIRST] * (10**digits - low))
+    return "".join(LETTERS[i] for i in letters[: 1 + int(u[_LENGTH] * task.letters)])
+
+
+def _combine(u: Sequence[float], names: list[str], interpreter: Interpreter) -> list[str]:
+    """`OPERATOR a b` over two registers of the same type; a division never by zero."""
+    values = interpreter.registers
+    first = _pick(names, u[_FIRST])
+    kind = type(values[first])
+    alike = [name for name in names if type(values[name]) is kind and name != first]
+    second = _pick(alike or [first], u[_SECOND])
+    if kind is str:
+        usable: tuple[str, ...] = (*UNARY, *JOINING)
+    else:
+        usable = tuple(name for name in ARITHMETIC if name != "DIVIDE" or values[second] != 0)
+    operator = _pick(usable, u[_OPERATOR])
+    return [operator, SPACE, first, *(() if operator in UNARY else (SPACE, second))]
+
+
+def _answer(interpreter: Interpreter, question: list[str]) -> Answer:
+    answer = interpreter.execute([*question, TAB])
+    if answer is None:
+        raise AssertionError(f"a statement with a tab has an answer: {question}")
+    return answer
+
+
+def _fits(value: Value, task: Programs) -> bool:
+    """Whether a result is small enough to be kept, so that values stay bounded."""
+    if isinstance(value, int):
+        return abs(value) < 10**task.digits
+    return len(value) <= 2 * task.letters
