@@ -1,4 +1,4 @@
-"""The step of a stream as one native call: the numbers of the general path, on every ISA."""
+"""Streams: the numbers of `forward`, by native steps as by general ones, on a state of their own."""
 
 from __future__ import annotations
 
@@ -8,148 +8,320 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layer_cases import (
+    MIXED,
+    Case,
+    Result,
+    Tensors,
+    assert_same,
+    cases,
+    everything,
+    key_heads,
+    whole,
+)
+from torch import Tensor
 
-from ramgru import RAMGRU, RAMGRUState
-from ramgru import stream as streaming
+from ramgru import RAMGRU, Memory, RAMGRUState, fast_step
+from ramgru.config import heads_text
 from ramgru.kernels import native
 
-pytestmark = pytest.mark.skipif(not native.supported(), reason="the native library is not built")
+needs_native = pytest.mark.skipif(not native.supported(), reason="the native library is not built")
+every_isa = pytest.mark.parametrize("isa", native.supported())
 
 
-def layer(seed: int = 0, dtype: torch.dtype = torch.float64, **options: Any) -> RAMGRU:
+def make(
+    seed: int = 0, inputs: int = 6, hidden: int = 8, memory: Any = None, **options: Any
+) -> RAMGRU:
     torch.manual_seed(seed)
-    options = {"memory_size": 64, "controller": "mingru", **options}
-    size = options.pop("input_size", 6), options.pop("hidden_size", 8)
-    unit = RAMGRU(*size, batch_first=True, dtype=dtype, **options)
+    memory = memory or Memory(cells=64, heads="key key:2")
+    options = {"batch_first": True, "dtype": torch.float64, **options}
+    layer = RAMGRU(inputs, hidden, memory=memory, **options)
     with torch.no_grad():  # biases and sharpness away from their even start
-        for parameter in unit.parameters():
+        for parameter in layer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return unit
+    return layer
 
 
-def stream(unit: RAMGRU, x: torch.Tensor, isa: str) -> tuple[torch.Tensor, RAMGRUState]:
-    state = unit.initial_state(x.shape[0], dense=True)
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> None:
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@given(case=cases(bidirectional=False, lengths=False, index="none"), data=st.data())
+@settings(max_examples=40)
+def test_any_stream_of_steps_and_chunks(case: Case, data: st.DataObject) -> None:
+    """Steps and chunks in any order equal one forward pass."""
+    sizes: list[int] = []  # 0: a step
+    while sum(max(size, 1) for size in sizes) < case.T:
+        most = case.T - sum(max(size, 1) for size in sizes)
+        sizes.append(data.draw(st.integers(0, most)))
+
+    def run(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        stream, outputs, t = layer.stream(state=state), [], 0
+        for size in sizes:
+            now = {name: v[:, t : t + max(size, 1)] for name, v in options.items()}
+            if size:
+                outputs.append(stream.read(x[:, t : t + size], **now))
+            else:
+                one = stream.step(x[:, t], **{name: v[:, 0] for name, v in now.items()})
+                outputs.append(one.unsqueeze(1))
+            t += max(size, 1)
+        return torch.cat(outputs, dim=1), stream.state
+
+    assert_same(everything(case, run, gradients=False), everything(case, whole, gradients=False))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("batch_first", [True, False], ids=["batch_first", "time_first"])
+def test_dtypes_and_layouts(dtype: torch.dtype, batch_first: bool) -> None:
+    layer = make(dtype=dtype, batch_first=batch_first, controller="mingru")
+    x = torch.randn(2, 9, 6).to(dtype)
+    stream, outputs = layer.stream(2), []
+    for t in range(4):
+        outputs.append(stream.step(x[:, t]))
+    chunk = x[:, 4:] if batch_first else x[:, 4:].transpose(0, 1)
+    rest = stream.read(chunk)
+    outputs += (rest if batch_first else rest.transpose(0, 1)).unbind(1)
+    expected, _ = layer(x if batch_first else x.transpose(0, 1))
+    expected = expected if batch_first else expected.transpose(0, 1)
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.05}[dtype]
+    close(torch.stack(outputs, dim=1), expected, tolerance)
+    assert all(y.dtype == dtype for y in outputs)
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["compact", "dense"])
+def test_a_stream_owns_its_state(dense: bool) -> None:
+    """A given state, and a copy that was taken, stay as they are."""
+    layer, x = make(memory=Memory(cells=64, heads=MIXED, learned_start=True)), normal(2, 6, 6)
+    _, given = layer(x, layer.initial_state(2, dense=dense))
+    before = given.to_tensor().clone()
+    stream = layer.stream(state=given)
+    taken, kept = [stream.state], [before]
+    for now in x.unbind(1):
+        assert not stream.step(now).requires_grad
+        taken.append(stream.state)
+        kept.append(taken[-1].to_tensor())
+    stream.read(x)
+    stream.step(x[:, 0], reset=torch.tensor([True, False]))
+    other = layer.stream(state=given)
+    stream.join(other)
+    stream.join(given)
+    stream.step(normal(6, 6))
+    assert torch.equal(other.state.to_tensor(), before)
+    assert torch.equal(given.to_tensor(), before)
+    assert given.hidden.requires_grad
+    for state, expected in zip(taken, kept):
+        assert torch.equal(state.to_tensor(), expected)
+    taken[0].hidden.fill_(7)  # and nothing that is done to a copy reaches the stream
+    assert not (stream.state.hidden == 7).any()
+
+
+def test_sequences_join_and_leave_while_a_stream_runs() -> None:
+    """Each has the numbers that it would have alone: of steps, dense, and of chunks, compact."""
+    layer = make(num_layers=2, memory=Memory(cells=64, heads=MIXED, reads=2, learned_start=True))
+    x = normal(5, 12, 6)
+    expected, _ = layer(x)
+    one, other = layer.stream(2), layer.stream()
+    close(torch.stack([one.step(x[:2, t]) for t in range(4)], 1), expected[:2, :4])
+    close(other.read(x[2:3, :4]), expected[2:3, :4])
+    one.join(other)  # a compact state to a dense one
+    assert one.batch_size == 3
+    close(torch.stack([one.step(x[:3, t]) for t in range(4, 6)], 1), expected[:3, 4:6])
+    one.join(layer(x[3:4, :6], layer.initial_state(1))[1])  # a state with gradients
+    close(one.step(x[:4, 6]), expected[:4, 6])
+    dropped = one.drop(1)
+    assert dropped.batch_size == 1
+    close(layer(x[1:2, 7:], dropped)[0], expected[1:2, 7:])
+    one.join(1)  # a fresh one
+    assert one.batch_size == 4
+    now = torch.cat([x[[0, 2, 3], 7:10], x[4:5, :3]])
+    close(one.read(now), torch.cat([expected[[0, 2, 3], 7:10], expected[4:5, :3]]))
+    left = one.drop([0, -1])
+    assert (left.batch_size, one.batch_size) == (2, 2)
+    close(left.hidden, torch.cat([layer(x[0:1, :10], layer.initial_state(1))[1].hidden,
+                                  layer(x[4:5, :3], layer.initial_state(1))[1].hidden], 1))  # fmt: skip
+    close(one.read(x[[2, 3], 10:]), expected[[2, 3], 10:])
+    assert one.drop(torch.tensor([], dtype=torch.int64)).batch_size == 0
+    assert one.drop([0, 1]).batch_size == 2
+    assert one.batch_size == 0
+    one.join(2)
+    close(one.read(x[:2]), expected[:2])
+
+
+def test_bad_arguments_are_named() -> None:
+    layer = make()
+    stream = layer.stream(2)
+    with pytest.raises(ValueError, match="stream: expected one direction, got bidirectional=True"):
+        make(bidirectional=True).stream()
+    with pytest.raises(ValueError, match=r"input: expected shape \(B, 6\), got \(2, 1, 6\)"):
+        stream.step(torch.zeros(2, 1, 6))
+    with pytest.raises(RuntimeError, match=r"Expected hidden size \(1, 3, 8\)"):
+        stream.step(normal(3, 6))
+    with pytest.raises(TypeError, match="reset: expected bool, got torch.int64"):
+        stream.step(normal(2, 6), reset=torch.tensor([1, 0]))
+    with pytest.raises(ValueError, match="reset: expected one flag for each of 2 sequences"):
+        stream.step(normal(2, 6), reset=torch.tensor([True]))
+    with pytest.raises(TypeError, match="other: expected a Stream, a RAMGRUState or a number"):
+        stream.join(torch.zeros(1, 2, 8))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="states: expected states of one layer"):
+        stream.join(make(num_layers=2).stream())
+    with pytest.raises(IndexError, match=r"indices: expected sequences in \[0, 2\), got \[2\]"):
+        stream.drop(2)
+    assert stream.batch_size == 2
+    assert repr(stream).startswith("Stream(batch_size=2, layer=RAMGRU(6, 8, batch_first=True")
+
+
+# The native step.
+
+
+def steps(layer: RAMGRU, x: Tensor, isa: str) -> tuple[Tensor, RAMGRUState]:
+    state = layer.initial_state(x.shape[0], dense=True)
     outputs = []
     with native.use(isa):
-        for t in range(x.shape[1]):
-            y, state = unit.step(x[:, t], state, donate=True)
+        for now in x.unbind(1):
+            y, state = layer.step_(now, state)
             outputs.append(y)
     return torch.stack(outputs, dim=1), state
 
 
-def assert_same(one: Any, other: Any, tolerance: float) -> None:
-    torch.testing.assert_close(other[0], one[0], rtol=tolerance, atol=tolerance)
-    for a, b in zip(
-        (one[1].hidden, *one[1].context, *(m.rows for m in one[1].memory)),
-        (other[1].hidden, *other[1].context, *(m.rows for m in other[1].memory)),
-        strict=True,
-    ):
-        torch.testing.assert_close(b, a, rtol=tolerance, atol=tolerance)
+def assert_equal_steps(one: Any, other: Any, tolerance: float) -> None:
+    close(other[0], one[0], tolerance)
+    close(other[1].hidden, one[1].hidden, tolerance)
+    for a, b in zip(one[1].memory, other[1].memory, strict=True):
+        for ours, theirs in zip(a, b, strict=True):
+            close(theirs, ours, tolerance)
 
 
-@pytest.mark.parametrize("isa", native.supported())
+@needs_native
+@every_isa
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_native_steps_equal_portable_ones(isa, data):
+def test_native_steps_equal_portable_ones(isa: str, data: st.DataObject) -> None:
     draw = data.draw
     cells = draw(st.sampled_from([1, 6, 64, 1000]))
-    unit = layer(
+    heads = draw(st.lists(key_heads, min_size=1, max_size=5))
+    memory = Memory(
+        cells=cells,
+        heads=heads_text(heads),
+        width=draw(st.sampled_from([None, 1, 7, 20])),
+        writes=draw(st.integers(1, min(6, cells))),
+        reads=draw(st.integers(1, min(6, cells))),
+        learned_start=draw(st.booleans()),
+    )
+    layer = make(
         draw(st.integers(0, 1000)),
-        input_size=draw(st.sampled_from([1, 3, 8, 17, 40])),
-        hidden_size=draw(st.sampled_from([1, 5, 16, 33])),
+        draw(st.sampled_from([1, 3, 8, 17, 40])),
+        draw(st.sampled_from([1, 5, 16, 33])),
+        memory,
         controller=draw(st.sampled_from(["gru", "mingru"])),
         bias=draw(st.booleans()),
         num_layers=draw(st.integers(1, 2)),
-        num_heads=draw(st.integers(1, 5)),
-        head_size=draw(st.sampled_from([None, 1, 7, 20])),
-        top_k=draw(st.integers(1, min(6, cells))),
-        write_rule=draw(st.sampled_from(["gru", "delta"])),
-        memory_size=cells,
-        parts=draw(st.sampled_from([None, 1, 2] if cells > 1 else [None])),
-        address_size=draw(st.sampled_from([2, 5, 32])),
-        offsets=draw(st.sampled_from([(1,), (0, 2), (1, 0, 4)])),
-        skips=draw(st.sampled_from([(0,), (0,), (1, 0)])),
-        spans=draw(st.sampled_from([(1,), (1,), (1, 2, 3)])),
-        window=draw(st.sampled_from([None, 8])),
-        learn_context=draw(st.booleans()),
-        candidate_activation=draw(st.sampled_from(["identity", "tanh"])),
-        learn_initial=draw(st.booleans()),
     )
-    x = torch.randn(draw(st.integers(1, 4)), 7, unit.input_size, dtype=torch.float64)
-    assert_same(stream(unit, x, native.PORTABLE), stream(unit, x, isa), 1e-9)
+    x = normal(draw(st.integers(1, 4)), 7, layer.input_size)
+    with native.use(isa):
+        state = layer.initial_state(len(x), dense=True)
+        assert fast_step.step_(layer._parts(), x[:, 0], state) is not None
+    assert_equal_steps(steps(layer, x, native.PORTABLE), steps(layer, x, isa), 1e-9)
 
 
-@pytest.mark.parametrize("isa", native.supported())
-def test_single_precision(isa):
-    unit = layer(dtype=torch.float32, input_size=50, hidden_size=70, controller="gru")
+@needs_native
+@every_isa
+def test_single_precision(isa: str) -> None:
+    layer = make(0, 50, 70, dtype=torch.float32)
+    wide = make(0, 50, 70)
+    wide.load_state_dict(layer.state_dict())
     x = torch.randn(2, 9, 50)
-    wide = layer(dtype=torch.float64, input_size=50, hidden_size=70, controller="gru")
-    wide.load_state_dict(unit.state_dict())
-    exact = stream(wide, x.double(), native.PORTABLE)[0]
-    found = stream(unit, x, isa)[0]
+    exact, found = steps(wide, x.double(), native.PORTABLE)[0], steps(layer, x, isa)[0]
     assert float((found - exact).norm() / exact.norm()) < 1e-6
 
 
-def test_threads_change_no_bit():
-    unit = layer(dtype=torch.float32, input_size=130, hidden_size=131, num_heads=3)
-    x = torch.randn(3, 5, 130)
+@needs_native
+def test_threads_change_no_bit() -> None:
+    layer, x = make(0, 130, 131, Memory(heads=3), dtype=torch.float32), torch.randn(3, 5, 130)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3, 5):
             torch.set_num_threads(threads)
-            found.append(stream(unit, x, native.isa()))
+            found.append(steps(layer, x, native.isa()))
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:
-        assert_same(found[0], other, 0)
+        assert_equal_steps(found[0], other, 0)
 
 
-def test_the_general_path_takes_what_is_not_simple():
-    unit = layer()
-    x, state = torch.randn(1, 6, dtype=torch.float64), unit.initial_state(1, dense=True)
-    assert streaming.step_(unit, x, state) is not None
-    assert streaming.step_(unit, x, unit.initial_state(1)) is None  # not laid out yet
-    assert streaming.step_(unit, x, unit.initial_state(2, dense=True)) is None
-    assert streaming.step_(layer(gate="cell"), x, state) is None
-    handle = unit.memories[0].candidate.register_forward_hook(lambda *_: None)
-    assert streaming.step_(unit, x, state) is None
+@needs_native
+def test_the_general_path_runs_options_that_the_native_step_does_not_support() -> None:
+    layer, x = make(), normal(1, 6)
+
+    def takes(state: RAMGRUState, of: RAMGRU = layer) -> bool:
+        return fast_step.step_(of._parts(), x, state) is not None
+
+    dense = layer.initial_state(1, dense=True)
+    assert takes(dense)
+    assert not takes(layer.initial_state(1))
+    assert not takes(layer.initial_state(2, dense=True))
+    with_tape = make(memory=Memory(cells=64, heads="key tape"))
+    assert not takes(with_tape.initial_state(1, dense=True), with_tape)
+    handle = layer.memories[0].candidate.register_forward_hook(lambda *_: None)
+    assert not takes(dense)
     handle.remove()
     with native.use(native.PORTABLE):
-        assert streaming.step_(unit, x, state) is None
+        assert not takes(dense)
+    assert takes(dense)
 
 
-@pytest.mark.parametrize("general", [False, True])
-def test_a_graph_that_needs_the_cells_notices(general):
-    unit = layer()
-    given = {"write_index": torch.tensor([1])} if general else {}
-    state = unit.initial_state(1, dense=True)
-    rows = state.memory[0].rows.requires_grad_()
-    square = rows.square().sum()
-    unit.step(torch.randn(1, 6, dtype=torch.float64), state, donate=True, **given)
+@pytest.mark.parametrize("reset", [None, torch.tensor([False])], ids=["native", "general"])
+def test_a_graph_that_needs_the_cells_notices(reset: Tensor | None) -> None:
+    """The general path runs where a reset is given."""
+    layer = make()
+    state = layer.initial_state(1, dense=True)
+    square = state.memory[0].rows.requires_grad_().square().sum()
+    layer.step_(normal(1, 6), state, reset=reset)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         square.backward()
 
 
-def test_weights_that_change_or_move_are_seen():
-    unit = layer()
-    x = torch.randn(1, 6, dtype=torch.float64)
+@pytest.mark.parametrize("controller", ["gru", "mingru"])
+def test_a_step_in_place_keeps_no_graph_and_no_copy(controller: str) -> None:
+    layer = make(memory=Memory(cells=4), controller=controller)
+    _, state = layer(normal(2, 5, 6), layer.initial_state(2, dense=True))
+    assert state.memory[0].rows.requires_grad
+    place = state.memory[0].rows.data_ptr()
+    for _ in range(3):
+        output, state = layer.step_(normal(2, 6), state)
+        assert state.memory[0].rows.data_ptr() == place
+        assert not output.requires_grad
+        assert not state.to_tensor().requires_grad
+    flat = normal(1, 2, layer.flat_size)
+    before = flat.clone()
+    layer.step_(normal(2, 6), layer.initial_state(1).from_tensor(flat))
+    assert torch.equal(flat, before)
+
+
+@needs_native
+def test_weights_that_change_or_move_are_seen() -> None:
+    layer, x = make(controller="mingru", memory=Memory(cells=64)), normal(1, 6)
 
     def steps_alike() -> None:
-        start = unit.initial_state(1, dense=True)
-        assert streaming.step_(unit, x, start.clone()) is not None
+        start = layer.initial_state(1, dense=True)
+        assert fast_step.step_(layer._parts(), x, start.clone()) is not None
         outputs = []
         for isa in (native.PORTABLE, native.isa()):
             with native.use(isa):
-                outputs.append(unit.step(x, start.clone(), donate=True)[0])
+                outputs.append(layer.step_(x, start.clone())[0])
         torch.testing.assert_close(*outputs)
 
     steps_alike()
     with torch.no_grad():
-        unit.memories[0].candidate.weight.mul_(2)  # in place
+        layer.memories[0].candidate.weight.mul_(2)  # in place
     steps_alike()
-    unit.memories[0].candidate.weight.data = torch.randn(8, 6, dtype=torch.float64)  # moved
+    layer.memories[0].candidate.weight.data = normal(8, 6)  # moved
     steps_alike()
-    unit.weight_ih_l0 = torch.nn.Parameter(torch.randn(16, 6, dtype=torch.float64))  # replaced
+    layer.weight_ih_l0 = torch.nn.Parameter(normal(16, 6))  # replaced
     steps_alike()
-    unit.memories[0].read_out = torch.nn.Linear(8, 8, bias=False, dtype=torch.float64)
-    assert streaming.step_(unit, x, unit.initial_state(1, dense=True)) is None
+    layer.memories[0].read_out = torch.nn.Linear(8, 8, bias=False, dtype=torch.float64)
+    start = layer.initial_state(1, dense=True)
+    assert fast_step.step_(layer._parts(), x, start) is None
