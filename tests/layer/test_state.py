@@ -183,7 +183,7 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
             RAMGRUState.load(path)
     with pytest.raises(CheckpointError, match="nowhere is missing"):
         RAMGRUState.load(tmp_path / "nowhere")
-    with pytest.raises(RamgruError, match="cannot write .*: No such file or directory"):
+    with pytest.raises(RamgruError, match=r"cannot write .*: No such file or directory"):
         used(make()).save(tmp_path / "folder" / "state")
 
 

@@ -1,4 +1,4 @@
-"""Streams: the numbers of `forward`, by native steps as by general ones, on a state of their own."""
+"""Streams: the numbers of `forward`, by native and by general steps, on a state of their own."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ def test_sequences_join_and_leave_while_a_stream_runs() -> None:
     close(one.read(now), torch.cat([expected[[0, 2, 3], 7:10], expected[4:5, :3]]))
     left = one.drop([0, -1])
     assert (left.batch_size, one.batch_size) == (2, 2)
-    close(left.hidden, torch.cat([layer(x[0:1, :10], layer.initial_state(1))[1].hidden,
-                                  layer(x[4:5, :3], layer.initial_state(1))[1].hidden], 1))  # fmt: skip
+    alone = [layer(v, layer.initial_state(1))[1].hidden for v in (x[:1, :10], x[4:, :3])]
+    close(left.hidden, torch.cat(alone, dim=1))
     close(one.read(x[[2, 3], 10:]), expected[[2, 3], 10:])
     assert one.drop(torch.tensor([], dtype=torch.int64)).batch_size == 0
     assert one.drop([0, 1]).batch_size == 2
@@ -160,7 +160,7 @@ def test_bad_arguments_are_named() -> None:
         stream.step(torch.zeros(2, 1, 6))
     with pytest.raises(RuntimeError, match=r"Expected hidden size \(1, 3, 8\)"):
         stream.step(normal(3, 6))
-    with pytest.raises(TypeError, match="reset: expected bool, got torch.int64"):
+    with pytest.raises(TypeError, match=r"reset: expected bool, got torch.int64"):
         stream.step(normal(2, 6), reset=torch.tensor([1, 0]))
     with pytest.raises(ValueError, match="reset: expected one flag for each of 2 sequences"):
         stream.step(normal(2, 6), reset=torch.tensor([True]))

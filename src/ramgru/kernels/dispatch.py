@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -133,8 +134,6 @@ class Operation:
 
 def info() -> dict[str, str]:
     """The name of each operation -> a line about the code that computes it."""
-    import ramgru.kernels as package
-
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")  # registers its operations
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")  # registers its operations
     return {name: _OPERATIONS[name].summary() for name in sorted(_OPERATIONS)}
