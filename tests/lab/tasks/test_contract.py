@@ -1,4 +1,4 @@
-"""What every task of the registry promises, whatever it asks."""
+"""The contract of every task of the registry."""
 
 import doctest
 import importlib

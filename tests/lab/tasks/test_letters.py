@@ -60,7 +60,7 @@ def test_places_of_ngrams_are_uniform() -> None:
     assert np.abs(counts[1:] - 1000).max() < 4 * 1000**0.5
 
 
-def test_what_stands_elsewhere_is_changed_and_the_ngram_is_not() -> None:
+def test_make_unique_changes_other_places_and_keeps_the_ngram() -> None:
     string = np.zeros((50, 12), dtype=np.int64)  # the n-gram aaa, in every place
     place = np.arange(50)[:, None] % 10
     make_unique(np.random.default_rng(0), string, place, 3)

@@ -77,7 +77,7 @@ def test_operators_arguments_and_digits_are_uniform() -> None:
     assert np.abs(digits - digits.mean()).max() < 4 * digits.mean() ** 0.5
 
 
-def test_what_is_too_long_is_given_up() -> None:
+def test_expressions_that_are_too_long_are_not_completed() -> None:
     tokens, lengths, _ = grow(np.random.default_rng(0), 500, 20, 30, 50)
     assert tokens.shape == (500, 50)
     assert lengths.max() == 51

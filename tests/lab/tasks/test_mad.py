@@ -61,7 +61,7 @@ def test_fast_draw_has_the_distribution_of_the_exact_one(task: InContextRecall) 
     assert np.mean(difference**2) < 1.5
 
 
-def test_every_token_is_what_comes_next() -> None:
+def test_every_token_asks_for_the_next_token() -> None:
     task = InContextRecall(every_token=True)
     batch, asked = task.draw(20, 0), task.held_out().draw(20, 0)
     assert np.array_equal(batch.inputs, asked.inputs)
@@ -72,7 +72,7 @@ def test_every_token_is_what_comes_next() -> None:
     assert all(point.task.held_out() == point.task for point in task.grid())
 
 
-def test_the_plateau_is_what_guessing_among_known_keys_reaches() -> None:
+def test_the_plateau_is_the_score_of_guessing_among_known_values() -> None:
     task = InContextRecall(vocab_size=32, length=1024)
     batch = task.draw(20, 0)
     rng = np.random.default_rng(1)

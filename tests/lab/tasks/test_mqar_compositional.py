@@ -1,4 +1,4 @@
-"""Phrases that share their tokens, where their questions stand, sizes and errors."""
+"""mqar_compositional: phrases that share their tokens, values, and places of questions."""
 
 import itertools
 

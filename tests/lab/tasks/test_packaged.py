@@ -170,7 +170,7 @@ def test_every_series_once_with_its_speaker_at_its_end(
         assert labels[length - 1] == (length - 4) % 3
 
 
-def test_chance_and_what_is_evaluated(data: dict[str, list[np.ndarray]]) -> None:
+def test_chance_and_the_evaluated_split(data: dict[str, list[np.ndarray]]) -> None:
     task = JapaneseVowels()
     assert task.chance == pytest.approx(1 / 3)
     assert task.held_out() == JapaneseVowels(split="test") == task.grid()[0].task

@@ -1,4 +1,4 @@
-"""Names, options as values and as text, and what is said when they do not fit."""
+"""Names of tasks, options as values and as text, and error messages."""
 
 import json
 from dataclasses import FrozenInstanceError
@@ -46,7 +46,7 @@ def test_options_as_values(tmp_path: Path) -> None:
         ("mqar", {"exact": "maybe"}, ValueError, "must be of type bool, got 'maybe'"),
         ("mqar", {"power": "x"}, ValueError, "must be of type float, got 'x'"),
         ("text", {"path": 3}, ValueError, "must be of type str, got 3"),
-        ("file", {}, TypeError, "task file needs the option path"),
+        ("file", {}, ValueError, "task file needs the option path"),
         ("text", {}, ValueError, "task text needs the option path"),
     ],
 )

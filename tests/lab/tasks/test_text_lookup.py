@@ -1,4 +1,4 @@
-"""Passages of the documentation, phrases that stand in them once, and what follows."""
+"""text_lookup: passages, phrases that occur once, and their continuations."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Chains, their order, what each form asks, kinds and errors."""
+"""variable_tracking: chains, their order, the questions of each form, kinds."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_one_look_up_answers_direct_questions_only() -> None:
         assert np.array_equal(once == full[row, 41:], batch.kind[row, 41:] == 0)
 
 
-def test_assignments_stand_anywhere() -> None:
+def test_places_of_assignments_are_uniform() -> None:
     task = VariableTracking(vocab_size=16, noise=4, chains=1, hops=1, length=13)
     rows = 15_000
     batch = task.draw(rows, 0)

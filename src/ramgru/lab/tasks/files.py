@@ -19,7 +19,7 @@ from ramgru.lab.tasks import checks, columns, parquet
 from ramgru.lab.tasks.base import Batch, Slice, Task
 from ramgru.lab.tasks.columns import Examples
 from ramgru.lab.tasks.registry import SOURCES, register
-from ramgru.lab.tasks.text import stamp
+from ramgru.lab.tasks.text import FromFile, stamp
 
 PARQUET = (".parquet", ".pq")
 
@@ -58,15 +58,13 @@ def read_examples(path: str | os.PathLike[str]) -> Examples:
 
 @register
 @dataclass(frozen=True)
-class FileTask(Task):
+class FileTask(FromFile):
     """Examples of a file, as `ramgru generate` writes them, drawn as batches.
 
         task = FileTask("mqar.npz")
         task.draw(64, seed)       a batch of different examples, chosen by the seed
         task.batch(64, step)      batch number `step` of an endless pass over the data, in which
                                   every epoch has its own order
-
-    path: the file
 
     Sizes, metric, chance and plateau are those of the task in the file (`source`). An evaluation
     draws its grid from that task, from seeds. Raises DataError for a file that is missing, broken
@@ -76,12 +74,8 @@ class FileTask(Task):
     name: ClassVar[str] = "file"
     vocab_size = features = outputs = 0  # and then those of the source
 
-    path: str
-
     def __post_init__(self) -> None:
-        if not isinstance(self.path, str | os.PathLike):
-            raise TypeError(f"path must be a file's path, got {self.path!r}")
-        object.__setattr__(self, "path", os.fspath(self.path))
+        super().__post_init__()
         for name in ("metric", "kinds", "classes", "padding", "vocab_size", "features", "outputs"):
             object.__setattr__(self, name, getattr(self.source, name))
 
@@ -108,7 +102,7 @@ class FileTask(Task):
 
     def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         self._enough(rows)
-        return self._pick(rng.choice(len(self), rows, replace=False))
+        return self.examples.rows(rng.choice(len(self), rows, replace=False))
 
     def batches_per_epoch(self, batch_size: int) -> int:
         """Whole batches in the file; the examples left over differ from epoch to epoch."""
@@ -121,7 +115,7 @@ class FileTask(Task):
         epoch, index = divmod(checks.integer("step", step, 0), per_epoch)
         checks.integer("seed", seed, 0)
         order = _order(len(self), seed, epoch)
-        return self._pick(order[index * batch_size : (index + 1) * batch_size])
+        return self.examples.rows(order[index * batch_size : (index + 1) * batch_size])
 
     def grid(self) -> Sequence[Slice]:
         return self.source.grid()
@@ -134,9 +128,6 @@ class FileTask(Task):
             raise ValueError(
                 f"batch_size must be at most {len(self)}, the examples in {self.path}, got {rows}"
             )
-
-    def _pick(self, rows: np.ndarray) -> Batch:
-        return self.examples.rows(rows)
 
 
 @lru_cache(maxsize=4)

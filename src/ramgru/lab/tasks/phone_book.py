@@ -99,7 +99,7 @@ class PhoneBook(Ranged):
         row = np.concatenate([entry.reshape(rows, -1), question.reshape(rows, -1)], axis=1)
 
         shown = row != NOTHING
-        step = np.cumsum(shown, axis=1) - 1  # (B, places) at which step a place stands
+        step = np.cumsum(shown, axis=1) - 1  # (B, places) the step of each place
         width, first = entry.shape[2], keys.shape[2]  # of an entry; its blank
         value = first + np.arange(values.shape[2])  # the place before each character of a value
         label = np.full(row.shape, IGNORE)
@@ -114,6 +114,7 @@ class PhoneBook(Ranged):
         kept = np.arange(int(lengths.max())) < lengths[:, None]  # (B, T)
 
         def close_up(places: np.ndarray, beyond: int) -> np.ndarray:
+            """(B, T): the shown places, without the gaps, then padding."""
             steps = np.full(kept.shape, beyond)
             steps[kept] = places[shown]  # row by row, both sides
             return steps
@@ -137,7 +138,7 @@ def _digits(codes: np.ndarray, base: int, count: int) -> np.ndarray:
 
 
 def _names(rng: np.random.Generator, rows: int, entries: int) -> tuple[np.ndarray, np.ndarray]:
-    """-> names (B, E, 6) and numbers (B, E, 7) as"""
+    """-> names (B, E, 6) and numbers (B, E, 7) as characters."""
     syllables = [consonant + vowel for consonant in CONSONANTS for vowel in VOWELS]
     spelled = encode("".join(syllables)).reshape(-1, 2)
     codes = sampling.distinct(rng, rows, entries, len(syllables) ** SYLLABLES)

@@ -40,14 +40,6 @@ def get(name: str, **options: Any) -> Task:
     for option in options:
         if option not in kinds:
             raise TypeError(f"task {name} has no option {option!r}{nearest(option, kinds)}")
-    required = {
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    missing = sorted(required - set(options))
-    if missing:
-        raise TypeError(f"task {name} needs the option {', '.join(missing)}")
     parsed = {
         option: parse(f"option {option} of task {name}", value, kinds[option])
         for option, value in options.items()

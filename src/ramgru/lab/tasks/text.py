@@ -40,27 +40,40 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class TokenSource(Task):
-    """Next-token prediction over one long sequence; a subclass loads its file.
+class FromFile(Task):
+    """A task that reads a file.
 
-    path:       the file
-    length:     T, tokens in a window or a chunk
-    split:      "train" or "validation"
-    validation: share of the file, at its end, that is held out for validation
+    path: the file
     """
 
     path: str = ""
-    length: int = 256
-    split: str = "train"
-    validation: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.path, str | os.PathLike):
             raise TypeError(f"path must be a file's path, got {self.path!r}")
         object.__setattr__(self, "path", os.fspath(self.path))
         if not self.path:
             raise ValueError(f"task {self.name} needs the option path, the file to read")
-        checks.integer("length", self.length, 1)
+
+
+@dataclass(frozen=True)
+class TokenSource(FromFile):
+    """Next-token prediction over one long sequence; a subclass loads its file.
+
+    length:     T, tokens in a window or a chunk
+    split:      "train" or "validation"
+    validation: share of the file, at its end, that is held out for validation
+    """
+
+    smallest: ClassVar[dict[str, int]] = {"length": 1}
+
+    length: int = 256
+    split: str = "train"
+    validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         checks.one_of("split", self.split, SPLITS)
         checks.share("validation", self.validation, whole=False)
         needed, found = self.length + 1, len(self.tokens)
@@ -186,12 +199,9 @@ class TokenFile(TokenSource):
     """
 
     name: ClassVar[str] = "tokens"
+    smallest: ClassVar[dict[str, int]] = {"length": 1, "vocabulary": 0}
 
     vocabulary: int = 0
-
-    def __post_init__(self) -> None:
-        checks.integer("vocabulary", self.vocabulary, 0)
-        super().__post_init__()
 
     def _load(self) -> Loaded:
         loaded = _load_tokens(self.path, stamp(self.path))

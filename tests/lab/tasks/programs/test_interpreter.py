@@ -114,7 +114,7 @@ def test_a_failed_statement_changes_nothing() -> None:
         assert dict(interpreter.registers) == {"r1": 1, "r2": 0}
 
 
-def test_answers_tell_what_they_are() -> None:
+def test_answers_have_a_kind_and_sources() -> None:
     found = Interpreter().run("r1 #2$r2 b$r1\t$r3 ADD r1 r1\t$UPPERCASE r2\t$")
     assert found == [
         Answer(2, "read", ("r1",)),

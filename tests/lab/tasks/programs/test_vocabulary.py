@@ -51,7 +51,7 @@ def test_text_and_back() -> None:
     assert ids[-1] == 2
 
 
-def test_what_is_unknown() -> None:
+def test_unknown_tokens() -> None:
     two = Vocabulary(2)
     assert two.decode(two.encode("r1 é$r7\t$")) == "r1 <unknown>$<unknown>\t$"
 
