@@ -21,11 +21,10 @@ from ramgru import files
 from ramgru.lab.compare import CompareConfig, compare
 from ramgru.lab.compare.compare import DATA
 from ramgru.lab.compare.config import sized
-from ramgru.lab.compare.leaderboard import standings
-from ramgru.lab.compare.page import leaderboard_rows
+from ramgru.lab.compare.page import axis_of
 from ramgru.lab.compare.results import Comparison, Results, from_json
 from ramgru.lab.compare.table import to_csv
-from ramgru.lab.compare.task_page import axis_of
+from ramgru.lab.compare.tables import leaderboard_rows, standings
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.show import plots, sentences, svg
 from ramgru.lab.show.data import Line, Score, StatePoint, TimePoint

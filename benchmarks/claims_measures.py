@@ -11,7 +11,7 @@ from torch import Tensor
 from ramgru import Key
 from ramgru.lab.evaluate import Effort, measure_at
 from ramgru.lab.evaluate.sweep import FRESH
-from ramgru.lab.show.blocks import trace_model
+from ramgru.lab.show.view import trace_model
 from ramgru.lab.tasks import Slice, Task
 from ramgru.lab.tasks.hold import Hold
 from ramgru.lab.train import log

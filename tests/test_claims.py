@@ -19,8 +19,8 @@ import torch
 from ramgru import Memory
 from ramgru.lab import tasks
 from ramgru.lab.compare import runs
-from ramgru.lab.compare.leaderboard import standings
 from ramgru.lab.compare.results import Comparison
+from ramgru.lab.compare.tables import standings
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.tasks import IGNORE
 from ramgru.lab.train import ModelConfig, TrainConfig, build_model

@@ -215,6 +215,8 @@ def heads_text(heads: Iterable[Head]) -> str:
 
 def _heads(given: Any) -> tuple[Head, ...]:
     """Heads as objects, grouped by kind, from any of the three forms."""
+    if isinstance(given, str) and given.strip().isdigit():
+        given = int(given)
     if isinstance(given, int) and not isinstance(given, bool):
         check_int("Memory.heads", given, 1)
         given = (Key(),) * given

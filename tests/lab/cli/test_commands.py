@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from ramgru.config import Key, Memory, Tape
 from ramgru.lab import tasks
 from ramgru.lab.cli import main
 from ramgru.lab.cli.main import COMMANDS
@@ -20,7 +21,7 @@ from ramgru.lab.train.configfile import read_config
 from ramgru.version import __version__
 
 SIZES = ("--task.vocab-size", "32", "--task.pairs", "2", "--task.length", "8")
-MODEL = ("--model.d-model", "8", "--model.num-layers", "1", "--model.ram.memory-size", "64")
+MODEL = ("--model.d-model", "8", "--model.num-layers", "1", "--model.memory.cells", "64")
 SHORT = ("--steps", "4", "--steps-per-epoch", "2", "--batch-size", "4", "--evaluate-examples", "8")
 
 
@@ -60,7 +61,7 @@ def test_a_walk(tmp_path, capsys):
 
 
 def test_text_with_sizes_of_its_own(tmp_path):
-    """Shorter than the default window: the sizes count before the file is read."""
+    """The text is shorter than the default window, so the sizes are needed to read it."""
     (tmp_path / "t.txt").write_text("to be or not to be, " * 10)
     options = ("--task.length", "8", "--task.unit", "byte", "--tbptt", "4")
     assert main(["train", "--text", "t.txt", *options, *MODEL, *SHORT]) == 0
@@ -111,7 +112,7 @@ def test_compare_takes_tasks_and_layers_with_their_options(tmp_path):
     from ramgru.lab.cli.compare import configure
 
     words = "mqar,pairs=2 parity,length=9 --task.length 32 --layers gru,d_model=8"
-    own = "--layer my_module:MyLayer --layer=attention,positions=rope"
+    own = "--layer my_module:MyLayer --layer=attention,positions=rope --levers"
     config = configure(f"{words} {own}".split())
     assert [(task.name, task.options()["length"]) for task in config.tasks] == [
         ("mqar", 32),
@@ -120,7 +121,7 @@ def test_compare_takes_tasks_and_layers_with_their_options(tmp_path):
     assert config.task.pairs == 2
     own = ("my_module:MyLayer", "attention,positions=rope")
     assert config.layers == ("gru,d_model=8", *own)
-    assert str(config.folder) == "runs/compare-2-tasks"
+    assert str(config.folder) == "runs/compare-2-tasks-levers"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_compare_takes_tasks_and_layers_with_their_options(tmp_path):
         (["--layer"], "--layer: expected a layer's name or module:Class"),
         (["mqar", "party"], "unknown task 'party'; did you mean parity"),
         (["mqar,pears=2"], "TASK: task mqar has no option 'pears'; did you mean pairs"),
-        (["mqar", "mqar"], "tasks must not be of one name"),
+        (["mqar", "mqar"], "tasks: expected different names"),
     ],
 )
 def test_compare_refuses_what_it_does_not_know(args, message, capsys):
@@ -163,6 +164,22 @@ def test_info(capsys):
     assert all(f"  {name} " in out for name in tasks.TASKS)
     for name in ("library", "runs", "mingru", "memory_scan", "linear_scan"):
         assert f"\n  {name} " in out
+
+
+def test_a_memory_has_its_heads_as_one_word():
+    heads = ("--model.memory.heads", "tape key key:2")
+    memory = configure(["mqar", *heads, "--model.memory.cells", "64"]).model.memory
+    assert memory == Memory(cells=64, heads=(Key(), Key(2), Tape()))
+    assert configure(["mqar", "--model.memory.heads", "3"]).model.memory.heads == (Key(),) * 3
+    assert configure(["mqar"]).model.memory == Memory()
+
+
+def test_the_help_of_a_memorys_options_is_that_of_its_fields(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Cells that a step writes in each key head" in out
+    assert "--model.memory.heads HEADS" in out
 
 
 def test_help_names_every_command(capsys):

@@ -11,7 +11,6 @@ from ramgru.lab.cli.generate import GenerateConfig
 from ramgru.lab.cli.parse import options
 from ramgru.lab.cli.taskoptions import with_help
 from ramgru.lab.compare.compare import CompareConfig, ReportConfig
-from ramgru.lab.compare.levers.config import StudyConfig
 from ramgru.lab.evaluate import EvaluateConfig
 from ramgru.lab.show.inspect import InspectConfig
 from ramgru.lab.train import TrainConfig
@@ -22,7 +21,6 @@ DEFAULTS = {
     "train": TrainConfig(task=TASK),
     "evaluate": EvaluateConfig(),
     "compare": CompareConfig(task=TASK),
-    "study": StudyConfig(task=TASK),
     "report": ReportConfig(Path("runs")),
     "inspect": InspectConfig(),
 }

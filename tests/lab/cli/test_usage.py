@@ -27,10 +27,9 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
         ("train mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
         ("generate mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
         ("compare mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
-        ("study mqra", "TASK: unknown task 'mqra'; did you mean mqar?"),
         (
             "train --pears 3",
-            "--pears; did you mean --model.ram.parts or --task.pairs?",
+            "--pears; did you mean --task.pairs?",
         ),
         ("train --bach-size 3", "unknown option --bach-size; did you mean --batch-size"),
         ("train --model.layers gru", "unknown option --model.layers; did you mean --model.layer"),
@@ -38,9 +37,9 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
         ("evaluate --effort.question 3", "did you mean --effort.questions?"),
         ("inspect --sede 3", "unknown option --sede; did you mean --seed?"),
         ("compare --step 3", "unknown option --step; did you mean --steps?"),
-        ("study --lever cells", "unknown option --lever; did you mean --levers?"),
-        ("study --seeds -1", "seeds must not be negative, got (-1,)"),
-        ("study --model.layer gru", "model describes the RAM-GRU, whose levers these are"),
+        ("compare --lever", "unknown option --lever; did you mean --levers or"),
+        ("compare --seeds -1", "seeds: expected at least 0, got (-1,)"),
+        ("compare --model.layer gru", "model.layer: expected 'ramgru', got 'gru'"),
         ("train --steps 3 mqar", "unexpected argument 'mqar': expected options, which begin with"),
         ("info all", "unexpected argument 'all': expected none"),
         ("train --steps three", "--steps: expected an integer, got 'three'"),
@@ -54,7 +53,16 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
         ("train --task.power inf", "power must be positive and finite, got inf"),
         ("train --lr inf", "lr must be a finite number, got inf"),
         ("train --model.mlp-ratio nan", "mlp_ratio must be a finite number, got nan"),
-        ("train --model.ram.gate-bias nan", "gate_bias must be a finite number, got nan"),
+        (
+            "train --model.memory.gate-bias nan",
+            "Memory.gate_bias: expected a finite number, got nan",
+        ),
+        ("train --model.memory.heads kay", "Memory.heads: expected heads of key, tape, got 'kay'"),
+        ("train --model.memory.width 0", "Memory.width: expected at least 1, got 0"),
+        (
+            "train --model.memory.writes two",
+            "--model.memory.writes: expected an integer, got 'two'",
+        ),
         ("train --task.pairs 40", "length must be at least 160 for pairs=40, got 64"),
         ("train --model.d-model 0", "d_model must be at least 1, got 0"),
         ("train --device tpu", "device must be auto, cpu or cuda, got 'tpu'"),
@@ -62,7 +70,7 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
         ("train text", "task text reads a file: expected --text FILE instead of 'text'"),
         ("train mqar --text x", "give TASK or --text, not both, got 'mqar' and 'x'"),
         ("generate --out x.txt", "path must end in .npz or .parquet, got 'x.txt'"),
-        ("generate --examples 0", "examples must be at least 1, got 0"),
+        ("generate --examples 0", "examples: expected at least 1, got 0"),
         ("evaluate --effort.examples 0", "examples must be at least 1, got 0"),
     ],
 )
@@ -108,15 +116,19 @@ def test_missing_library(monkeypatch, capsys, command):
     assert (code, error) == (
         1,
         f"ramgru {command}: command line needs tyro, which is not installed: "
-        "pip install 'ramgru[train]'",
+        "pip install tyro rich accelerate (or, in the repository, pip install '.[train]')",
     )
 
 
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (ModuleNotFoundError("", name="pyarrow.parquet"), 1, "pip install 'ramgru[parquet]'"),
-        (ModuleNotFoundError("", name="optuna"), 1, "pip install 'ramgru[study]'"),
+        (
+            ModuleNotFoundError("", name="pyarrow.parquet"),
+            1,
+            "pip install pyarrow (or, in the repo",
+        ),
+        (ModuleNotFoundError("", name="optuna"), 1, "pip install optuna (or, in the repo"),
         (OSError(28, "No space left on device", "x"), 1, "x: No space left on device"),
         (RuntimeError("CUDA out of memory. Tried to"), 1, "out of memory: try a smaller batch"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "out of memory"),

@@ -51,6 +51,7 @@ def run(layer: str, seed: int, scores: tuple[float, ...]) -> Run:
         distance,
         step_us=60.0,
         train_us={"ramgru": 2.0, "gru": 1.0, "mingru": 0.5}[layer],
+        touched_bytes=384 if layer == "ramgru" else None,
     )
 
 
@@ -111,15 +112,15 @@ def two_tasks(comparison, results) -> Comparison:
 
 @pytest.fixture
 def small(tmp_path) -> CompareConfig:
-    """Two peers on a tiny task: trained and evaluated in a few seconds."""
+    """Two peers on a tiny task: a run takes a second."""
     return CompareConfig(
         task=tasks.get("mqar", vocab_size=32, pairs=2, length=16),
         layers=("gru", "mingru"),
         model=ModelConfig(d_model=8, num_layers=1),
         equal="nothing",
         steps=6,
-        batch_size=4,
-        effort=Effort(questions=16, examples=2),
+        batch_size=32,
+        effort=Effort(questions=16, examples=2, max_length=64),
         threads=1,
         device="cpu",
         out=tmp_path / "compare",

@@ -9,6 +9,7 @@ from ramgru.errors import DataError
 from ramgru.lab.compare import results as module
 from ramgru.lab.compare.results import curve_of, from_json, read_evaluation
 from ramgru.lab.compare.table import columns, to_csv, write_parquet
+from ramgru.lab.evaluate.capacity import bits_held
 
 HARDEST = {"pairs": 1024, "length": 4096}
 
@@ -20,6 +21,13 @@ def test_json_holds_everything(comparison, results):
     assert again.score("ramgru", HARDEST) == results.score("ramgru", HARDEST)
     assert again.memory.occupancy.used == 2
     assert [answer.right for answer in again.memory.sample.answers] == [True, False]
+
+
+def test_bits_are_counted_where_they_are_most(results):
+    run = results.runs[0]
+    assert run.bits == max(bits_held(r.axes["pairs"], r.score, r.chance) for r in run.rows)
+    assert run.bits_per_state_byte == run.bits / run.state_bytes
+    assert replace(run, rows=[replace(run.rows[0], axes={"length": 9})]).bits is None
 
 
 def test_json_without_a_memory(comparison, results):
@@ -66,6 +74,9 @@ def test_csv_is_tidy(two_tasks, tmp_path):
         "seconds": "12.5",
         "step_us": "60.0",
         "train_us": "2.0",
+        "touched_bytes": "384",
+        "bits": rows[2]["bits"],
+        "bits_per_state_byte": rows[2]["bits_per_state_byte"],
         "pairs": "1024",
         "length": "4096",
         "score": "0.94",
@@ -80,10 +91,10 @@ def test_csv_is_tidy(two_tasks, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "my.json must hold JSON"),
-        ("[]", "my.json must hold a comparison of format 'ramgru-compare-2', got None"),
+        ("{", "my.json: expected JSON"),
+        ("[]", "my.json: expected a comparison of format 'ramgru-compare-2', got None"),
         ('{"format": "other"}', "got 'other'"),
-        (f'{{"format": "{module.FORMAT}"}}', "my.json is not a whole comparison"),
+        (f'{{"format": "{module.FORMAT}"}}', "my.json: the comparison is incomplete"),
     ],
     ids=["broken", "a list", "foreign", "empty"],
 )
@@ -101,7 +112,7 @@ def test_incomplete_runs_are_refused(comparison, missing):
         runs.pop(2)
     else:
         del runs[0]["rows"][0]["score"]
-    with pytest.raises(DataError, match="not a whole comparison"):
+    with pytest.raises(DataError, match="the comparison is incomplete"):
         from_json(json.dumps(data))
 
 

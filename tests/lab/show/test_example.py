@@ -67,7 +67,7 @@ def test_answers_of_a_program_may_be_left_out():
     [
         ("r1 7", ProgramError, r"must end with \$"),
         (r"r1 #1$r2 #0$DIVIDE r1 r2\t$", ProgramError, "r2 holds 0"),
-        ("r9 #7$", ValueError, "input must use the registers r0 … r3, got 'r9'"),
+        ("r9 #7$", ValueError, "input: expected registers r0 … r3, got 'r9'"),
     ],
     ids=["syntax", "division", "register"],
 )
@@ -97,12 +97,12 @@ def test_features_are_typed_as_bits():
 @pytest.mark.parametrize(
     ("task", "text", "message"),
     [
-        (MQAR, " ", "input must hold at least one token of task mqar, got nothing"),
-        (MQAR, "1 32", "input must be token ids from 0 to 31 for task mqar, got '32' at step 1"),
+        (MQAR, " ", "input: expected at least one token of task mqar, got none"),
+        (MQAR, "1 32", "input: expected token ids from 0 to 31 for task mqar, got '32' at step 1"),
         (MQAR, "1 -2", "got '-2' at step 1"),
         (MQAR, "1 x", "got 'x' at step 1"),
         (MQAR, "1 ٣", "got '٣' at step 1"),
-        (MQAR, "1 " * (LONGEST + 1), f"input must have at most {LONGEST} steps to be drawn"),
+        (MQAR, "1 " * (LONGEST + 1), f"input: expected at most {LONGEST} steps"),
         (tasks.get("copy", bits=2), "0010 11", "a word of 4 bits a step .* got '11' at step 1"),
         (tasks.get("copy", bits=2), "0012", "got '0012' at step 0"),
     ],

@@ -4,22 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from ramgru import RAMGRUModel
+from ramgru.config import Memory
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.lab import tasks
-from ramgru.lab.show.blocks import trace_model
+from ramgru.lab.peers import GRU
 from ramgru.lab.show.example import draw, parse
-from ramgru.lab.show.inspect import InspectConfig, inspect
-from ramgru.lab.show.page import bars, text
-from ramgru.lab.show.view import cells_in_use, look
-from ramgru.lab.train import ModelConfig, RAMOptions, TrainConfig, build_model
-from ramgru.lab.train.loop import train
-from ramgru.lab.train.run import load_run
+from ramgru.lab.show.inspect import InspectConfig, bars, inspect, text
+from ramgru.lab.show.view import cells_in_use, look, trace_model
+from ramgru.lab.train import ModelConfig, TrainConfig, build_model, load_run, train
 from ramgru.layer import RAMGRU
 from ramgru.sequence import SequenceModel
 
 TASK = tasks.get("mqar", vocab_size=32, pairs=4, length=32)
-RAM = RAMOptions(nhead=2, memory_size=64, top_k=2)
-MODEL = ModelConfig(d_model=16, num_layers=2, ram=RAM)
+MODEL = ModelConfig(d_model=16, memory=Memory(cells=64, heads=2, writes=2))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +45,30 @@ def runs(tmp_path_factory):
 def model():
     torch.manual_seed(0)
     return build_model(MODEL, TASK).eval()
+
+
+@pytest.mark.parametrize("controller", ["gru", "mingru"])
+@pytest.mark.parametrize("mlp_ratio", [0.0, 2.0])
+def test_traces_end_with_the_cells_of_the_models_state(controller, mlp_ratio):
+    memory = Memory(cells=16, writes=2)
+    sizes = {"num_layers": 3, "memory": memory, "controller": controller, "mlp_ratio": mlp_ratio}
+    model = RAMGRUModel(11, 8, 2, 16, **sizes).double()
+    src = torch.randint(11, (2, 6))
+    traces = trace_model(model, src)
+    _, state = model.hidden(src)
+    assert len(traces) == 3
+    for one, after in zip(traces, state):
+        assert int(one.occupancy().sum()) == 2 * 6 * 2 * 2  # sequences, steps, heads, cells
+        rows = after.memory[0].dense().rows
+        for head in range(2):
+            for i in range(16):
+                cell = one.cell(i, head=head, batch=1)
+                torch.testing.assert_close(cell.state, rows[1, head, i], rtol=0, atol=1e-12)
+
+
+def test_blocks_without_a_memory_have_no_trace():
+    model = SequenceModel(GRU, 8, 2, vocab_size=11)
+    assert trace_model(model, torch.randint(11, (2, 6))) == [None, None]
 
 
 def test_answers_come_with_the_traces_own_weights(model):
@@ -94,16 +116,6 @@ def test_a_unit_shows_what_its_cell_did(model):
     assert unit.activation.shape == (32, unit.state.size)
 
 
-def test_the_delta_rule_has_gates_and_cells_but_no_exact_source():
-    torch.manual_seed(0)
-    config = replace(MODEL, ram=replace(RAM, write_rule="delta"))
-    view = look(build_model(config, TASK).eval(), TASK, draw(TASK, 1))
-    assert not view.exact
-    assert view.sample.answers[0].weight == ()
-    assert view.occupancy.used > 0
-    assert "no exact provenance" in text(view)
-
-
 @pytest.mark.parametrize(
     ("task", "options"),
     [("copy", {"length": 4}), ("parity", {"length": 8}), ("programs", {"registers": 2})],
@@ -113,7 +125,7 @@ def test_other_tasks_can_be_looked_at(task, options):
     torch.manual_seed(0)
     made = tasks.get(task, **options)
     model = SequenceModel(
-        lambda width: RAMGRU(width, width, batch_first=True, memory_size=64, num_heads=2),
+        lambda width: RAMGRU(width, width, batch_first=True, memory=Memory(cells=64, heads=2)),
         16,
         1,
         vocab_size=made.vocab_size,
@@ -129,9 +141,9 @@ def test_other_tasks_can_be_looked_at(task, options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"block": 2}, r"block must be one with a memory \(0, 1\), got 2"),
-        ({"head": 2}, "head must be in 0 … 1, got 2"),
-        ({"cell": 64}, "cell must be in 0 … 63, got 64"),
+        ({"block": 2}, r"block: expected one with a memory \(0, 1\), got 2"),
+        ({"head": 2}, "head: expected 0 … 1, got 2"),
+        ({"cell": 64}, "cell: expected 0 … 63, got 64"),
     ],
     ids=["block", "head", "cell"],
 )
@@ -174,7 +186,7 @@ def test_the_same_seed_shows_the_same_input(runs, tmp_path):
 
 
 def test_a_model_without_memory_is_refused_in_one_sentence(runs):
-    with pytest.raises(RamgruError, match=r"has no memory to look into: .* got gru") as failed:
+    with pytest.raises(RamgruError, match=r"has no memory: .* got gru") as failed:
         inspect(InspectConfig(runs / "gru"), quiet=True)
     assert not isinstance(failed.value, CheckpointError)
     assert not (runs / "gru" / "inspect.html").exists()
@@ -194,7 +206,7 @@ def test_no_run_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["seed", "cell", "block", "head"])
 def test_negative_numbers_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must not be negative, got -1"):
+    with pytest.raises(ValueError, match=f"{name}: expected at least 0, got -1"):
         InspectConfig(**{name: -1})
 
 

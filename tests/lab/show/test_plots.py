@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from ramgru.lab.show import memory_plots, plots, provenance_plots
+from ramgru.lab.show import memory_plots, plots
 from ramgru.lab.show.data import Answer, Curve, Line, Occupancy, Sample, Score, StatePoint
 from ramgru.lab.show.theme import LOOKS, PALETTE, look
 
@@ -27,11 +29,10 @@ def test_learning_curves_draw_every_run_and_name_every_layer_once(curves):
     assert metric.get_title(loc="left") == "Recall while training"
 
 
-def test_a_loss_of_zero_is_drawn_on_a_linear_scale(curves):
-    from dataclasses import replace
-
-    figure = plots.learning_curves([replace(curves[0], loss=(1.0, 0.5, 0.0))])
-    assert figure.axes[1].get_yscale() == "linear"
+@pytest.mark.parametrize("loss", [(1.0, 0.5, 0.0), (6.0, 5.0, 4.0)], ids=["zero", "near"])
+def test_a_loss_of_zero_or_little_range_is_drawn_on_a_linear_scale(curves, loss):
+    curve = replace(curves[0], loss=loss)
+    assert plots.learning_curves([curve]).axes[1].get_yscale() == "linear"
 
 
 def test_recall_against_pairs_holds_scores_band_chance_and_plateau(lines):
@@ -42,7 +43,11 @@ def test_recall_against_pairs_holds_scores_band_chance_and_plateau(lines):
     drawn = {line.get_label(): line for line in axes.lines}
     assert drawn["RAM-GRU"].get_xydata().tolist() == [[4, 1.0], [16, 0.99], [256, 0.9]]
     assert drawn["nn.GRU"].get_ydata().tolist() == [0.25, 0.0625, 0.004]
-    assert drawn["1/pairs: which, but not where"].get_ydata().tolist() == [0.25, 0.0625, 1 / 256]
+    assert drawn["1/pairs: known values, unknown keys"].get_ydata().tolist() == [
+        0.25,
+        0.0625,
+        1 / 256,
+    ]
     assert set(drawn["chance 0.1 %"].get_ydata()) == {0.001}
     assert axes.get_xscale() == "log"
     (band,) = axes.collections  # only the RAM-GRU has intervals, at two of its points
@@ -73,25 +78,6 @@ def test_one_point_a_layer_against_state_bytes():
     assert axes.get_title(loc="left") == "Recall at 1,024 pairs"
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (512, "512 B"), (2048, "2 KiB"), (3 * 2**20, "3 MiB"), (2**30, "1 GiB")],
-)
-def test_bytes_as_text(count, text):
-    assert plots.bytes_text(count) == text
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        *[(0.0, "0.0 %"), (0.00024, "0.024 %"), (0.0039, "0.39 %"), (0.941, "94.1 %")],
-        *[(0.9998, "99.98 %"), (0.99999, "99.99 %"), (1.0, "100.0 %")],
-    ],
-)
-def test_shares_as_text(share, text):
-    assert plots.percent(share) == text
-
-
 def test_layers_differ_in_marker_and_dash_and_those_of_one_color_in_kind():
     for part in ("marker", "dash", "label"):
         assert len({getattr(one, part) for one in LOOKS.values()}) == len(LOOKS)
@@ -104,10 +90,8 @@ def test_layers_differ_in_marker_and_dash_and_those_of_one_color_in_kind():
 def test_a_layer_with_options_is_named_with_them():
     assert look("attention,positions=rope", 3).label == "Attention, positions=rope"
     assert look("my_module:MyLayer").label == "my_module:MyLayer"
-    for order in range(8):
-        near, plain = look("attention,positions=rope", order), look("attention")
-        assert near.color == plain.color
-        assert (near.marker, near.dash) != (plain.marker, plain.dash)
+    variants = [look(f"ramgru,cells={2**n}", n) for n in range(8)]
+    assert len({(one.color, one.marker) for one in variants}) == len(variants)
 
 
 def test_occupancy_maps_each_cell_and_ranks_them(memory):
@@ -134,27 +118,33 @@ def test_a_memory_never_written_is_drawn_empty():
     assert right.get_title(loc="left") == "0 of 9 cells in use"
 
 
-def test_arcs_run_from_each_write_to_its_question(sample):
-    (axes,) = provenance_plots.provenance(sample).axes
-    ends = [tuple(arc.get_path().vertices[[0, -1], 0].astype(int)) for arc in axes.patches]
-    assert ends == [(1, 4), (3, 4), (1, 5), (3, 5)]
-    widths = [arc.get_linewidth() for arc in axes.patches]
-    assert widths[1] > widths[3] > widths[2] > widths[0]  # weights 0.9, 0.7, 0.3, 0.1
-    colors = [matplotlib.colors.to_hex(arc.get_edgecolor()) for arc in axes.patches]
+def test_provenance_has_a_row_a_question_and_a_key_of_colors(sample):
+    figure = memory_plots.provenance(sample)
+    (axes,) = figure.axes
+    bars = [(bar.get_y() + 0.4, bar.get_x() + bar.get_width() / 2) for bar in axes.patches]
+    assert np.allclose(bars, [(0, 1), (0, 3), (1, 1), (1, 3)])
+    opacity = [bar.get_alpha() for bar in axes.patches]
+    assert opacity[1] > opacity[3] > opacity[2] > opacity[0]  # weights 0.9, 0.7, 0.3, 0.1
+    colors = [matplotlib.colors.to_hex(bar.get_facecolor()) for bar in axes.patches]
     assert colors == [PALETTE["plum"][0]] * 2 + [PALETTE["rose"][0]] * 2
-    assert texts(axes) == [*sample.tokens, "✓ v2", "✗ v2"]
+    assert texts(axes) == ["✓ v2", "✗ v2"]
+    assert [tuple(ring.get_xdata()) for ring in axes.lines] == [(3,), (1,)]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list(sample.tokens)
+    key = ["right answer", "wrong answer", "step that holds the right answer"]
+    assert labels(figure) == key
 
 
-def test_a_long_input_is_drawn_as_a_matrix():
+def test_a_long_input_is_labelled_by_its_steps():
     tokens = [str(i) for i in range(100)]
     weight = np.zeros(100)
     weight[7] = 0.8
     answers = [Answer(50 + i, "7", "7" if i else "9", weight.tolist(), 7) for i in range(30)]
-    (axes,) = provenance_plots.provenance(Sample(tokens, answers), most=12).axes
+    (axes,) = memory_plots.provenance(Sample(tokens, answers), most=12).axes
     assert len(axes.patches) == 12
     assert {round(bar.get_x() + bar.get_width() / 2) for bar in axes.patches} == {7}
     assert texts(axes) == ["✗ 9"] + ["✓ 7"] * 11
     assert axes.get_yticklabels()[1].get_text() == "step 51: 51 → 7"
+    assert axes.get_xlabel() == "step"
 
 
 def test_gates_are_drawn_a_line_a_head():
@@ -181,7 +171,7 @@ def test_a_unit_shows_its_gate_and_its_activation():
         (plots.learning_curves, "curves"),
         (plots.recall_against_pairs, "lines"),
         (lambda data: plots.score_against_state(data, "recall", "x"), "points"),
-        (lambda data: provenance_plots.provenance(Sample(["a"], data)), "sample.answers"),
+        (lambda data: memory_plots.provenance(Sample(["a"], data)), "sample.answers"),
     ],
     ids=["curves", "lines", "points", "answers"],
 )
@@ -205,11 +195,15 @@ def test_one_size_only_can_be_drawn():
 
 def test_legend_of_all_layers_lies_within_the_figure():
     points = [StatePoint(layer, 2**20 + 2**10, Score(0.123, 0.12, 0.13)) for layer in LOOKS]
+    many = [replace(p, layer=f"{p.layer},memory_of_cells={2**20}") for p in points]
     for figure in (
         plots.score_against_state(points, "recall", "at 1,024 pairs"),
+        plots.score_against_state(many, "recall", "at 1,024 pairs"),
         plots.learning_curves([Curve(x, 0, (1, 2), (1, 2), (2,), (0.5,)) for x in LOOKS], "recall"),
     ):
         FigureCanvasAgg(figure).draw()
         box = figure.legends[0].get_window_extent()
         assert figure.bbox.x0 <= box.x0
         assert box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0
+        assert box.y1 < figure.axes[0].get_window_extent().y0

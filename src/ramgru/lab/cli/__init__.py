@@ -1,4 +1,4 @@
-"""What a person types: `ramgru generate|train|evaluate|compare|report|inspect|info`."""
+"""The command line: `ramgru generate|train|evaluate|compare|report|inspect|info`."""
 
 from ramgru.lab.cli.main import main
 

@@ -27,12 +27,12 @@ def _mqar() -> Task:
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """Which examples, how many, where to."""
+    """The examples to write."""
 
     task: Task = field(default_factory=_mqar)
-    """What is drawn, with its sizes."""
+    """The task and its sizes."""
     examples: int = 1000
-    """Sequences."""
+    """Number of sequences."""
     seed: int = 0
     """Seed of the examples."""
     out: Path | None = None
@@ -40,9 +40,9 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         if self.examples < 1:
-            raise ValueError(f"examples must be at least 1, got {self.examples}")
+            raise ValueError(f"examples: expected at least 1, got {self.examples}")
         if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+            raise ValueError(f"seed: expected at least 0, got {self.seed}")
 
 
 def run(args: Sequence[str]) -> int:
@@ -55,7 +55,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def configure(args: Sequence[str]) -> GenerateConfig:
-    """The configuration that a command line means. Raises UsageError."""
+    """The configuration of a command line. Raises UsageError."""
     name, rest = split_task(args)
     config = parse(
         GenerateConfig,

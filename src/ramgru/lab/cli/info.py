@@ -1,4 +1,4 @@
-"""`ramgru info`: what is installed, what runs where, and which tasks there are."""
+"""`ramgru info`: versions, devices, kernels, optional libraries and tasks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 
 from ramgru import kernels
 from ramgru.lab import tasks
-from ramgru.lab.cli.extras import EXTRAS
+from ramgru.lab.cli.main import EXTRAS, advice
 from ramgru.version import __version__
 
-DESCRIPTION = "Show versions, devices, kernels, extras and tasks; nothing is written."
+DESCRIPTION = "Show versions, devices, kernels, optional libraries and tasks."
 
 
 def run(args: Sequence[str]) -> int:
-    """Works without any extra: it is what tells which of them are missing."""
+    """Needs no optional library, since it lists the missing ones."""
     if args and args[0] in ("-h", "--help"):
         print(f"usage: ramgru info\n\n{DESCRIPTION}")
         raise SystemExit(0)
@@ -26,13 +26,13 @@ def run(args: Sequence[str]) -> int:
         raise ValueError(f"unexpected argument {args[0]!r}: expected none")
     parts = [versions(), ["native CPU kernels", *lines_of(kernels.native.info())]]
     parts += [["GPU kernels", *lines_of(kernels.gpu.info())], ["kernels", *kernel_lines()]]
-    parts += [["extras", *extras()], ["tasks", *task_lines()]]
+    parts += [["optional libraries", *extras()], ["tasks", *task_lines()]]
     print("\n\n".join("\n".join(part) for part in parts))
     return 0
 
 
 def versions() -> list[str]:
-    """What runs, and on what."""
+    """Versions, threads and devices."""
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return [
         f"ramgru   {__version__}",
@@ -45,29 +45,29 @@ def versions() -> list[str]:
 
 
 def lines_of(info: dict[str, str]) -> list[str]:
-    """Of one kind of kernels: where they come from or how to get them, what runs and why."""
+    """The facts about one kind of kernels, one a line."""
     return [f"  {name:<12} {what}" for name, what in info.items()]
 
 
 def kernel_lines() -> list[str]:
-    """What computes each operation."""
+    """The implementation of each operation."""
     return [f"  {name:<17} {what}" for name, what in kernels.info().items()]
 
 
 def extras() -> list[str]:
-    """Which optional parts are there, and how to get those that are not."""
+    """The version of each optional library, or the command that installs it."""
     lines = []
-    for package, (extra, purpose) in EXTRAS.items():
+    for package, (_, purpose) in EXTRAS.items():
         try:
             state = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            state = f"missing: pip install 'ramgru[{extra}]'"
+            state = f"missing: {advice(package)}"
         lines.append(f"  {package:<12} {purpose}: {state}")
     return lines
 
 
 def task_lines() -> list[str]:
-    """Every task, and what it asks."""
+    """Every task with its summary."""
     width = max(map(len, tasks.TASKS))
     return [f"  {name:<{width}} {summary(cls)}" for name, cls in sorted(tasks.TASKS.items())]
 

@@ -1,4 +1,4 @@
-"""`ramgru inspect`: draw what a trained model does with one input."""
+"""`ramgru inspect`: show the memory of a trained model while it reads one input."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ramgru.lab.cli.parse import parse
 from ramgru.lab.cli.taskoptions import split_task
 from ramgru.lab.show.inspect import InspectConfig, inspect
 
-DESCRIPTION = """Look inside a trained RAM-GRU: `ramgru inspect [RUN] [OPTIONS]`.
+DESCRIPTION = """Show the memory of a trained RAM-GRU: `ramgru inspect [RUN] [OPTIONS]`.
 
-RUN is the directory of a run (default: the newest below runs/ that has a memory). Shows, for one
-input, which cells each step wrote and read, and which write each answer came from. Prints a text
-view and writes one self-contained HTML page.
+RUN is the directory of a run (default: the newest below runs/ that has a memory). For one input,
+the page shows the cells that steps wrote and read, the gates, and the write that each answer came
+from. Prints a text view and writes one self-contained HTML page.
 
     ramgru inspect
     ramgru inspect runs/mqar-ramgru --input "2 8 4 7 0 0 4" --cell 17
@@ -27,7 +27,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def configure(args: Sequence[str]) -> InspectConfig:
-    """The configuration that a command line means. Raises UsageError."""
+    """The configuration of a command line. Raises UsageError."""
     name, rest = split_task(args)
     config = parse(InspectConfig, rest, prog="ramgru inspect", description=DESCRIPTION)
     return config if name is None else replace(config, run=Path(name))

@@ -1,4 +1,5 @@
-"""--layer module:Class: a layer of the user's own, whose module the command line asks to import."""
+"""--layer module:Class: a layer of the user's own. The command line may import its module; a file
+may not."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from ramgru.lab.train import layers
 
 
 def take(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The layers that --layer names, and the other arguments. Raises UsageError."""
+    """The values of --layer, and the other arguments. Raises UsageError."""
     found: list[str] = []
     rest: list[str] = []
     given = iter(args)
@@ -30,7 +31,7 @@ def take(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def as_model(args: Sequence[str]) -> list[str]:
-    """The same arguments with --layer as --model.layer, its module imported."""
+    """The arguments with --layer replaced by --model.layer; its module is imported."""
     found, rest = take(args)
     for layer in found:
         layers.import_own(layer)
@@ -39,7 +40,7 @@ def as_model(args: Sequence[str]) -> list[str]:
 
 
 def imported(args: Sequence[str]) -> list[str]:
-    """The other arguments, once what --layer names is imported, so that a run of it may be read."""
+    """The arguments without --layer, whose module is imported so that its runs may be read."""
     found, rest = take(args)
     for layer in found:
         layers.import_own(layer)

@@ -1,7 +1,7 @@
-"""From a command line to a dataclass, by tyro; what does not fit ends in one sentence.
+"""A command line as a dataclass, by tyro; an error is one sentence.
 
-tyro draws its errors as boxes. They are read back from its standard error, since only its
-experimental interface gives them as data.
+tyro draws errors as boxes. They are parsed from its standard error, since only its experimental
+interface gives them as data.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import io
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import tyro
 
+from ramgru.config import Head, heads_text
+
 Parsed = TypeVar("Parsed")
 
-# A row of the help that begins an option, in a frame or without one: `--flag`, `--a, --no-a`.
+# A row of the help that begins an option, with or without a frame: `--flag`, `--a, --no-a`.
 OPTION = re.compile(r"^(?:│ |  )(--[a-z][\w.-]*)(?:, (--[a-z][\w.-]*))?")
 
-# Python's own words for a number that is none, and ours.
+# Messages of Python and tyro, and their replacements.
 WORDS = (
     (r"^Error parsing (--?[^:]+): (?=expected|must)", r"\1: "),
     (r"^Error parsing [A-Z]\w+: ", ""),
@@ -35,7 +37,24 @@ WORDS = (
 
 
 class UsageError(Exception):
-    """A command line that cannot be understood; its message is one sentence for the user."""
+    """A command line cannot be parsed; the message is one sentence for the user."""
+
+
+# A memory's heads are one word on the command line, in their text form.
+REGISTRY = tyro.constructors.ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def _heads(info: Any) -> Any:
+    if get_origin(info.type) is not tuple or get_args(info.type)[:1] != (Head,):
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="HEADS",
+        instance_from_str=lambda words: words[0],  # `Memory` parses the text
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda heads: [heads_text(heads)],
+    )
 
 
 def parse(
@@ -48,8 +67,8 @@ def parse(
 ) -> Parsed:
     """An instance of the dataclass `kind`; `--help` prints and exits.
 
-    default: where the options that are not given come from
-    Raises UsageError where an option is unknown or its value does not fit.
+    default: holds the values of options that are not given
+    Raises UsageError if an option is unknown or its value does not fit.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
     box = io.StringIO()
@@ -60,6 +79,7 @@ def parse(
                 prog=prog,
                 description=description,
                 args=list(args),
+                registry=REGISTRY,
                 return_unknown_args=True,
                 **given,
             )
@@ -73,19 +93,19 @@ def parse(
 
 
 def options(kind: type[Any], default: Any = None) -> list[str]:
-    """Every option that `parse` takes but --help, in the order of the help."""
+    """Every option of `parse` except --help, in the order of the help."""
     given: dict[str, Any] = {} if default is None else {"default": default}
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
-        tyro.cli(cast(Any, kind), args=["--help"], prog="ramgru", **given)
+        tyro.cli(cast(Any, kind), args=["--help"], prog="ramgru", registry=REGISTRY, **given)
     found = [OPTION.match(line) for line in shown.getvalue().splitlines()]
     return [name for match in found if match for name in match.groups() if name]
 
 
 def sentence(box: str) -> str:
-    """The message in one of tyro's boxes: the rows between its title and its first rule.
+    """The message in a box of tyro: the rows between its title and its first rule.
 
-    Where the terminal is not in UTF-8, rules are of dashes and there is no frame.
+    Outside UTF-8, rules consist of dashes and there is no frame.
     """
     rows = [line.strip("│ ") for line in box.splitlines()][1:]
     rows = rows[1:] if rows and _rule(rows[0]) else rows
@@ -100,7 +120,7 @@ def _rule(row: str) -> bool:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean a or b?`, or nothing where no known name is near."""
+    """`; did you mean a or b?`, or nothing if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
@@ -110,7 +130,7 @@ def _unknown(tokens: Sequence[str], known: Sequence[str]) -> str:
     if name is None:
         return f"unexpected argument {tokens[0]!r}: expected options, which begin with --"
     name = name.split("=")[0]
-    # `--pears` is near `--task.pairs`, whatever group that option is in.
+    # `--pears` resembles `--task.pairs`, whatever the group of the option.
     short = {option.split(".")[-1].lstrip("-"): option for option in reversed(known)}
     close = difflib.get_close_matches(name.split(".")[-1].lstrip("-"), list(short), 2, 0.65)
     guesses = [short[guess] for guess in close]

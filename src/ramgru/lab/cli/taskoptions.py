@@ -1,6 +1,6 @@
-"""The task of a command: named by its first argument, its sizes as --task.* options with help.
+"""The task of a command: its name is the first argument, its sizes are --task.* options.
 
-The help of each size is the line that the task's own docstring has for it.
+The help of each size comes from the docstring of the task.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENTRY = re.compile(r"^    (\w+(?:, \w+)*):\s+(.*)$")
 
 
 def split_task(args: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The task's name, if the first argument is one, and the other arguments."""
+    """The first argument, unless it is an option, and the other arguments."""
     if args and not args[0].startswith("-"):
         return args[0], list(args[1:])
     return None, list(args)
@@ -33,7 +33,7 @@ def split_tasks(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def named(name: str, **options: Any) -> Task:
-    """The task of this name. Raises UsageError, with the nearest names, where there is none."""
+    """The task of this name. Raises UsageError with similar names if there is none."""
     if name in tasks.SOURCES and not options:
         flag = "--data" if name == "file" else "--text"
         raise UsageError(f"task {name} reads a file: expected {flag} FILE instead of {name!r}")
@@ -44,7 +44,7 @@ def named(name: str, **options: Any) -> Task:
 
 
 def with_help(task: Task) -> Task:
-    """An equal task of a subclass whose fields carry their help for tyro."""
+    """An equal task of a subclass whose fields have help texts for tyro."""
     cls = type(task)
     hints, lines = get_type_hints(cls), field_help(cls)
     namespace: dict[str, Any] = {"__module__": cls.__module__, "__doc__": cls.__doc__}
@@ -60,12 +60,12 @@ def with_help(task: Task) -> Task:
 
 
 def without_help(task: Task) -> Task:
-    """The task itself again, of its registered class."""
+    """The task itself, of its registered class."""
     return tasks.get(task.name, **task.options())
 
 
 def field_help(cls: type[Task]) -> dict[str, str]:
-    """{field: help}, from lines `name: text` of the docstrings of a task and its bases."""
+    """{field: help}, from the lines `name: text` in the docstrings of a task and its bases."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         names: list[str] = []
@@ -82,5 +82,5 @@ def field_help(cls: type[Task]) -> dict[str, str]:
 
 
 def listing() -> str:
-    """The names of the tasks, for the end of a description."""
+    """The names of all tasks, as the end of a description."""
     return f"TASK is one of: {', '.join(sorted(tasks.TASKS))}."

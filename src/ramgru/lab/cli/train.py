@@ -18,9 +18,9 @@ from ramgru.lab.train.run import CONFIG
 
 DESCRIPTION = """Train a model: `ramgru train [TASK] [OPTIONS]`.
 
-Examples are drawn on the fly from a seed, so there is nothing to download. The run is written to
-runs/TASK-LAYER: its configuration, its log, a checkpoint it can go on from after any kind of
-death (--resume), and the trained model. Ctrl-C finishes the step and saves.
+Examples are drawn from a seed during training, so there is nothing to download. The run is written
+to runs/TASK-LAYER: its configuration, its log, a checkpoint from which it can be resumed after any
+kind of death (--resume), and the trained model. Ctrl-C finishes the step and saves.
 
     ramgru train mqar --task.pairs 16 --steps 2000
     ramgru train parity --model.layer gru --target 0.99
@@ -33,7 +33,7 @@ death (--resume), and the trained model. Ctrl-C finishes the step and saves.
 
 
 def run(args: Sequence[str]) -> int:
-    """Parse, train, and say how it ended; the exit code: 0, or 128 + the signal's number."""
+    """Train and print why training ended; -> the exit code: 0, or 128 + the signal's number."""
     config = configure(args)
     outcome = train(config)
     import torch.distributed as dist
@@ -53,7 +53,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def configure(args: Sequence[str]) -> TrainConfig:
-    """The configuration that a command line means. Raises UsageError."""
+    """The configuration of a command line. Raises UsageError."""
     name, rest = split_task(as_model(args))
     resume, rest = take_resume(rest)
     if resume is not None:
@@ -75,9 +75,9 @@ def configure(args: Sequence[str]) -> TrainConfig:
 
 
 def take_resume(args: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The run that --resume names, and the other arguments.
+    """The run of --resume, and the other arguments.
 
-    Without a name: the run of --out, where it was begun already, or else the newest one.
+    Without a name, --resume means the run of --out if it exists, and without --out the newest run.
     """
     rest = list(args)
     place = next((i for i, arg in enumerate(rest) if arg.split("=")[0] == "--resume"), None)
@@ -91,12 +91,12 @@ def take_resume(args: Sequence[str]) -> tuple[Path | None, list[str]]:
     out = value_of("--out", rest)
     if out is None:
         return newest_run(), rest
-    # A run that died before it wrote its first file has nothing to go on from: it begins.
+    # A run that died before it wrote its first file begins anew.
     return (Path(out) if (Path(out) / CONFIG).exists() else None), rest
 
 
 def value_of(flag: str, args: Sequence[str]) -> str | None:
-    """The value of an option before the command line is parsed; None where it is not given."""
+    """The value of an option before the command line is parsed; None if it is not given."""
     for i, arg in enumerate(args):
         if arg.startswith(f"{flag}="):
             return arg.partition("=")[2]
@@ -106,7 +106,7 @@ def value_of(flag: str, args: Sequence[str]) -> str | None:
 
 
 def task_values(args: Sequence[str]) -> dict[str, str]:
-    """{size: value} of the --task.* options that are given, before they are parsed."""
+    """{size: value} of the given --task.* options, before they are parsed."""
     flags = [arg.split("=")[0] for arg in args if arg.startswith("--task.")]
     values = {flag: value_of(flag, args) for flag in flags}
     return {k.removeprefix("--task.").replace("-", "_"): v for k, v in values.items() if v}
@@ -119,6 +119,6 @@ def _task(name: str | None, args: Sequence[str]) -> tasks.Task:
         raise UsageError(f"give TASK or {given}, not both, got {name!r} and {data or text!r}")
     if data or text:
         paths = {key: Path(path) for key, path in (("data", data), ("text", text)) if path}
-        # The sizes are needed to read the file at all: it may be shorter than the default ones.
+        # Reading the file needs the sizes: it may be shorter than the default ones.
         return source(TrainConfig(**paths), **task_values(args))  # type: ignore[arg-type]
     return named(name or "mqar")

@@ -1,4 +1,4 @@
-"""Comparing layers under one budget: runs side by side, one table, one report."""
+"""Comparing layers with one budget: runs, tables and a report."""
 
 from ramgru.lab.compare.compare import ReportConfig, compare, report
 from ramgru.lab.compare.config import CompareConfig

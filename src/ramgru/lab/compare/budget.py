@@ -1,5 +1,5 @@
-"""A budget in seconds or tokens as steps: counted out before a run, since its learning rate follows
-a schedule that ends with it."""
+"""A budget in seconds or tokens, converted into steps before a run: the learning rate follows a
+schedule over a known number of steps."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ramgru.lab.train.loop import train
 from ramgru.lab.train.run import LOG
 
 FILE = "budget.json"
-EVALUATIONS = 8  # in the course of a run
-_WARM, _TIMED = 5, 20  # steps that are not timed (first calls are slow), and steps that are
+EVALUATIONS = 8  # of a run
+_WARM, _TIMED = 5, 20  # steps of the warm-up and of the measurement
 
 
 def with_steps(training: TrainConfig, steps: int) -> TrainConfig:
-    """The same run with so many steps, and an evaluation after each eighth of them."""
+    """The same run with this many steps, and an evaluation after each eighth."""
     return replace(training, steps=steps, steps_per_epoch=math.ceil(steps / EVALUATIONS))
 
 
 def steps_of_tokens(training: TrainConfig, tokens: int) -> int:
-    """How many steps of this run read about so many tokens, at the sizes of the task itself."""
+    """The steps of this run that train on about this many tokens, at the task's full size."""
     batch = training.task.draw(training.batch_size, seed=0)
     return max(1, round(tokens / int(batch.lengths.sum())))
 
 
 def steps_of(training: TrainConfig, folder: Path, seconds: float) -> int:
-    """The steps of a run: as it says, or as many as fit in `seconds`, which is measured once."""
+    """The steps of a run, or the steps that fit in `seconds`, which are measured once."""
     if not seconds:
         return training.steps
     timed = with_steps(training, _WARM + _TIMED)
@@ -48,7 +48,7 @@ def steps_of(training: TrainConfig, folder: Path, seconds: float) -> int:
                 log_every=1,
                 steps_per_epoch=_WARM + _TIMED,
                 evaluate_examples=1,
-                curriculum=False,  # the full size, which is the most that a step can cost
+                curriculum=False,  # the full size is the most expensive one
                 target=None,
             )
             train(short, quiet=True)

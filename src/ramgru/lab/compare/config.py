@@ -1,28 +1,30 @@
-"""What a comparison is: which layers, on which tasks, under which budget. All defaults are here."""
+"""The configuration of a comparison: layers, tasks and budget."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from ramgru.lab import tasks
-from ramgru.lab.compare import budget
+from ramgru.lab.compare import budget, levers
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.spec import joined, split
 from ramgru.lab.tasks.base import Task
 from ramgru.lab.train import layers
 from ramgru.lab.train.build import ModelConfig, build_model, count_parameters
 from ramgru.lab.train.config import TrainConfig
+from ramgru.lab.train.configfile import to_dict
 
-# Sizes that a task is trained on here, where they are not the task's own defaults.
+# Training sizes that differ from the task's own defaults.
 SIZES: dict[str, dict[str, Any]] = {"mqar": {"pairs": 16, "length": 64}}
 
 
 def sized(text: str, **options: Any) -> Task:
-    """The task of this specification at the sizes of a comparison; options go before them.
+    """The task of this specification at the training sizes of a comparison; options override them.
 
     Raises ValueError or TypeError, as `tasks.get` does.
     """
@@ -34,131 +36,149 @@ def _default_task() -> Task:
     return sized("mqar")
 
 
-@cache  # asked for each layer, rate and seed anew
+@cache  # called for each layer, rate and seed
 def _parameters(model: ModelConfig, task: Task) -> int:
     return count_parameters(build_model(model, task))
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """Train layers beside each other with the same budget, and report how far each one holds."""
+    """Train layers with the same budget and report their scores at sizes far beyond training."""
 
     task: Task = field(default_factory=_default_task)
-    """What is learnt, with its sizes; it is tested far beyond them."""
+    """The task and its training sizes; the evaluation goes far beyond them."""
     also: tuple[str, ...] = ()
     """Further tasks, each as TASK[,SIZE=VALUE…]."""
     layers: tuple[str, ...] = ("ramgru", "gru", "mingru")
-    """Layers to compare: ramgru, a peer's name, or module:Class of your own, with options behind
-    commas (attention,positions=rope or ramgru,memory_size=4096,d_model=32)."""
+    """Layers to compare: ramgru, a peer's name, or module:Class of your own, with options after
+    commas (attention,positions=rope or ramgru,cells=4096,d_model=32)."""
+    levers: bool = False
+    """Compare variants of the RAM-GRU instead of `layers`, one option changed at a time: the gates,
+    the number of cells, the structure."""
     widths: tuple[int, ...] = ()
-    """Channels of the networks (d_model): every layer once in each; none given: as --model says."""
+    """Widths of the networks (d_model); each layer is trained in each width. None given: the width
+    of --model."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """The RAM-GRU's network; the peers get the same, but for the layer itself."""
+    """The network of the RAM-GRU; peers get the same network around another layer."""
     equal: Literal["parameters", "state", "nothing"] = "parameters"
-    """What all layers have the same of: parameters (peers as many as the RAM-GRU, by the width of
-    their layer), bytes of state (all of them --state-bytes), or nothing (peers as wide as the
-    network)."""
+    """What all layers share: the number of parameters (the width of a peer's layer is chosen to
+    match the RAM-GRU), the bytes of state (at most --state-bytes each), or nothing (a peer's layer
+    is as wide as the network)."""
     state_bytes: int = 16_384
-    """Bytes of recurrent state at most, with --equal state; a growing one at the trained length."""
+    """Bytes of recurrent state at most, with --equal state; a growing state is measured at the
+    training length."""
 
     steps: int = 800
-    """Optimizer steps of each run at most."""
+    """Optimizer steps of a run at most."""
     seconds: float = 0.0
-    """Give each run about this much time instead: steps are counted out from a short measurement
-    before it begins; 0: as `steps` says."""
+    """Training time of a run, instead of `steps`: a short measurement before the run converts it
+    into steps; 0: use `steps`."""
     tokens: int = 0
-    """Let each run read about so many tokens instead; 0: as `steps` says."""
+    """Tokens that a run trains on, instead of `steps`; 0: use `steps`."""
     batch_size: int = 64
-    """Sequences a step."""
+    """Sequences in a batch."""
     lr: tuple[float, ...] = (3e-3,)
-    """Learning rates, the same for all layers. Of several each layer gets its best one: they are
-    tried on the first seed, and given up where they fall behind."""
+    """Learning rates. With several, each layer is tuned on the first seed and gets its best rate;
+    rates that fall behind are pruned."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of weights and data; with several, the intervals are over seeds."""
+    """Seeds of weights and data; with several, intervals are over seeds."""
     target: float | None = None
-    """Stop a run when its held-out metric on the training sizes is this; None: never."""
+    """Stop a run when its held-out metric reaches this; None: never."""
     curriculum: bool = True
-    """Begin with the easier sizes of the task, where it has any."""
+    """Begin with easier sizes, if the task has a curriculum."""
 
     effort: Effort = field(default_factory=Effort)
-    """How much each model is asked at each size."""
+    """How many questions each model is asked at each size."""
     threads: int = 0
-    """CPU threads of a run; 0: torch's own choice, or 1 where several go side by side."""
+    """CPU threads of a run; 0: torch's own choice, or 1 with several jobs."""
     jobs: int = 1
-    """Runs at a time."""
+    """Worker processes, each with one run at a time."""
     device: str = "auto"
-    """auto (CUDA where there is one, else CPU), cpu, or cuda."""
+    """auto (CUDA if available, else CPU), cpu, or cuda."""
     storage: str | None = None
-    """Optuna's storage as a URL of SQLAlchemy, where machines share the runs; None: a SQLite file
-    in the comparison's directory."""
+    """URL of an Optuna storage (SQLAlchemy) through which several machines share the runs; None: a
+    SQLite file in the comparison's directory."""
     out: Path | None = None
-    """Directory of the runs and the report; None: runs/compare-TASK. Runs in it that are finished
-    and equal in every option are not trained again."""
+    """Directory of the runs and the report; None: runs/compare-TASK. Finished runs in it with equal
+    options are reused."""
 
     def __post_init__(self) -> None:
         if isinstance(self.task, str):
             object.__setattr__(self, "task", sized(self.task))
         for name in ("layers", "seeds", "lr"):
             if not getattr(self, name):
-                raise ValueError(f"{name} must hold at least one entry, got none")
+                raise ValueError(f"{name}: expected at least one entry, got none")
         for name in ("also", "layers", "seeds", "lr", "widths"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
-                raise ValueError(f"{name} must not hold an entry twice, got {values}")
+                raise ValueError(f"{name}: expected different entries, got {values}")
         names = [task.name for task in self.tasks]
         if len(set(names)) != len(names):
-            raise ValueError(f"tasks must not be of one name, got {', '.join(names)}")
+            raise ValueError(f"tasks: expected different names, got {', '.join(names)}")
         for layer in self.layers:
             layers.check(layer)
         if not all(rate > 0 for rate in self.lr):
-            raise ValueError(f"lr must hold positive rates, got {self.lr}")
+            raise ValueError(f"lr: expected positive rates, got {self.lr}")
         if min(self.seeds) < 0:
-            raise ValueError(f"seeds must not be negative, got {self.seeds}")
+            raise ValueError(f"seeds: expected at least 0, got {self.seeds}")
         for name in ("steps", "batch_size", "jobs", "state_bytes"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         for name in ("seconds", "tokens", "threads"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
         if self.seconds and self.tokens:
             raise ValueError(
-                f"give seconds or tokens, not both, got {self.seconds} and {self.tokens}"
+                f"expected seconds or tokens, got both: {self.seconds} and {self.tokens}"
             )
         if self.model.layer != "ramgru":
             raise ValueError(
-                f"model describes the RAM-GRU, got layer {self.model.layer!r}; "
-                "`layers` says which layers are compared"
+                f"model.layer: expected 'ramgru', got {self.model.layer!r}; `layers` lists the "
+                "layers to compare"
             )
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """All tasks, in order."""
+        """All tasks in order."""
         return (self.task, *(sized(text) for text in self.also))
 
     @property
     def tunes(self) -> bool:
-        """Whether something is to be found out of a layer before its runs: its rate, its steps."""
+        """Whether a layer's learning rate or number of steps is determined before its runs."""
         return len(self.lr) > 1 or self.seconds > 0
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """With `levers`, {lever: its layers in all widths}; otherwise nothing."""
+        if not self.levers:
+            return {}
+        return {k: self._in_widths(v) for k, v in levers.contenders(self.model).items()}
 
     @property
     def contenders(self) -> tuple[str, ...]:
         """All layers in all widths, as specifications."""
+        if not self.levers:
+            return tuple(self._in_widths(self.layers))
+        return tuple(dict.fromkeys(layer for of in self.groups.values() for layer in of))
+
+    def _in_widths(self, named: Sequence[str]) -> list[str]:
         if not self.widths:
-            return self.layers
-        return tuple(
+            return list(named)
+        return [
             joined(name, {**options, "d_model": width})
-            for name, options in map(layers.check, self.layers)
+            for name, options in map(layers.check, named)
             for width in self.widths
-        )
+        ]
 
     @property
     def folder(self) -> Path:
-        """Where everything is written."""
+        """The directory of the comparison."""
         name = self.task.name if not self.also else f"{len(self.tasks)}-tasks"
+        name += "-levers" if self.levers else ""
         return self.out if self.out is not None else Path("runs", f"compare-{name}")
 
     def model_of(self, layer: str, task: Task) -> ModelConfig:
-        """A layer's network: as large as `equal` says."""
+        """The network of a layer, sized as `equal` asks."""
         name, options = layers.check(layer)
         model = dataclasses.replace(self.model, layer=layer)
         if self.equal == "state":
@@ -172,7 +192,7 @@ class CompareConfig:
         return dataclasses.replace(model, parameters=_parameters(ours, task))
 
     def training(self, task: Task, layer: str, lr: float, seed: int, steps: int) -> TrainConfig:
-        """One run: layers differ in their model and their rate, and in nothing else."""
+        """One run: layers differ in their model and their learning rate alone."""
         config = TrainConfig(
             task=task,
             model=self.model_of(layer, task),
@@ -189,11 +209,11 @@ class CompareConfig:
         return budget.with_steps(config, steps)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON values; without the storage, which may hold a password."""
+        """JSON values, without the storage, whose URL may hold a password."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del values["storage"]
         values["task"] = tasks.to_config(self.task)
-        values["model"] = dataclasses.asdict(self.model)
+        values["model"] = to_dict(TrainConfig(task=self.task, model=self.model))["model"]
         values["effort"] = dataclasses.asdict(self.effort)
         values["out"] = str(self.folder)
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}

@@ -1,49 +1,65 @@
-"""What a comparison's pictures prove, in one sentence each, computed from the data."""
+"""The captions of a comparison's pictures, computed from the data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ramgru.lab.compare.results import Results
+from ramgru.lab.compare.results import Comparison, Results
+from ramgru.lab.compare.tables import label, standings
 from ramgru.lab.show.data import Line, TimePoint
-from ramgru.lab.show.plots import bytes_text, percent, time_text
-from ramgru.lab.show.sentences import joined, slice_text
+from ramgru.lab.show.sentences import bytes_text, joined, percent, slice_text, time_text
 from ramgru.lab.show.theme import look
+
+HELD = 0.9  # the score at which a size counts as held
+LEARNT = 0.95  # the held-out metric at which a run counts as having learnt
 
 
 def headline(results: Results) -> str:
-    """The scores at the last, hardest slice."""
+    """The scores at the last, hardest slice; of the levers, the range of each."""
     hardest = results.slices()[-1]
-    scores = {layer: results.score(layer, hardest).mean for layer in results.layers}
-    parts = [f"{look(layer).label} {percent(mean)}" for layer, mean in scores.items()]
-    chance = results.runs[0].rows[-1].chance
     trained = f", trained on {slice_text(results.trained)}" if results.trained else ""
+    where = f"{results.metric.capitalize()} at {slice_text(hardest)}{trained}"
+    scores = {layer: results.score(layer, hardest).mean for layer in results.layers}
+    groups = {k: [scores[n] for n in of if n in scores] for k, of in results.groups.items()}
+    if any(groups.values()):
+        parts = [f"{k} {percent(min(v))} to {percent(max(v))}" for k, v in groups.items() if v]
+        return f"{where}, from the worst to the best variant: {'; '.join(parts)}."
+    parts = [f"{label(results, layer)} {percent(mean)}" for layer, mean in scores.items()]
+    return f"{where}: {joined(parts)}; chance is {percent(results.runs[0].rows[-1].chance)}."
+
+
+def over_tasks(comparison: Comparison) -> str:
+    """The mean of each layer over all tasks."""
+    known = [(place.layer, place.mean) for place in standings(comparison) if place.mean is not None]
+    parts = [f"{look(layer).label} {percent(mean.mean)}" for layer, mean in known]
+    if not parts:
+        return f"No layer has a run on each of the {len(comparison.tasks)} tasks."
     return (
-        f"{results.metric.capitalize()} at {slice_text(hardest)}{trained}: {joined(parts)}; "
-        f"chance is {percent(chance)}."
+        f"Mean over {len(comparison.tasks)} tasks of (score - chance) / (1 - chance): "
+        f"{joined(parts)}."
     )
 
 
 def by_size(results: Results, lines: Sequence[Line], axis: str) -> str:
-    """How far each layer holds: the largest size up to which it reaches 90 %."""
+    """The largest size up to which each layer holds."""
     parts, never = [], []
     for line in lines:
-        failed = [x for x, score in zip(line.x, line.scores) if score.mean < 0.9]
+        failed = [x for x, score in zip(line.x, line.scores) if score.mean < HELD]
         held = [x for x in line.x if not failed or x < min(failed)]
-        name = look(line.layer).label
+        name = label(results, line.layer)
         if held:
             parts.append(f"{name} up to {max(held):,.0f} {axis}")
         else:
             never.append(name)
     if never:
         parts.append(f"{joined(never)} at none of the sizes")
-    return f"At least 90 % {results.metric} is reached by {'; by '.join(parts)}."
+    return f"At least {100 * HELD:.0f} % {results.metric} is reached by {'; by '.join(parts)}."
 
 
 def by_distance(results: Results, lines: Sequence[Line]) -> str:
-    """The score of the nearest beside the farthest questions."""
+    """The scores at the shortest and at the longest distance."""
     parts = [
-        f"{look(line.layer).label} {percent(line.scores[0].mean)} at the shortest distance and "
+        f"{label(results, line.layer)} {percent(line.scores[0].mean)} at the shortest distance and "
         f"{percent(line.scores[-1].mean)} at the longest"
         for line in lines
     ]
@@ -51,45 +67,41 @@ def by_distance(results: Results, lines: Sequence[Line]) -> str:
 
 
 def by_state(results: Results) -> str:
-    """What the best layer carries, and what it gives for it."""
+    """Score and state of each layer at the hardest slice, the best layer first."""
     hardest = results.slices()[-1]
     order = sorted(results.layers, key=lambda layer: -results.score(layer, hardest).mean)
-    best, others = order[0], order[1:]
-    size = results.of(best)[0].state_bytes
-    text = (
-        f"{look(best).label} is right in {percent(results.score(best, hardest).mean)} of the "
-        f"questions with {bytes_text(size)} of state a sequence"
-    )
     parts = [
-        f"{look(layer).label} in {percent(results.score(layer, hardest).mean)} with "
+        f"{label(results, layer)} {percent(results.score(layer, hardest).mean)} with "
         f"{bytes_text(results.of(layer)[0].state_bytes)}"
-        for layer in others
+        for layer in order
     ]
-    return f"{text}; {joined(parts)}." if parts else f"{text}."
+    return f"{results.metric.capitalize()} and state of one sequence: {joined(parts)}."
 
 
 def by_time(points: Sequence[TimePoint]) -> str:
-    """What a train step takes, the fastest layer first."""
+    """The time of a train step, the fastest layer first."""
     order = sorted(points, key=lambda point: point.microseconds)
     parts = [f"{look(p.layer).label} {time_text(p.microseconds)}" for p in order]
-    return f"A train step takes a token: {joined(parts)}."
+    return f"Time of a train step per token: {joined(parts)}."
 
 
 def by_training(results: Results) -> str:
-    """When each layer was first at 95 % while training."""
+    """The step at which each layer has learnt the training sizes."""
     parts = []
     for layer in results.layers:
+        curves = [run.curve for run in results.of(layer)]
         reached = [
-            next((s for s, m in zip(run.curve.metric_steps, run.curve.metric) if m >= 0.95), None)
-            for run in results.of(layer)
+            next((s for s, m in zip(c.metric_steps, c.metric) if m >= LEARNT), None) for c in curves
         ]
         known = sorted(step for step in reached if step is not None)
-        name = look(layer).label
+        name = label(results, layer)
         if len(known) == len(reached):
             parts.append(f"{name} after {known[len(known) // 2]:,} steps")
         else:
-            best = max(max(run.curve.metric, default=0.0) for run in results.of(layer))
+            best = max(max(curve.metric, default=0.0) for curve in curves)
             often = "never" if not known else f"in {len(known)} of {len(reached)} runs"
             parts.append(f"{name} {often} (best {percent(best)})")
-    sizes = f"95 % {results.metric} on held-out data of the training sizes is reached by"
-    return f"{sizes} {'; by '.join(parts)}."
+    return (
+        f"{100 * LEARNT:.0f} % {results.metric} on held-out data of the training sizes is reached "
+        f"by {'; by '.join(parts)}."
+    )

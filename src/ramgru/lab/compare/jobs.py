@@ -1,132 +1,227 @@
-"""Jobs worked off: here, one after the other, or by processes side by side and on other machines.
+"""The jobs of a comparison: done here one after the other, or by worker processes through Optuna.
 
-A comparison or a study is a set of jobs. Killed at any moment, the same jobs go on where they were.
+Each job is a trial that waits in a study of Optuna's storage, which several machines can share.
+Killed at any moment, the same jobs go on: finished trials are kept, and others are enqueued again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import subprocess
+import sys
 import time
+import warnings
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from ramgru.errors import RamgruError
-from ramgru.lab.compare import runs, work
+from ramgru.lab.compare import runs, worker
+from ramgru.lab.compare.tuning import quiet_optuna
+from ramgru.lab.train.rules import Interruption
 
-IDLE = 1.0  # seconds between two looks at a queue of which other machines have the rest
+if TYPE_CHECKING:
+    import optuna
+
+DATABASE, LOG = "study.db", "workers.log"
+POLL = 0.2  # seconds between two looks at the study
+DEATHS = 2  # worker processes that may end without a result before a job counts as failed
 
 
 @dataclass(frozen=True)
 class Job:
-    """point, seed: what it is, for people. work: what is to be done, as `work.do` takes it."""
+    """label: for people. work: JSON values for `worker.do`."""
 
-    point: str
-    seed: int
+    label: str
     work: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Crew:
-    """Who works: how many `jobs` at a time with how many `threads` each, and where they meet.
+    """How jobs are done: `processes` at a time, each with this number of CPU `threads`.
 
-    name: of the queue. storage: of Optuna, as a URL; None: a SQLite file in `folder`.
+    storage: URL of an Optuna storage; None: a SQLite file in `folder`, which this process has
+        locked.
     """
 
     folder: Path
-    name: str
-    jobs: int
+    processes: int
     threads: int
     storage: str | None = None
 
     def work_off(
         self, jobs: Mapping[str, Job], console: Console
     ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-        """jobs by a name that says all they depend on -> {name: what came of it}, {name: why it
-        came to nothing}.
+        """Do jobs named by all that they depend on; -> {name: result}, {name: why it failed}.
 
-        Raises runs.Interrupted where a job was told to stop.
+        Raises runs.Interrupted if a signal asked to stop.
         """
-        if self.jobs == 1 and self.storage is None:
-            return _alone(jobs, console)
-        return _together(self, jobs, console)
+        if not jobs or (self.processes == 1 and self.storage is None):
+            return _one_by_one(jobs, console)
+        digest = hashlib.sha256(json.dumps(sorted(jobs)).encode()).hexdigest()[:12]
+        url = self.storage or f"sqlite:///{(self.folder / DATABASE).resolve()}"
+        with quiet_optuna():
+            study = worker.connect(url, f"ramgru-{digest}")
+            if self.storage is None:
+                _fail(study)  # its workers are dead, since this process holds the folder
+            return _Queue(self, study, url, jobs, console).work_off()
 
 
-def _alone(
+def _one_by_one(
     jobs: Mapping[str, Job], console: Console
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     done: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     for name, job in jobs.items():
-        console.print(f"{job.point} · seed {job.seed}", soft_wrap=True)
+        console.print(job.label, soft_wrap=True, markup=False)
         try:
-            done[name] = work.do(job.work, quiet=console.quiet)
+            done[name] = worker.do(job.work, quiet=console.quiet)
         except runs.Interrupted:
             raise
         except (RamgruError, ValueError) as error:
             failed[name] = f"{type(error).__name__}: {error}"
-            console.print(f"failed: {failed[name]}", soft_wrap=True)
+            console.print(f"failed: {failed[name]}", soft_wrap=True, markup=False)
     return done, failed
 
 
-def _together(
-    crew: Crew, jobs: Mapping[str, Job], console: Console
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    from ramgru.lab.compare.grid import BEAT, opened
-    from ramgru.lab.compare.workers import Workers
+@dataclass
+class _Queue:
+    """The jobs as trials of a study, and this machine's worker processes by their names."""
 
-    wanted = {name: {"point": job.point, "seed": job.seed} for name, job in jobs.items()}
-    with opened(crew.folder, crew.name, wanted, crew.storage) as grid:
-        grid.revive(own=True)
-        grid.fill()
-        done = len(grid.results())
-        before = f", {done} of them done before" if done else ""
-        console.print(f"{len(jobs)} jobs{before}; {crew.jobs} at a time")
-        names: dict[int, str] = {}  # of the jobs done here, by the number of their trial
-        died: set[str] = set()
-        with Workers(crew.jobs, crew.threads, crew.folder) as workers:
-            last = time.monotonic()
-            while True:
-                while workers.free and (taken := grid.take()) is not None:
-                    number, name = taken
-                    names[number] = name
-                    workers.give(number, jobs[name].work)
-                if not workers.busy and not grid.revive(own=False):
-                    break
-                answer = workers.answer(IDLE)
-                if time.monotonic() - last > BEAT:
-                    last = time.monotonic()
-                    grid.beat(workers.busy)
-                    grid.revive(own=False)
-                if answer is not None:
-                    number, said = answer
-                    how = _tell(grid, number, said, names[number], died)
-                    job = jobs[names[number]]
-                    count = f"{len(grid.results())}/{len(jobs)}"
-                    console.print(f"{count} · {job.point} · seed {job.seed}: {how}", soft_wrap=True)
-        return grid.results(), grid.errors()
+    crew: Crew
+    study: optuna.Study
+    url: str
+    jobs: Mapping[str, Job]
+    console: Console
+    workers: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def work_off(self) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        from optuna.storages import fail_stale_trials
+
+        first = len(self.study.get_trials(deepcopy=False))  # earlier failures are tried again
+        waiting, left = self.look(first)
+        before = f", {len(self.results)} of them done before" if self.results else ""
+        self.console.print(f"{len(self.jobs)} jobs{before}; {self.crew.processes} at a time")
+        checked = time.monotonic()
+        with Interruption() as wish:
+            try:
+                while left:
+                    if wish.signal is not None:
+                        raise runs.Interrupted("interrupted; the same command goes on", wish.signal)
+                    if waiting and len(self.workers) < min(self.crew.processes, left):
+                        self.begin()
+                    time.sleep(POLL)
+                    for name in [n for n, w in self.workers.items() if w.poll() is not None]:
+                        self.end(name)
+                    if time.monotonic() - checked > worker.BEAT:
+                        checked = time.monotonic()
+                        with warnings.catch_warnings():
+                            warnings.simplefilter("ignore")  # Optuna calls heartbeats experimental
+                            fail_stale_trials(self.study)
+                    known = {*self.results, *self.errors}
+                    waiting, left = self.look(first)
+                    self.tell([n for n in (*self.results, *self.errors) if n not in known])
+            finally:
+                for one in self.workers.values():
+                    _close(one)
+                for name in list(self.workers):
+                    self.end(name)
+        return self.results, self.errors
+
+    def look(self, first: int) -> tuple[int, int]:
+        """Sort the trials, and enqueue each job that has none; -> how many jobs wait, and are left.
+
+        first: the number of the first trial whose failure counts.
+        """
+        from optuna.trial import TrialState
+
+        trials = [t for t in self.study.get_trials(deepcopy=False) if "job" in t.user_attrs]
+        for trial in trials:
+            if trial.state == TrialState.COMPLETE:
+                self.results.setdefault(trial.user_attrs["job"], trial.user_attrs["result"])
+        trials = [trial for trial in trials if trial.user_attrs["job"] not in self.results]
+        left = {t.user_attrs["job"]: t.state for t in trials if not t.state.is_finished()}
+        failed = [t for t in trials if t.state.is_finished() and t.number >= first]
+        deaths = Counter(t.user_attrs["job"] for t in failed if "error" not in t.user_attrs)
+        why = f"{DEATHS} processes ended without a result; see {self.crew.folder / LOG}"
+        self.errors = {name: why for name, count in deaths.items() if count >= DEATHS}
+        for trial in failed:
+            if "error" in trial.user_attrs:
+                self.errors[trial.user_attrs["job"]] = trial.user_attrs["error"]
+        for name, job in self.jobs.items():
+            if name not in self.results and name not in self.errors and name not in left:
+                self.study.enqueue_trial({}, user_attrs={"job": name})
+                left[name] = TrialState.WAITING
+                if deaths[name]:
+                    self.print(f"{job.label}: once more, since its process ended without a result")
+        return sum(state == TrialState.WAITING for state in left.values()), len(left)
+
+    def tell(self, names: list[str]) -> None:
+        count = f"{len(self.results)}/{len(self.jobs)}"
+        for name in names:
+            how = f"failed: {self.errors[name]}" if name in self.errors else "done"
+            self.print(f"{count} · {self.jobs[name].label}: {how}")
+
+    def print(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def begin(self) -> None:
+        """Start a worker process."""
+        name = secrets.token_hex(8)
+        given = worker.Given(name, self.url, self.study.study_name, self._work())
+        with open(self.crew.folder / LOG, "a", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", worker.__name__],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                env={**os.environ, "OMP_NUM_THREADS": str(self.crew.threads)},
+                start_new_session=True,  # Ctrl-C reaches this process, which then tells its workers
+            )
+        self.workers[name] = process
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):  # the process is dead, which `poll` will show
+            process.stdin.write(json.dumps(asdict(given)) + "\n")
+            process.stdin.flush()
+
+    def end(self, name: str) -> None:
+        """Wait for a worker that ends; the trial that it leaves behind counts as failed."""
+        process = self.workers.pop(name)
+        _close(process)
+        try:
+            process.wait(worker.PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _fail(self.study, name)
+
+    def _work(self) -> dict[str, dict[str, Any]]:
+        return {name: job.work for name, job in self.jobs.items()}
 
 
-def _tell(grid: Any, number: int, said: Mapping[str, Any], name: str, died: set[str]) -> str:
-    """What a worker said of a job, to the queue; -> how it went, in words.
-
-    died: jobs whose process died before; a first death (a kill, memory) is no fault of the job.
-    """
-    if not {"error", "interrupted", "died"} & set(said):
-        grid.done(number, _value(said), said)
-        return "done"
-    why = next(iter(said.values()))
-    again = "died" in said and name not in died
-    died.add(name)
-    grid.failed(number, why, again=again)
-    return f"{'once more, since' if again else 'failed:'} {why}"
+def _close(process: subprocess.Popen[str]) -> None:
+    """End a worker's standard input, which asks it to stop."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
 
 
-def _value(said: Mapping[str, Any]) -> float:
-    """What Optuna shows of a job: the mean score of a run, the learning rate of a tuning."""
-    if "run" not in said:
-        return float(said["lr"])
-    scores = [row["score"] for row in said["run"]["rows"]]
-    return sum(scores) / len(scores)
+def _fail(study: optuna.Study, worker: str | None = None) -> None:
+    """Mark the running trials of a worker, or of all workers, as failed."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if worker is None or trial.user_attrs.get("worker") == worker:
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)

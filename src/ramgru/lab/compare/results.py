@@ -1,31 +1,29 @@
-"""What a comparison found, as plain data: read from run directories, kept as JSON and as tidy CSV.
+"""The results of a comparison as plain data, read from run directories and kept as JSON.
 
-A report is drawn from this alone, so that it can be drawn again without training.
+A report needs nothing else, so it can be drawn again without training.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ramgru.errors import DataError
-from ramgru.lab.compare import saved
+from ramgru.lab.evaluate.capacity import bits_held
 from ramgru.lab.show.data import Answer, Curve, Line, Occupancy, Sample, Score, over_seeds
 
 FORMAT = "ramgru-compare-2"
 
-_NO_AXES = (
-    *("score", "count", "low", "high", "chance", "plateau", "exact", "loss"),
-    *("state_bytes", "bits_held", "bits_per_state_byte"),
-)
+PAIRS = "pairs"  # the axis that counts independent stored values
+_BITS = ("state_bytes", "bits_held", "bits_per_state_byte")  # of a row of an evaluation
 
 
 @dataclass(frozen=True)
 class Row:
-    """One slice of an evaluation: where it lies, and what came out."""
+    """One slice of an evaluation: its place on the axes, and its score."""
 
     axes: dict[str, int]
     score: float
@@ -38,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class DistanceRow:
-    """The score of the questions asked `low` to `high` steps after their write, its interval."""
+    """The score of the questions asked `low` to `high` steps after their write."""
 
     low: int
     high: int
@@ -49,9 +47,11 @@ class DistanceRow:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run and its evaluation.
+    """One training run, its evaluation and its costs.
 
-    step_us: microseconds of one streaming step of one sequence. train_us: of a train step, a token.
+    step_us:       microseconds of one streaming step of one sequence
+    train_us:      microseconds of a train step per token
+    touched_bytes: bytes of memory cells that one step reads or writes; None for other layers
     """
 
     name: str
@@ -68,14 +68,26 @@ class Run:
     distance: list[DistanceRow]
     step_us: float | None = None
     train_us: float | None = None
+    touched_bytes: int | None = None
+
+    @property
+    def bits(self) -> float | None:
+        """Bits held, at the number of pairs at which they are most; None without pairs."""
+        each = [bits_held(r.axes[PAIRS], r.score, r.chance) for r in self.rows if PAIRS in r.axes]
+        return max(each, default=None)
+
+    @property
+    def bits_per_state_byte(self) -> float | None:
+        """Of the whole state, whether its cells are in use or not."""
+        return None if self.bits is None else self.bits / self.state_bytes
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A learning rate that was tried, and what came of it.
+    """A learning rate that was tried.
 
-    metric, loss: of the last evaluation on held-out data of the training sizes; None where the loss
-    became infinite. step: where it ended. given_up: before the end of its budget, being behind.
+    metric, loss: of the last evaluation on held-out data of the training sizes; None if the loss
+    became infinite. step: the last one. given_up: pruned before the end of the budget.
     """
 
     layer: str
@@ -89,7 +101,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Memory:
-    """What was seen inside the RAM-GRU: cells in use at one slice, and one sample's answers."""
+    """The memory of one RAM-GRU run: cells in use at one slice, and the answers to one sample."""
 
     run: str
     occupancy: Occupancy
@@ -101,8 +113,9 @@ class Memory:
 class Results:
     """The layers on one task.
 
-    runs: one a layer and seed. tried: all learning rates, where several were tried.
-    trained: sizes of the training task on the axes of the evaluation.
+    trained: sizes of the training task on the axes of the evaluation. runs: one a layer and seed.
+    tried: all learning rates, if there were several. groups: {lever: its layers}, if it is the
+    ablation of the levers.
     """
 
     task: str
@@ -111,10 +124,21 @@ class Results:
     runs: list[Run]
     tried: list[Trial] = field(default_factory=list)
     memory: Memory | None = None
+    groups: dict[str, list[str]] = field(default_factory=dict)
+
+    def only(self, layers: Sequence[str]) -> Results:
+        """The same results of these layers alone, without the memory and the rates."""
+        runs = [run for run in self.runs if run.layer in layers]
+        return replace(self, runs=runs, tried=[], memory=None, groups={})
+
+    def mean(self, layer: str, name: str) -> float | None:
+        """The mean over seeds of an attribute of `Run`; None if it is unknown for any seed."""
+        each = [getattr(run, name) for run in self.of(layer)]
+        return None if None in each else sum(each) / len(each)
 
     @property
     def layers(self) -> list[str]:
-        """Layers in the order in which they were trained."""
+        """Layers in the order of training."""
         return list(dict.fromkeys(run.layer for run in self.runs))
 
     def of(self, layer: str) -> list[Run]:
@@ -122,7 +146,7 @@ class Results:
         return [run for run in self.runs if run.layer == layer]
 
     def slices(self) -> list[dict[str, int]]:
-        """The axes of each slice, in the order of the evaluation."""
+        """The axes of each slice in the order of the evaluation."""
         return [row.axes for row in self.runs[0].rows]
 
     def score(self, layer: str, axes: Mapping[str, int]) -> Score:
@@ -131,7 +155,7 @@ class Results:
         return over_seeds([row.score for row in rows], rows[0].low, rows[0].high)
 
     def distances(self) -> list[Line]:
-        """Scores by distance, a line a layer; x is where each range begins."""
+        """Scores by distance, one line a layer; x is the beginning of each range."""
         lines = []
         for layer in self.layers:
             ranges: dict[tuple[int, int], list[DistanceRow]] = {}
@@ -150,7 +174,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A whole comparison: what was found on each task, and how to find it again."""
+    """A whole comparison: its results on each task, and how to repeat it."""
 
     tasks: list[Results]
     command: str = ""
@@ -159,25 +183,31 @@ class Comparison:
 
     @property
     def layers(self) -> list[str]:
-        """Layers in the order in which they were trained, on any task."""
+        """Layers in the order of training, on any task."""
         return list(dict.fromkeys(layer for task in self.tasks for layer in task.layers))
 
     def to_json(self) -> str:
-        """As text that `from_json` reads back."""
+        """JSON text that `from_json` reads."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str, source: str = "the file") -> Comparison:
-    """A comparison as `to_json` wrote it.
+    """The comparison in a text of `to_json`.
 
-    source: what the text came from, for the error message.
+    source: of the text, for the error message.
     Raises DataError: not JSON, of another format, or incomplete.
     """
-    return saved.parsed(text, source, "comparison", FORMAT, _built)
-
-
-def _built(data: dict[str, Any]) -> Comparison:
-    return Comparison(**{**data, "tasks": [_of_task(values) for values in data["tasks"]]})
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{source}: expected JSON, but: {error}") from error
+    found = data.pop("format", None) if isinstance(data, dict) else None
+    if found != FORMAT:
+        raise DataError(f"{source}: expected a comparison of format {FORMAT!r}, got {found!r}")
+    try:
+        return Comparison(**{**data, "tasks": [_of_task(values) for values in data["tasks"]]})
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise DataError(f"{source}: the comparison is incomplete: {error!r}") from error
 
 
 def _of_task(data: dict[str, Any]) -> Results:
@@ -186,12 +216,12 @@ def _of_task(data: dict[str, Any]) -> Results:
     results = Results(**{**data, "runs": runs, "tried": tried, "memory": _memory(data["memory"])})
     for axes in results.slices():
         for layer in results.layers:
-            results.score(layer, axes)
+            results.score(layer, axes)  # fails if a slice is missing
     return results
 
 
 def run_from_dict(data: Mapping[str, Any]) -> Run:
-    """A run as `asdict` gave it. Raises KeyError or TypeError where it is not whole."""
+    """The inverse of `asdict(run)`. Raises KeyError or TypeError if it is incomplete."""
     rows = [Row(**row) for row in data["rows"]]
     distance = [DistanceRow(**row) for row in data["distance"]]
     return Run(**{**data, "rows": rows, "distance": distance, "curve": Curve(**data["curve"])})
@@ -207,19 +237,18 @@ def _memory(data: Mapping[str, Any] | None) -> Memory | None:
 
 
 def read_evaluation(path: Path) -> tuple[dict[str, Any], list[Row], list[DistanceRow]]:
-    """evaluation.json of a run: its head (task, metric, state_bytes, …), its rows, its distances.
+    """evaluation.json of a run: its head (metric, state_bytes), its rows, its distances.
 
     Raises DataError: missing, broken, or not an evaluation.
     """
+    measured = ("score", "count", "low", "high")
+    others = {*measured, "chance", "plateau", "exact", "loss", *_BITS}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         rows = [
             Row(
-                axes={k: v for k, v in row.items() if k not in _NO_AXES and type(v) is int},
-                score=row["score"],
-                count=row["count"],
-                low=row["low"],
-                high=row["high"],
+                axes={k: v for k, v in row.items() if k not in others and type(v) is int},
+                **{name: row[name] for name in measured},
                 chance=row.get("chance", data["chance"]),
                 plateau=row.get("plateau"),
             )
@@ -235,7 +264,7 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], list[Row], list[Distanc
 
 
 def curve_of(events: Sequence[Mapping[str, Any]], layer: str, seed: int, metric: str) -> Curve:
-    """The learning curve in the events of a run's log; losses that are not finite are left out."""
+    """The learning curve in a run's log, without losses that are not finite."""
     steps = [e for e in events if e.get("event") == "step" and e.get("loss") is not None]
     scores = [e for e in events if e.get("event") == "evaluate" and e.get(metric) is not None]
     return Curve(

@@ -1,7 +1,7 @@
-"""One run of a comparison: trained, or gone on with, or reused where it is finished and equal.
+"""One run of a comparison: trained, resumed, or reused if it is finished.
 
-A run's directory is named by what it is (layer, rate, seed) and a digest of every option, so that
-another budget or task makes another directory and nothing that was trained is ever written over.
+The name of a run's directory holds a digest of every option, so runs with other options get other
+directories and no run is overwritten.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from ramgru import files
 from ramgru.errors import DataError, RamgruError
+from ramgru.lab.compare.costs import costs
 from ramgru.lab.compare.results import Run, curve_of, read_evaluation
-from ramgru.lab.compare.speed import step_us, train_us
 from ramgru.lab.evaluate import Effort, EvaluateConfig, evaluate
 from ramgru.lab.spec import slug
 from ramgru.lab.train import log
@@ -26,16 +26,20 @@ from ramgru.lab.train.configfile import read_config, to_dict
 from ramgru.lab.train.loop import Watch, train
 from ramgru.lab.train.run import CONFIG, LOG, WEIGHTS, load_run
 
-EVALUATION, SPEED = "evaluation.json", "speed.json"
-_PLACE = ("out", "resume")  # where a run is, not what it is
+EVALUATION, COSTS = "evaluation.json", "costs.json"
+_PLACE = ("out", "resume")  # where a run is, which is no option of it
 
 
 class Interrupted(RamgruError):
-    """A run was asked to stop before its end; it is saved and can be gone on with."""
+    """A signal stopped a run before its end; the run is saved and can be resumed."""
+
+    def __init__(self, message: str, signal: int | None = None) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 def run_name(config: TrainConfig, effort: Effort | None = None) -> str:
-    """TASK-LAYER-lrRATE-seedSEED-DIGEST. effort: of its evaluation, where the name tells it too."""
+    """TASK-LAYER-lrRATE-seedSEED-DIGEST. effort: of the evaluation, if the digest covers it too."""
     what = [_what(config), None if effort is None else effort.__dict__]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     what_for = f"{config.task.name}-{slug(config.model.layer)}"
@@ -47,7 +51,7 @@ def _what(config: TrainConfig) -> dict[str, Any]:
 
 
 def finished(folder: Path) -> bool:
-    """Whether a run was trained to its end."""
+    """Whether the training of a run has ended."""
     if not (folder / LOG).exists() or not (folder / WEIGHTS).exists():
         return False
     return any(event.get("event") == "end" for event in log.read(folder / LOG))
@@ -56,16 +60,15 @@ def finished(folder: Path) -> bool:
 def trained(
     config: TrainConfig, folder: Path, *, quiet: bool = False, watch: Watch | None = None
 ) -> bool:
-    """Bring the run in `folder` to its end; -> whether there was anything to do.
+    """Train the run in `folder` to its end, or resume it; -> whether it was not finished before.
 
-    watch: may give it up on the way, as in `ramgru.lab.train.train`.
-
-    Raises RamgruError where another run is in the way, Interrupted where training was.
+    watch: called after each evaluation; may stop the run early (`ramgru.lab.train.train`).
+    Raises RamgruError if the folder holds another run, Interrupted if a signal stopped training.
     """
     begun = (folder / CONFIG).exists()
     if begun and _what(read_config(folder / CONFIG)) != _what(config):
         raise RamgruError(
-            f"{folder} holds a run with other options than its name says; move it away"
+            f"{folder} holds a run whose options differ from those of its name; move it away"
         )
     if finished(folder):
         return False
@@ -73,13 +76,15 @@ def trained(
     outcome = train(config, quiet=quiet, watch=watch)
     if outcome.reason == "interrupted":
         raise Interrupted(
-            f"interrupted at step {outcome.step:,} of {folder.name}; the same command goes on there"
+            f"interrupted at step {outcome.step:,} of {folder.name}; the same command goes on "
+            "there",
+            outcome.signal,
         )
     return True
 
 
 def measured(folder: Path, config: TrainConfig, effort: Effort) -> Run:
-    """A finished run with its evaluation, which is made where it is not there yet."""
+    """A finished run with its evaluation and costs, which are measured if missing."""
     sizes = [dict(point.axes) for point in config.task.grid() if effort.allows(point)]
     try:
         head, rows, distance = read_evaluation(folder / EVALUATION)
@@ -91,7 +96,6 @@ def measured(folder: Path, config: TrainConfig, effort: Effort) -> Run:
         evaluate(asked, quiet=True)
         head, rows, distance = read_evaluation(folder / EVALUATION)
     events = log.read(folder / LOG)
-    speed = _speed(folder, config, events)
     end = next(event for event in reversed(events) if event.get("event") == "end")
     layer: str = config.model.layer
     return Run(
@@ -107,30 +111,23 @@ def measured(folder: Path, config: TrainConfig, effort: Effort) -> Run:
         curve=curve_of(events, layer, config.seed, head["metric"]),
         rows=rows,
         distance=distance,
-        **speed,
+        **_costs(folder, config, events),
     )
 
 
-def _speed(
+def _costs(
     folder: Path, config: TrainConfig, events: Sequence[Mapping[str, Any]]
-) -> dict[str, float | None]:
-    path = folder / SPEED
+) -> dict[str, Any]:
+    path = folder / COSTS
     if not path.exists():
         _, task, model = load_run(folder)
-        batch = task.draw(config.batch_size, seed=0)
-        files.write_json(
-            path,
-            {
-                "step_us": step_us(model, batch),
-                "train_us": train_us(events, int(batch.lengths.sum())),
-            },
-        )
-    values: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))
+        files.write_json(path, costs(model, task.draw(config.batch_size, seed=0), events))
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return values
 
 
 def held_out(folder: Path, metric: str) -> tuple[float, float]:
-    """The last held-out metric and loss in a run's log: what a learning rate is chosen by."""
+    """The last held-out metric and loss in a run's log, by which a learning rate is chosen."""
     for event in reversed(log.read(folder / LOG)):
         if event.get("event") == "evaluate" and event.get("loss") is not None:
             return float(event[metric]), float(event["loss"])

@@ -1,4 +1,4 @@
-"""A comparison as tidy data: one line a run and slice, as CSV and as Parquet."""
+"""A comparison as tidy data, one line a run and slice, in CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ramgru.lab.compare.results import Comparison
 
 ABOUT = (
     *("task", "run", "layer", "seed", "lr", "parameters", "state_bytes"),
-    *("steps", "seconds", "step_us", "train_us"),
+    *("steps", "seconds", "step_us", "train_us", "touched_bytes", "bits", "bits_per_state_byte"),
 )
 MEASURED = ("score", "count", "low", "high", "chance", "plateau")
 
 
 def columns(comparison: Comparison) -> dict[str, list[Any]]:
-    """{name: a value for each run and slice}: what the run is, the axes of all tasks (None where a
-    task has not that axis), and what was measured."""
+    """{name: a value for each run and slice}: the run, the axes of all tasks (None for an axis that
+    the task lacks), and the measurements."""
     runs = [run for task in comparison.tasks for run in task.runs]
     axes = list(dict.fromkeys(axis for run in runs for row in run.rows for axis in row.axes))
     table: dict[str, list[Any]] = {name: [] for name in (*ABOUT, *axes, *MEASURED)}
@@ -45,7 +45,7 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def write_parquet(comparison: Comparison, path: Path) -> None:
-    """The same as Parquet, beside `path`; nothing where pyarrow is not installed."""
+    """The same as Parquet beside `path`, if pyarrow is installed."""
     if importlib.util.find_spec("pyarrow") is None:
         return
     import pyarrow

@@ -1,16 +1,18 @@
-"""Which learning rate a layer gets: those that fall behind on the way are given up (Optuna).
+"""The learning rate of a layer: rates are tried in turn and pruned when they fall behind (Optuna).
 
-Successive halving (Li et al., "A system for massively parallel hyperparameter tuning", arXiv
-1810.05934), by the held-out loss, one rate after the other. What was trained before is read back
-from the runs' logs, so that the same command comes to the same choice.
+The pruner is successive halving by held-out loss (Li et al., "A system for massively parallel
+hyperparameter tuning", arXiv 1810.05934). Finished runs are read back from their logs, so the same
+command makes the same choice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ramgru.errors import RamgruError
 from ramgru.lab.compare import budget, runs
@@ -19,14 +21,14 @@ from ramgru.lab.train import log
 from ramgru.lab.train.config import TrainConfig
 from ramgru.lab.train.run import LOG
 
-REDUCTION = 2  # one rate in so many goes on from a rung to the next
+REDUCTION = 2  # half of the rates reach the next rung
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A learning rate that was tried: the held-out metric and loss where it ended, and the step.
+    """A learning rate that was tried, with the held-out metric and loss at its last `step`.
 
-    metric, loss: None where the loss became infinite. given_up: before its end, being behind.
+    metric, loss: None if the loss became infinite. given_up: pruned before its last step.
     """
 
     lr: float
@@ -39,11 +41,24 @@ class Rate:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The rate to take, the steps of a run, and all rates that were tried."""
+    """The best rate, the steps of a run, and all rates that were tried."""
 
     lr: float
     steps: int
     rates: list[Rate]
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Log Optuna's errors alone."""
+    import optuna
+
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
 
 
 def tune(
@@ -54,35 +69,30 @@ def tune(
     *,
     quiet: bool = True,
 ) -> Tuned:
-    """Train with each rate, as long as it is worth it, in directories of `folder`.
+    """Train with each rate until its end or until it is pruned, in directories of `folder`.
 
-    trainings: equal but for their rates. effort: of their evaluation, which
-    is not made here. seconds: of a run, instead of its steps; 0: as they say.
-    Raises RamgruError where all of them fail, runs.Interrupted where training was.
+    trainings: equal but for their rates. effort: of the evaluation, as a part of the runs' names.
+    seconds: a budget that replaces the steps; 0: keep the steps.
+    Raises RamgruError if every rate fails, runs.Interrupted if a signal stopped training.
     """
     steps = budget.steps_of(trainings[0], folder, seconds)
     trainings = [budget.with_steps(training, steps) for training in trainings]
     if len(trainings) == 1:
         return Tuned(trainings[0].lr, steps, [])
-    import optuna  # one rate needs no tuning, and no extra
+    import optuna  # a single rate needs neither tuning nor the extra
 
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    with quiet_optuna():
         study = optuna.create_study(
-            direction="minimize",
             sampler=optuna.samplers.RandomSampler(seed=0),
             pruner=optuna.pruners.SuccessiveHalvingPruner(
                 min_resource=max(1, steps // 4), reduction_factor=REDUCTION
             ),
         )
         tried = [
-            _try(study.ask(), study, training, folder / runs.run_name(training, effort), quiet)
+            _try(study, training, folder / runs.run_name(training, effort), quiet)
             for training in trainings
         ]
-    finally:
-        optuna.logging.set_verbosity(level)
-    # the best metric; of equals the lower loss, then the rate that stands first
+    # The best metric; among equals the lowest loss, then the first rate.
     ended = [rate for rate in tried if rate.loss is not None and not rate.given_up]
     if not ended:
         raise RamgruError(f"no learning rate among {[t.lr for t in trainings]} has a finite loss")
@@ -91,13 +101,13 @@ def tune(
     return Tuned(best.lr, steps, rates)
 
 
-def _try(trial, study, training: TrainConfig, path: Path, quiet: bool) -> Rate:  # type: ignore[no-untyped-def]
-    """One rate, to its end or until it is given up."""
+def _try(study: Any, training: TrainConfig, path: Path, quiet: bool) -> Rate:
+    """Train with one rate, to its end or until it is pruned."""
     from optuna.trial import TrialState
 
-    metric, known = training.task.metric, -1
+    trial, metric, known = study.ask(), training.task.metric, -1
 
-    def given_up(step: int, score: float, loss: float) -> bool:
+    def pruned(step: int, score: float, loss: float) -> bool:
         nonlocal known
         if step <= known or step >= training.steps:
             return False
@@ -107,13 +117,13 @@ def _try(trial, study, training: TrainConfig, path: Path, quiet: bool) -> Rate: 
 
     for event in log.read(path / LOG) if (path / LOG).exists() else []:
         score, loss = event.get(metric), event.get("loss")
-        if event["event"] != "evaluate":
+        if event["event"] != "evaluate" or score is None or loss is None:
             continue
-        if score is not None and loss is not None and given_up(event["step"], score, loss):
+        if pruned(event["step"], score, loss):
             study.tell(trial, state=TrialState.PRUNED)
             return Rate(training.lr, score, loss, event["step"], given_up=True)
     try:
-        runs.trained(training, path, quiet=quiet, watch=given_up)
+        runs.trained(training, path, quiet=quiet, watch=pruned)
     except runs.Interrupted:
         raise
     except RamgruError:
@@ -121,8 +131,5 @@ def _try(trial, study, training: TrainConfig, path: Path, quiet: bool) -> Rate: 
         return Rate(training.lr, None, None, max(0, known))
     score, loss = runs.held_out(path, metric)
     finished = runs.finished(path)
-    if finished:
-        study.tell(trial, loss)
-    else:
-        study.tell(trial, state=TrialState.PRUNED)
+    study.tell(trial, loss if finished else None, None if finished else TrialState.PRUNED)
     return Rate(training.lr, score, loss, log.read(path / LOG)[-1]["step"], not finished)

@@ -1,4 +1,4 @@
-"""What the pictures are drawn from: plain numbers, free of torch, runs and files."""
+"""The data of the pictures: plain numbers, independent of torch, runs and files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# 97.5 % quantiles of Student's t for 1 … 30 degrees of freedom; beyond, the normal one.
+# 97.5 % quantiles of Student's t for 1 … 30 degrees of freedom; the normal quantile beyond.
 _T975 = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
@@ -18,7 +18,7 @@ _T975 = (
 
 @dataclass(frozen=True)
 class Score:
-    """A mean score with its 95 % interval; low and high are None where there is none."""
+    """A mean score with its 95 % interval; low and high are None without one."""
 
     mean: float
     low: float | None = None
@@ -28,13 +28,13 @@ class Score:
 def over_seeds(
     scores: Sequence[float], low: float | None, high: float | None, *, most: float = 1.0
 ) -> Score:
-    """Mean of one score a seed, with Student's interval over seeds, kept within [0, most].
+    """The mean of one score a seed, with Student's interval over seeds, clipped to [0, most].
 
-    One seed says nothing about other seeds: then low and high, the interval over examples that
-    the evaluation gave, are passed on.
+    A single seed gives no such interval: the score keeps low and high, the evaluation's interval
+    over examples.
     """
     if not scores:
-        raise ValueError("scores must hold at least one number, got none")
+        raise ValueError("scores: expected at least one number, got none")
     n, mean = len(scores), float(np.mean(scores))
     if n == 1:
         return Score(mean, low, high)
@@ -47,7 +47,7 @@ def over_seeds(
 class Line:
     """A layer's scores along one axis: x (n,) and a Score for each.
 
-    label: what it is called, where that is not the layer's own name.
+    label: instead of the layer's own, if given.
     """
 
     layer: str
@@ -70,7 +70,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class StatePoint:
-    """A layer's score at one slice, beside the bytes of state that it carries."""
+    """A layer's score at one slice, and the bytes of its recurrent state."""
 
     layer: str
     state_bytes: int
@@ -79,7 +79,7 @@ class StatePoint:
 
 @dataclass(frozen=True)
 class TimePoint:
-    """A layer's score, beside the microseconds that it takes a token."""
+    """A layer's score, and the microseconds of a train step per token."""
 
     layer: str
     microseconds: float
@@ -88,10 +88,9 @@ class TimePoint:
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Writes per cell of one layer: only cells written at all, head by head.
+    """Writes per cell of one layer, for the cells that were written.
 
-    cells, writes: a list a head, of equally long lists. step_writes: cells addressed, all steps
-    and heads together, which is the sum of writes.
+    cells, writes: for each head, the numbers of its written cells and their counts.
     """
 
     memory_size: int
@@ -107,7 +106,7 @@ class Occupancy:
 
     @property
     def used(self) -> int:
-        """Cells written at least once, over all heads."""
+        """Cells written at least once, summed over heads."""
         return sum(len(head) for head in self.cells)
 
     def most_written(self, head: int, most: int = 8) -> list[tuple[int, int]]:
@@ -117,22 +116,22 @@ class Occupancy:
 
     @property
     def share(self) -> float:
-        """Cells in use / cells there are."""
+        """Cells in use / all cells."""
         return self.used / (self.memory_size * len(self.cells))
 
     @property
     def distinct_per_write(self) -> float:
-        """Cells in use / writes: 1 where no write met another one's cell."""
+        """Cells in use / writes: 1 if no two writes share a cell."""
         total = sum(sum(head) for head in self.writes)
         return self.used / total if total else 0.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One question of a sample, what was answered, and where the answer came from.
+    """One question of a sample, the model's answer, and the provenance of its read.
 
-    step: where it is asked. weight (T,): of the write at each step in the read at this one.
-    expected: the right answer, and written: the step that holds it; None where not known.
+    step: the step of the question. weight (T,): of each step's write in the read at that step.
+    expected: the right answer; written: the step that holds it; None if not known.
     """
 
     step: int
@@ -143,13 +142,13 @@ class Answer:
 
     @property
     def right(self) -> bool | None:
-        """None where the right answer is not known."""
+        """None if the right answer is not known."""
         return None if self.expected is None else self.expected == self.answered
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One input with its answers: tokens (T labels) and what came of the questions in it."""
+    """One input and its answers: tokens (T labels), and an answer to each question."""
 
     tokens: Sequence[str]
     answers: Sequence[Answer] = field(default_factory=list)

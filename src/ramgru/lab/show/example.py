@@ -1,6 +1,6 @@
-"""One input to look at: drawn from the task, or typed by the user in the task's own terms.
+"""One input to inspect: drawn from the task, or typed.
 
-Tasks over tokens take ids (or text, where the task has a vocabulary), tasks over features bits.
+Tasks over tokens read ids (or text, if the task has a vocabulary); tasks over features read bits.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ LONGEST = 4096  # provenance is a matrix of T × T
 
 @dataclass(frozen=True)
 class Question:
-    """A step at which an answer is looked at.
+    """A step at which the model is asked.
 
-    expected: the right answer, token or class (an int) or bits (F,); None where nobody knows it.
-    written: the step that holds it; None where not known.
+    expected: the right answer: a token or class (int) or bits (F,); None if not known.
+    written: the step that holds it; None if not known.
     """
 
     step: int
@@ -40,7 +40,7 @@ class Example:
 
 
 def draw(task: Task, seed: int) -> Example:
-    """One example as the task draws it, without its padding."""
+    """One example of the task, without padding."""
     batch = task.draw(1, seed)
     length = int(batch.lengths[0])
     labels = batch.labels[0, :length]
@@ -56,12 +56,12 @@ def draw(task: Task, seed: int) -> Example:
 def parse(task: Task, text: str) -> Example:
     """The example that a user typed.
 
-    Questions are those that the task's own rule gives (a key that is met again; what follows a
-    tab); a task without one is asked at the last step, and nobody knows the right answer.
-    Raises ValueError: empty, unreadable, out of the vocabulary, or too long.
+    Some tasks have a rule for questions in a typed input: a key that comes again, the tokens after
+    a tab. Other tasks are asked at the last step, and the right answer is not known.
+    Raises ValueError: empty, unreadable, outside the vocabulary, or too long.
     """
     if not text.strip():
-        raise ValueError(f"input must hold at least one token of task {task.name}, got nothing")
+        raise ValueError(f"input: expected at least one token of task {task.name}, got none")
     if isinstance(task, Programs):
         return _program(task, text)
     if isinstance(task, Text):
@@ -81,7 +81,7 @@ def parse(task: Task, text: str) -> Example:
 
 
 def token_labels(task: Task, inputs: np.ndarray) -> list[str]:
-    """How each step of inputs (T,) or (T, F) is written: real numbers by the step alone."""
+    """A label for each step of inputs (T,) or (T, F); for real numbers, the number of the step."""
     if inputs.ndim == 2 and not np.isin(inputs, (0, 1)).all():
         return [str(step) for step in range(len(inputs))]
     if inputs.ndim == 2:
@@ -90,7 +90,7 @@ def token_labels(task: Task, inputs: np.ndarray) -> list[str]:
 
 
 def token_label(task: Task, token: int) -> str:
-    """How one token is written; what cannot be seen gets a sign."""
+    """A token's label; a sign stands for white space."""
     if isinstance(task, Programs):
         known = task.vocabulary.token(token)
         return {"<space>": "␣", "<tab>": "⇥", "<number>": "#"}.get(known, known)
@@ -101,11 +101,11 @@ def token_label(task: Task, token: int) -> str:
 
 
 def _program(task: Programs, text: str) -> Example:
-    # A shell hands on \t as two characters; no program holds a backslash otherwise.
+    # A shell passes \t as two characters, and programs contain no other backslash.
     program = Interpreter().complete(text.replace("\\t", "\t"))
     unknown = [token for token in split(program) if token not in task.vocabulary]
     if unknown:
-        raise ValueError(f"input must use the registers r0 … r{task.names - 1}, got {unknown[0]!r}")
+        raise ValueError(f"input: expected registers r0 … r{task.names - 1}, got {unknown[0]!r}")
     inputs = np.array(task.vocabulary.encode(program, marks=True), dtype=np.int64)
     names = [task.vocabulary.token(int(token)) for token in inputs]
     questions, answering = [], False
@@ -122,7 +122,7 @@ def _ids(task: Task, text: str) -> np.ndarray:
     for place, word in enumerate(words):
         if not (word.isascii() and word.isdigit() and int(word) < task.vocab_size):
             raise ValueError(
-                f"input must be token ids from 0 to {task.vocab_size - 1} for task {task.name}, "
+                f"input: expected token ids from 0 to {task.vocab_size - 1} for task {task.name}, "
                 f"got {word!r} at step {place}"
             )
     return np.array([int(word) for word in words], dtype=np.int64)
@@ -131,21 +131,21 @@ def _ids(task: Task, text: str) -> np.ndarray:
 def _bits(task: Task, text: str) -> np.ndarray:
     if task.classes:
         raise ValueError(
-            f"input must be left out for task {task.name}, whose steps are real numbers: then one "
-            "of its examples is drawn"
+            f"input: task {task.name} has steps of real numbers, which cannot be typed; without "
+            "input an example is drawn"
         )
     words = text.split()
     for place, word in enumerate(words):
         if len(word) != task.features or set(word) - {"0", "1"}:
             raise ValueError(
-                f"input must be a word of {task.features} bits a step for task {task.name}, "
+                f"input: expected a word of {task.features} bits a step for task {task.name}, "
                 f"got {word!r} at step {place}"
             )
     return np.array([[float(bit) for bit in word] for word in words], dtype=np.float32)
 
 
 def _recall(inputs: np.ndarray, half: int) -> list[Question]:
-    """Keys in [1, half) that were followed by a value before, and are not followed by one now."""
+    """A question at each key in [1, half) that had a value before and has none here."""
     values: dict[int, int] = {}  # key -> step of its latest value
     questions = []
     for step, token in enumerate(inputs.tolist()):
@@ -160,6 +160,6 @@ def _recall(inputs: np.ndarray, half: int) -> list[Question]:
 
 
 def check_length(length: int) -> None:
-    """Raises ValueError where an input is too long for its provenance to be drawn."""
+    """Raises ValueError if the provenance of an input of this length is too large."""
     if length > LONGEST:
-        raise ValueError(f"input must have at most {LONGEST} steps to be drawn, got {length}")
+        raise ValueError(f"input: expected at most {LONGEST} steps, got {length}")

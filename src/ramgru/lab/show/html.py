@@ -1,13 +1,13 @@
-"""One self-contained HTML page: tables, pictures with their finding, and how to repeat it.
+"""One self-contained HTML page of tables, text, code and pictures with captions.
 
-No network, no script, no font from elsewhere; light and dark; every text is escaped here.
+No network, no script, no remote fonts; light and dark; every text is escaped here.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape as _escape
 from pathlib import Path
@@ -24,30 +24,26 @@ _CSS = Path(__file__).with_name("report.css")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header; a row's first cell is its own header.
+    """Rows under a header; the first cell of a row is the row's header.
 
-    A cell may hold two lines, split by a line break: the second is set small. `ours` is the index
-    of the column to set off, if any. text: cells are words, not numbers (left, and wrapped).
+    A cell may hold two lines; the second is set small. `ours`: labels of the rows to highlight.
+    text: cells hold words instead of numbers, so they are aligned left and wrapped.
     """
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    ours: int | None = None
+    ours: Collection[str] = ()
     text: bool = False
 
     def html(self, name: str) -> str:
         kind = ' class="text"' if self.text else ""
-        mark = [' class="ours"' if i == self.ours else "" for i in range(len(self.header))]
-        head = "".join(
-            f'<th scope="col"{mark[i]}>{escape(cell)}</th>' for i, cell in enumerate(self.header)
-        )
+        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in self.header)
         body = []
         for first, *rest in self.rows:
-            cells = "".join(
-                f"<td{mark[i]}>{_two_lines(cell)}</td>" for i, cell in enumerate(rest, 1)
-            )
-            body.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
+            mark = ' class="ours"' if first in self.ours else ""
+            cells = "".join(f"<td>{_two_lines(cell)}</td>" for cell in rest)
+            body.append(f'<tr{mark}><th scope="row">{escape(first)}</th>{cells}</tr>')
         return (
             f'<div class="table" tabindex="0" role="region" aria-label="{escape(self.caption)}">'
             f"<table{kind}><caption>{escape(self.caption)}</caption>"
@@ -57,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, what it shows for those who cannot see it, and the sentence that it proves."""
+    """A figure, its text alternative, and its caption: the finding that it supports."""
 
     figure: Figure
     alt: str
@@ -80,7 +76,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Something to copy as it stands; folded away under `summary` where that is given."""
+    """Text to copy; folded away under `summary` if there is one."""
 
     code: str
     summary: str | None = None
@@ -94,7 +90,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the parts below it."""
 
     title: str
     parts: Sequence[Table | Picture | Text | Code]
@@ -102,7 +98,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A report: title, its one-sentence result, sections."""
+    """A report: its title, its result in one sentence, its sections."""
 
     title: str
     lead: str
@@ -150,9 +146,9 @@ def render(page: Page) -> str:
 
 
 def write(page: Page, path: str | os.PathLike[str]) -> Path:
-    """Render a page into a file that is there whole or not at all; its folder is made.
+    """Write a page atomically, along with its folder.
 
-    Raises RamgruError where the file or its folder cannot be written.
+    Raises RamgruError if the file or its folder cannot be written.
     """
     target, text = Path(path), render(page)
     try:
@@ -163,7 +159,7 @@ def write(page: Page, path: str | os.PathLike[str]) -> Path:
 
 
 def escape(text: str) -> str:
-    """Text as HTML; a number and its % are not parted at the end of a line."""
+    """Text as HTML, with a no-break space between a number and its %."""
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", _escape(text))
 
 

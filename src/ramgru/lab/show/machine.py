@@ -1,4 +1,4 @@
-"""What a measurement was made on, in words that help to repeat it and name no person or host."""
+"""The machine of a measurement: hardware and versions, without the name of a person or host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ramgru.version import __version__
 
 
 def cpu_model() -> str:
-    """The processor's model name as the system gives it."""
+    """The processor's model name."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

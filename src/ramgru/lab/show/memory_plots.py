@@ -1,6 +1,6 @@
-"""Pictures of one memory: which cells are in use, the gates over time, what one unit does.
+"""Pictures of one memory: where answers came from, cells in use, gates, and one cell over time.
 
-A unit is what DESIGN §2 calls a cell: gate 0 leaves its state as it was, gate 1 replaces it.
+A gate of 0 leaves a cell unchanged; a gate of 1 replaces its contents.
 """
 
 from __future__ import annotations
@@ -10,21 +10,106 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ramgru.lab.show.data import Occupancy
+from ramgru.lab.show.data import Answer, Occupancy, Sample
 from ramgru.lab.show.theme import color, shade, style
 
-MAP_SIDE = 64  # an occupancy map is summed down to at most this many squares a side
-TOKEN_TICKS = 40  # more tokens than this are not written under an axis
+MAP_SIDE = 64  # squares a side of an occupancy map at most; a square sums several cells
+TOKEN_TICKS = 40  # tokens label the axis of an input up to this length
+FAINT = 0.02  # smaller weights are not drawn
+_MARKS = {True: "✓", False: "✗", None: "→"}
 _DASHES = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))]
 _HEADS = ["plum", "amber", "teal", "blue", "olive", "rose"]
 
 
+def provenance(sample: Sample, most: int = 24) -> Figure:
+    """A row a question, a column a step; darker where more of the read was written.
+
+    A ring marks the step that holds the right answer. most: rows at most, the first questions.
+    """
+    if not sample.answers:
+        raise ValueError("sample.answers must hold at least one answer, got none")
+    answers = list(sample.answers)[:most]
+    with style():
+        figure = Figure(figsize=(7.2, 1.6 + 0.24 * len(answers)))
+        axes = figure.subplots()
+        last = max(answer.step for answer in answers) + 1
+        wide = max(1.0, last / 90)  # a step of a long input would be thinner than a line
+        for row, answer in enumerate(answers):
+            _weights(axes, row, answer, last, wide)
+            said = f"{_MARKS[answer.right]} {answer.answered}"
+            beside = axes.get_yaxis_transform()
+            axes.text(
+                1.01,
+                row,
+                said,
+                transform=beside,
+                va="center",
+                fontsize=9,
+                color=color(_role(answer)),
+            )
+        axes.set(xlim=(-0.5 - wide, last - 0.5 + wide), ylim=(len(answers) - 0.5, -0.5))
+        asked = [
+            f"step {a.step}: {sample.tokens[a.step]}"
+            + ("" if a.expected is None else f" → {a.expected}")
+            for a in answers
+        ]
+        axes.set_yticks(range(len(answers)), asked)
+        _token_axis(axes, sample.tokens[:last])
+        axes.set_title("Which write each answer came from")
+        axes.grid(visible=False, axis="y")
+        key: list[Artist] = [
+            Patch(color=color("plum"), label="right answer"),
+            Patch(color=color("rose"), label="wrong answer"),
+        ]
+        if any(answer.written is not None for answer in answers):
+            key.append(_ring([], [], "step that holds the right answer"))
+        figure.legend(handles=key, loc="outside lower center", ncols=len(key))
+    return figure
+
+
+def _weights(axes: Axes, row: int, answer: Answer, last: int, wide: float) -> None:
+    weights = np.asarray(answer.weight, dtype=np.float64)[:last]
+    for step in np.flatnonzero(weights >= FAINT):
+        axes.barh(
+            row,
+            wide,
+            0.8,
+            step - wide / 2,
+            color=color(_role(answer)),
+            alpha=float(0.15 + 0.85 * min(weights[step], 1.0)),
+        )
+    if answer.written is not None:
+        axes.add_line(_ring([answer.written], [row], "_written"))
+
+
+def _role(answer: Answer) -> str:
+    """Rose for a wrong answer; an answer that cannot be judged is drawn as a right one."""
+    return "rose" if answer.right is False else "plum"
+
+
+def _ring(x: Sequence[float], y: Sequence[float], label: str) -> Line2D:
+    return Line2D(
+        x,
+        y,
+        color="none",
+        linestyle="none",
+        marker="o",
+        markersize=9,
+        markeredgecolor=color("ink"),
+        markeredgewidth=1,
+        label=label,
+    )
+
+
 def occupancy(memory: Occupancy) -> Figure:
-    """Left: writes per cell as a √N × √N map, heads summed. Right: cells by rank, a line a head."""
+    """Left: writes per cell on a √N × √N map, summed over heads. Right: cells by rank, per head."""
     with style():
         figure = Figure(figsize=(7.2, 3.4))
         left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
@@ -61,7 +146,7 @@ def occupancy(memory: Occupancy) -> Figure:
             (right.yaxis, right.set_yscale, most),
         )
         for axis, scale, largest in sides:
-            if largest >= 20:  # below, a log axis has no room for two ticks
+            if largest >= 20:  # a shorter log axis has no room for two ticks
                 scale("log")
             else:
                 axis.set_major_locator(MaxNLocator(5, integer=True))
@@ -83,7 +168,7 @@ def _map(memory: Occupancy) -> np.ndarray:
 
 
 def gates_over_time(gates: np.ndarray, tokens: Sequence[str]) -> Figure:
-    """gates (T, H): the strongest write gate of each step, a line a head."""
+    """gates (T, H): the largest write gate of each step, one line a head."""
     with style():
         figure = Figure(figsize=(7.2, 2.8))
         axes = figure.subplots()
@@ -101,7 +186,7 @@ def gates_over_time(gates: np.ndarray, tokens: Sequence[str]) -> Figure:
 def cell_over_time(
     gate: Sequence[float] | np.ndarray, activation: np.ndarray, tokens: Sequence[str], title: str
 ) -> Figure:
-    """One unit: gate (T,) above, activation (T, D) below; plum is positive, amber negative."""
+    """One cell: gate (T,) above, activation (T, D) below; plum is positive, amber negative."""
     values = np.asarray(activation, dtype=np.float64)
     with style():
         figure = Figure(figsize=(7.2, 3.8))
@@ -129,13 +214,9 @@ def _head(head: int) -> dict[str, Any]:
 
 def _token_axis(axes: Axes, tokens: Sequence[str]) -> None:
     if len(tokens) <= TOKEN_TICKS:
-        axes.set_xticks(range(len(tokens)), tokens, rotation=turn_of(tokens))
+        longest = max(map(len, tokens), default=0)
+        crowded = (longest + 1) * len(tokens) > 90  # upright labels do not overlap
+        axes.set_xticks(range(len(tokens)), tokens, rotation=90 if crowded else 0)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("step")
-
-
-def turn_of(tokens: Sequence[str]) -> int:
-    """Degrees that labels are turned by: upright where they would meet each other."""
-    longest = max(map(len, tokens), default=0)
-    return 90 if (longest + 1) * len(tokens) > 90 else 0

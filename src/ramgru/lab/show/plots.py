@@ -1,6 +1,6 @@
-"""Pictures of a comparison: learning curves, and scores along an axis or against state bytes.
+"""Pictures of a comparison: learning curves, and scores against size, distance, state or time.
 
-Every function takes plain data (report/data.py) and returns a Figure drawn in the plum theme.
+Every function takes the plain data of data.py and returns a figure in the plum theme.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from ramgru.lab.show.data import Curve, Line, Score, StatePoint, TimePoint
-from ramgru.lab.show.theme import Look, color, look, style
+from ramgru.lab.show.sentences import bytes_text, percent, time_text
+from ramgru.lab.show.theme import color, look, style
 
-MOST_ABREAST = 4  # names in one row of a legend
+LINE = 0.2  # inches that one row of a legend takes
+WIDE = 100  # characters that fit in one row of a legend
 
 
 def learning_curves(curves: Sequence[Curve], metric: str = "recall") -> Figure:
-    """The metric and the loss by step: a line a run; runs of one layer share their look."""
+    """The metric and the loss against steps: one line a run; runs of one layer share a look."""
     _need(curves, "curves")
     with style():
-        rows = -(-len({curve.layer for curve in curves}) // MOST_ABREAST)
-        figure = Figure(figsize=(7.2, 3.2 + 0.2 * rows))
+        figure = Figure(figsize=(7.2, 3.2))
         upper, lower = figure.subplots(1, 2)
         shown: list[str] = []
         for curve in curves:
@@ -43,14 +44,17 @@ def learning_curves(curves: Sequence[Curve], metric: str = "recall") -> Figure:
             lower.plot(curve.steps, curve.loss, **paint)
         _share(upper)
         upper.set(title=f"{metric.capitalize()} while training", xlabel="step")
-        positive = all(value > 0 for curve in curves for value in curve.loss)
-        lower.set(title="Loss", xlabel="step", yscale="log" if positive else "linear")
+        losses = [value for curve in curves for value in curve.loss]
+        log = bool(losses) and min(losses) > 0 and max(losses) >= 5 * min(losses)
+        lower.set(title="Loss", xlabel="step", yscale="log" if log else "linear")
+        if log:
+            lower.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # two labels at least
         for axes in (upper, lower):
             axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
             axes.margins(x=0.03)
-        lower.yaxis.set_major_formatter(FuncFormatter(_plain))
+        lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         lower.yaxis.set_minor_locator(NullLocator())
-        figure.legend(loc="outside lower center", ncols=min(len(shown), MOST_ABREAST))
+        _legend(figure, 4)
     return figure
 
 
@@ -64,16 +68,15 @@ def recall_against_pairs(
     metric: str = "recall",
     log: bool = True,
 ) -> Figure:
-    """Scores along the axis of difficulty, with intervals.
+    """Scores against the size of the task, with intervals.
 
-    trained: the largest size seen in training, marked by a line.
-    chance: the score of guessing among all tokens. plateau: at each size, the score of a memory
-    that knows which values it saw but not where.
+    trained: the largest size seen in training; the sizes up to there are shaded.
+    chance: the score of a guess. plateau: {size: the score of a memory that knows which values it
+    has seen, but not with which key}.
     """
     _need(lines, "lines")
     with style():
-        # Beyond four lines the legend below needs room of its own.
-        figure = Figure(figsize=(7.2, 4.2 + 0.12 * max(0, len(lines) - 4)))
+        figure = Figure(figsize=(7.2, 3.6))
         axes = figure.subplots()
         xs = sorted({x for line in lines for x in line.x})
         if trained is not None:
@@ -93,7 +96,7 @@ def recall_against_pairs(
                 color=color("muted"),
                 linestyle=":",
                 linewidth=1.5,
-                label=f"1/{axis}: which, but not where",
+                label=f"1/{axis}: known values, unknown keys",
             )
         if chance is not None:
             axes.axhline(
@@ -109,8 +112,7 @@ def recall_against_pairs(
         if log:
             _log_axis(axes, xs)
             axes.set_xlim(xs[0] / 1.25, xs[-1] * 1.25)
-        # Three a column: the layers under each other, what they are measured against beside them.
-        figure.legend(loc="outside lower center", ncols=2)
+        _legend(figure, 2)
     return figure
 
 
@@ -128,19 +130,19 @@ def recall_against_distance(
 def score_against_state(points: Sequence[StatePoint], metric: str, where: str) -> Figure:
     """One point a layer: its score against the bytes of its recurrent state (log).
 
-    where: of which questions, as in "at 1,024 pairs"
+    where: the questions asked, as in "at 1,024 pairs"
     """
     measured = [(point.layer, float(point.state_bytes), point.score) for point in points]
     return _against(measured, metric, where, "recurrent state of a sequence", bytes_text)
 
 
 def score_against_time(points: Sequence[TimePoint], metric: str, where: str) -> Figure:
-    """One point a layer: its score against the time of a train step, a token (log).
+    """One point a layer: its score against the time of a train step per token (log).
 
-    where: of which questions, as in "at 1,024 pairs"
+    where: the questions asked, as in "at 1,024 pairs"
     """
     measured = [(point.layer, point.microseconds, point.score) for point in points]
-    return _against(measured, metric, where, "time of a train step, a token", time_text)
+    return _against(measured, metric, where, "time of a train step per token", time_text)
 
 
 def _against(
@@ -152,7 +154,7 @@ def _against(
 ) -> Figure:
     _need(points, "points")
     with style():
-        figure = Figure(figsize=(7.2, 3.2 + 0.12 * max(0, len(points) - 4)))
+        figure = Figure(figsize=(7.2, 3.2))
         axes = figure.subplots()
         for order, (layer, x, score) in enumerate(points):
             seen = look(layer, order)
@@ -175,29 +177,21 @@ def _against(
         axes.set_xlim(min(xs) / room, max(xs) * room)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
-        figure.legend(loc="outside lower center", ncols=2)
+        _legend(figure, 2)
     return figure
 
 
-def time_text(microseconds: float) -> str:
-    """3.21 -> '3.2 µs', 3210 -> '3.2 ms'."""
-    if microseconds < 1000:
-        return f"{microseconds:.2g} µs" if microseconds < 100 else f"{microseconds:.0f} µs"
-    return f"{microseconds / 1000:.2g} ms"
-
-
-def bytes_text(count: float) -> str:
-    """512 -> '512 B', 2048 -> '2 KiB', 3 * 2**20 -> '3 MiB'."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.3g} {unit}"
-        count /= 1024
-    return f"{count:.3g} GiB"
+def _legend(figure: Figure, columns: int) -> None:
+    """A legend below the axes, in as many columns as its labels allow; the figure grows by it."""
+    labels = [label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]]
+    columns = max(1, min(columns, len(labels), WIDE // (8 + max(map(len, labels), default=0))))
+    figure.set_figheight(figure.get_figheight() + LINE * -(-len(labels) // columns))
+    figure.legend(loc="outside lower center", ncols=columns)
 
 
 def _lines(axes: Axes, lines: Sequence[Line]) -> None:
     for order, line in enumerate(lines):
-        seen: Look = look(line.layer, order)
+        seen = look(line.layer, order)
         means = [score.mean for score in line.scores]
         axes.plot(
             line.x,
@@ -232,7 +226,7 @@ def _share(axes: Axes) -> None:
 
 
 def _log_axis(axes: Axes, xs: Sequence[float]) -> None:
-    """The measured sizes themselves as ticks, thinned so that no two labels meet."""
+    """The measured sizes as ticks, without those whose labels would overlap."""
     axes.set_xscale("log", base=2)
     ticks: list[float] = []
     room = (xs[-1] / xs[0]) ** (1 / 10) if xs[0] > 0 else 1.0
@@ -246,21 +240,6 @@ def _log_axis(axes: Axes, xs: Sequence[float]) -> None:
 
 def _thousands(value: float, _: Any = None) -> str:
     return f"{value:,.0f}"
-
-
-def _plain(value: float, _: Any = None) -> str:
-    return f"{value:g}"
-
-
-def percent(share: float) -> str:
-    """0.941 -> '94.1 %'; near nothing two digits that count, 0.00024 -> '0.024 %'; and what is
-    not everything never reads so: 0.9998 -> '99.98 %'."""
-    if 0 < share < 0.01:
-        return f"{100 * share:.2g} %"
-    text = f"{100 * share:.1f}"
-    if text == "100.0" and share < 1:
-        text = f"{min(100 * share, 99.99):.2f}"
-    return f"{text} %"
 
 
 def _need(data: Sequence[Any], name: str) -> None:

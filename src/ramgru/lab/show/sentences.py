@@ -1,23 +1,52 @@
-"""Numbers as words, and what a picture of a memory proves in one sentence."""
+"""Numbers as words, and the sentence that a picture of a memory supports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ramgru.lab.show.data import Occupancy, Sample, Score
-from ramgru.lab.show.plots import percent
+from ramgru.lab.show.data import Answer, Occupancy, Sample, Score
+
+
+def percent(share: float) -> str:
+    """Two significant digits below 1 %, and never 100.0 % for less than everything.
+
+    >>> [percent(share) for share in (0.941, 0.00024, 0.9998)]
+    ['94.1 %', '0.024 %', '99.98 %']
+    """
+    if 0 < share < 0.01:
+        return f"{100 * share:.2g} %"
+    text = f"{100 * share:.1f}"
+    if text == "100.0" and share < 1:
+        text = f"{min(100 * share, 99.99):.2f}"
+    return f"{text} %"
+
+
+def time_text(microseconds: float) -> str:
+    """3.21 -> '3.2 µs', 3210 -> '3.2 ms'."""
+    if microseconds < 1000:
+        return f"{microseconds:.2g} µs" if microseconds < 100 else f"{microseconds:.0f} µs"
+    return f"{microseconds / 1000:.2g} ms"
+
+
+def bytes_text(count: float) -> str:
+    """512 -> '512 B', 2048 -> '2 KiB', 3 * 2**20 -> '3 MiB'."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} GiB"
 
 
 def slice_text(axes: Mapping[str, int]) -> str:
     """{"pairs": 1024, "length": 4096} -> '1,024 pairs, length 4,096'."""
     if not axes:
-        return "the task itself"
+        return "the task's own size"
     counted = ("pairs", "registers", "statements")  # "16 pairs", but "length 64"
     return ", ".join(f"{v:,} {k}" if k in counted else f"{k} {v:,}" for k, v in axes.items())
 
 
 def score_text(score: Score) -> str:
-    """'99.1 %', and on a second line its interval where there is one."""
+    """'99.1 %'; the interval, if there is one, follows on a second line."""
     if score.low is None or score.high is None:
         return percent(score.mean)
     return f"{percent(score.mean)}\n{100 * score.low:.1f} – {100 * score.high:.1f}"
@@ -29,7 +58,7 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def occupancy_finding(memory: Occupancy, where: str) -> str:
-    """How much of the memory one sequence uses, and how often writes meet."""
+    """How much of the memory one sequence uses, and how often writes share a cell."""
     total = sum(sum(head) for head in memory.writes)
     return (
         f"At {where}, {total:,} writes go to {memory.used:,} different cells, "
@@ -38,18 +67,25 @@ def occupancy_finding(memory: Occupancy, where: str) -> str:
     )
 
 
+def right_of(answers: Sequence[Answer]) -> str:
+    """How many answers are right."""
+    judged = [answer.right for answer in answers if answer.right is not None]
+    if not judged:
+        return "The task has no rule for the right answers of a typed input."
+    return f"{sum(judged)} of {len(judged)} answers are right."
+
+
 def provenance_finding(sample: Sample) -> str:
-    """How many answers are right, and how many come from where the answer was written."""
-    judged = [answer for answer in sample.answers if answer.right is not None]
-    if judged:
-        right = sum(bool(answer.right) for answer in judged)
-        text = f"{right} of {len(judged)} answers are right"
-    else:
-        text = f"{len(sample.answers)} answers, of which nobody knows the right ones"
+    """How many answers are right, and how often the strongest write is the one that was asked for.
+
+    The two are told apart: a read can hold the right write before the model has learnt to use it.
+    """
+    text = right_of(sample.answers)
     known = [answer for answer in sample.answers if answer.written is not None and answer.weight]
     if known:
         met = sum(max(range(len(a.weight)), key=a.weight.__getitem__) == a.written for a in known)
-        text += f"; {met} of {len(known)} come mostly from the step at which the answer was written"
-    return (
-        text + ". The weights are exact: what the memory gives back is this mixture of past writes."
-    )
+        text += (
+            f" In {met} of {len(known)} reads the largest weight lies on the step at which the "
+            "right answer was written; whether the model answers with it is up to its other layers."
+        )
+    return f"{text} The weights are exact: the read is this mixture of past writes."

@@ -1,6 +1,6 @@
-"""A matplotlib figure as inline SVG that follows the page: its colours are CSS variables.
+"""A matplotlib figure as inline SVG with CSS variables for colours.
 
-Nothing in it points outside the page, and no id of one picture meets an id of another.
+It refers to nothing outside the page, and ids of different pictures never collide.
 """
 
 from __future__ import annotations
@@ -17,21 +17,19 @@ _FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
 def inline(figure: Figure, name: str, alt: str) -> str:
-    """`<svg>…</svg>` of a figure, to be put into HTML.
+    """`<svg>…</svg>` of a figure, for an HTML page.
 
-    name: unique in the page, letters, digits and dashes; it prefixes every id.
-    alt: what the picture shows, for those who do not see it.
+    name: unique in the page, of letters, digits and dashes; it prefixes every id.
+    alt: the text alternative for readers who cannot see the picture.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
-        raise ValueError(
-            f"name must be a letter followed by letters, digits or dashes, got {name!r}"
-        )
+        raise ValueError(f"name: expected a letter, then letters, digits or dashes, got {name!r}")
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with style():
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # a second layout would shift it, and every id in it
+            figure.set_layout_engine("none")  # a second layout would change positions and ids
         figure.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -40,7 +38,7 @@ def inline(figure: Figure, name: str, alt: str) -> str:
     text = _own_ids(text, name)
     text = _page_colors(text)
     text = re.sub(r"(font: [^;\"]*?px )[^;\"]*", rf"\g<1>{_FONT}", text)
-    # In HTML the namespaces are known; the picture's size is the page's to decide.
+    # HTML needs no namespaces, and the page's style sheet sets the size.
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None  # matplotlib always writes one

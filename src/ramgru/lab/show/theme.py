@@ -1,6 +1,6 @@
-"""The plum theme: one palette with a light and a dark value a role, and one look a layer.
+"""The plum theme: a palette with a light and a dark value for each role, and a look for each layer.
 
-Hues after Okabe and Ito's rule for colour-blind eyes: never hue alone (marker and dash differ too).
+Hues follow Okabe and Ito's rule for colour-blind readers: marker and dash differ along with hue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 STYLE = Path(__file__).with_name("ramgru.mplstyle")
 
-# role: (on a light page, on a dark page); all but rule and edge are text, at least 4.5 : 1
+# role: (on a light page, on a dark page); all but rule and edge are text, with contrast 4.5 : 1
 PALETTE: dict[str, tuple[str, str]] = {
     "ink": ("#2b1f2e", "#efe6f0"),
     "edge": ("#85788a", "#8f8295"),
@@ -28,15 +28,15 @@ PALETTE: dict[str, tuple[str, str]] = {
     "rose": ("#b8324f", "#ff8fa3"),
     "muted": ("#6b5f70", "#b3a6b8"),
 }
-PAGE = ("#fdfbfd", "#1d1620")  # the page's own ground, light and dark
+PAGE = ("#fdfbfd", "#1d1620")  # the background of a page, light and dark
 
-# An image cannot take a page's colours: one plum in between, more or less transparent.
+# An image cannot use CSS variables, so its plum fits both backgrounds and only opacity varies.
 IMAGE_PLUM = (0.66, 0.30, 0.62)
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one layer is drawn: always colour, marker and dash together."""
+    """Label, colour, marker and dash of a layer."""
 
     label: str
     color: str
@@ -72,39 +72,37 @@ _SPARE = [
 
 
 def look(layer: str, order: int = 0) -> Look:
-    """The look of a layer by its specification; one that is unknown takes the order-th spare one,
-    and one with options of its own keeps its layer's colour."""
+    """The look of a layer's specification; an unknown one, or one with options, takes the order-th
+    spare look, so that variants of one layer can be told apart."""
     if layer in LOOKS:
         return LOOKS[layer]
     name, comma, options = layer.partition(",")
     role, marker, dash = _SPARE[order % len(_SPARE)]
-    label, color = name, PALETTE[role][0]
-    if name in LOOKS:
-        label, color = LOOKS[name].label, LOOKS[name].color
-    return Look(f"{label}, {options}" if comma else label, color, marker, dash)
+    label = LOOKS[name].label if name in LOOKS else name
+    return Look(f"{label}, {options}" if comma else label, PALETTE[role][0], marker, dash)
 
 
 def color(role: str) -> str:
-    """The light value of a role: what a figure is painted with before it gets into a page."""
+    """The light value of a role; a page replaces it by the role's CSS variable."""
     return PALETTE[role][0]
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw, and save, in this theme; matplotlib's global settings are as before afterwards."""
+    """Draw and save in this theme; matplotlib's global settings are restored afterwards."""
     with matplotlib.style.context(STYLE, after_reset=True):
         yield
 
 
 def shade(values: np.ndarray) -> np.ndarray:
-    """values (..., ) in [0, 1] -> RGBA (..., 4): plum, as opaque as the value is large."""
+    """values (...) in [0, 1] -> RGBA (..., 4): plum with the value as its opacity."""
     opacity = np.clip(np.asarray(values, dtype=np.float64), 0.0, 1.0)
     rgb = np.broadcast_to(np.array(IMAGE_PLUM), (*opacity.shape, 3))
     return np.concatenate([rgb, opacity[..., None]], axis=-1)
 
 
 def css_variables() -> str:
-    """The palette as CSS: light, dark where the reader prefers it on a screen, light on paper."""
+    """The palette as CSS: light, dark on a screen that prefers dark, light on paper."""
 
     def block(index: int) -> str:
         rules = [f"--page:{PAGE[index]}"]

@@ -1,29 +1,25 @@
-"""What a model did with one input: answers and their provenance, gates, cells in use, one unit.
-
-Provenance is exact (DESIGN §2): the weight of the write at s in the read at t, of one head.
-"""
+"""What a model did with one input: answers and their provenance, gates, cells in use, one cell."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ramgru.lab.show.data import Answer, Occupancy, Sample
 from ramgru.lab.show.example import Example, check_length, token_label, token_labels
 from ramgru.lab.tasks.base import Task
+from ramgru.layer import RAMGRU
 from ramgru.sequence import SequenceModel
-
-if TYPE_CHECKING:
-    from ramgru.trace import LayerTrace
+from ramgru.trace import LayerTrace, trace
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One memory unit over time: gate (T,), activation (T, D), and its state (D,) at the end."""
+    """One memory cell over time: gate (T,), activation (T, D), and its contents (D,) at the end."""
 
     cell: int
     gate: np.ndarray
@@ -33,20 +29,35 @@ class Unit:
 
 @dataclass(frozen=True)
 class View:
-    """One block and head of a model, seen while it read one input.
+    """One block and head of a model while it reads one input.
 
-    gates: (T, H), the strongest write gate of each step and head.
-    exact: False where the write rule has no exact provenance; then the answers have no weights.
+    gates: (T, H), the largest write gate of each step and head.
     """
 
     block: int
     blocks: int
     head: int
     sample: Sample
-    exact: bool
     occupancy: Occupancy
     gates: np.ndarray
     unit: Unit | None = None
+
+
+def trace_model(model: SequenceModel, src: Tensor) -> list[LayerTrace | None]:
+    """One `LayerTrace` for each block of a model over src (B, T); None for a block without one."""
+    traces: list[LayerTrace | None] = []
+    with torch.no_grad():
+        x = model.embedding(src)
+        blocks: list[Any] = list(model.blocks)
+        for block, before in zip(blocks, model.initial_state(src.shape[0]), strict=True):
+            if isinstance(block.layer, RAMGRU):
+                _, state = trace(block.layer, block.norm(x))
+                assert state.trace is not None
+                traces.append(state.trace[0])
+            else:
+                traces.append(None)
+            x, _ = block(x, before)
+    return traces
 
 
 def look(
@@ -58,109 +69,88 @@ def look(
     head: int | None = None,
     cell: int | None = None,
 ) -> View | None:
-    """Run one example through a model and look inside; None where no block has a memory.
+    """Run one example through a model and record its memory; None if no block has a memory.
 
-    block, head: None takes the ones whose reads come most from where the answers were written.
+    block, head: None chooses the ones whose reads weigh the right answers' writes most.
     Raises ValueError: a block, head or cell that the model does not have, or an input too long.
     """
-    from ramgru.lab.show.blocks import trace_model
-
     check_length(len(example.inputs))
     inputs = torch.from_numpy(example.inputs)[None]  # (1, T) or (1, T, F)
-    with torch.no_grad():
-        traces = trace_model(model, inputs)
-        answers = _answers(model, task, inputs, [question.step for question in example.questions])
-    memories = {index: trace for index, trace in enumerate(traces) if trace is not None}
+    traces = trace_model(model, inputs)
+    memories = {index: seen for index, seen in enumerate(traces) if seen is not None}
     if not memories:
         return None
     if block is not None and block not in memories:
         known = ", ".join(map(str, memories))
-        raise ValueError(f"block must be one with a memory ({known}), got {block}")
-    found = {index: trace for index, trace in memories.items() if block is None or index == block}
-    block, head, weights = _choose(found, example, head)
-    trace = memories[block]
-    size = int(trace.memory_size)
+        raise ValueError(f"block: expected one with a memory ({known}), got {block}")
+    searched = {block: memories[block]} if block is not None else memories
+    block, head, weights = _choose(searched, example, head)
+    found = memories[block]
+    size = int(found.memory_size)
     unit = None
     if cell is not None:
         if not 0 <= cell < size:
-            raise ValueError(f"cell must be in 0 … {size - 1}, got {cell}")
-        seen = trace.cell(cell, head=head, batch=0)
+            raise ValueError(f"cell: expected 0 … {size - 1}, got {cell}")
+        seen = found.cell(cell, head=head, batch=0)
         unit = Unit(cell, _array(seen.gate), _array(seen.activation), _array(seen.state))
-    labels = token_labels(task, example.inputs)
     return View(
         block=block,
         blocks=len(traces),
         head=head,
-        sample=Sample(labels, _sample(task, example, answers, weights)),
-        exact=weights is not None,
-        occupancy=Occupancy.of(_array(trace.occupancy())),
-        gates=_array(trace.write_gate)[0].max(-1),  # (T, H, K) -> (T, H)
+        sample=Sample(
+            token_labels(task, example.inputs), _answers(model, task, inputs, example, weights)
+        ),
+        occupancy=Occupancy.of(_array(found.occupancy())),
+        gates=_array(found.write_gate)[0].max(-1),  # (T, H, K) -> (T, H)
         unit=unit,
     )
 
 
 def cells_in_use(model: SequenceModel, example: Example, block: int) -> Occupancy:
-    """Writes per cell of one block while it reads one example, however long."""
-    from ramgru.lab.show.blocks import trace_model
-
-    with torch.no_grad():
-        trace = trace_model(model, torch.from_numpy(example.inputs)[None])[block]
-    if trace is None:
-        raise ValueError(f"block must be one with a memory, got {block}")
-    return Occupancy.of(_array(trace.occupancy()))
-
-
-def _answers(
-    model: SequenceModel, task: Task, inputs: torch.Tensor, steps: list[int]
-) -> np.ndarray:
-    """-> (Q,) tokens or classes, or (Q, F) bits: what the model answers at these steps."""
-    hidden, _ = model.hidden(inputs)
-    logits = model.head(hidden[0, steps])
-    chosen = logits.argmax(-1) if task.vocab_size or task.classes else (logits > 0).long()
-    return chosen.numpy()
+    """Writes per cell of one block over one example of any length."""
+    found = trace_model(model, torch.from_numpy(example.inputs)[None])[block]
+    if found is None:
+        raise ValueError(f"block: expected one with a memory, got {block}")
+    return Occupancy.of(_array(found.occupancy()))
 
 
 def _choose(
     traces: dict[int, LayerTrace], example: Example, head: int | None
-) -> tuple[int, int, np.ndarray | None]:
-    """-> block, head, provenance (T, S) or None where the write rule has none."""
+) -> tuple[int, int, np.ndarray]:
+    """-> block, head and provenance (T, S); of equals, the last block and its first head."""
     known = [(q.step, q.written) for q in example.questions if q.written is not None]
     best: tuple[float, int, int, np.ndarray] | None = None
-    for block, trace in traces.items():
-        heads = trace.write_gate.shape[2]
+    for block, seen in traces.items():
+        heads = seen.write_gate.shape[2]
         if head is not None and not 0 <= head < heads:
-            raise ValueError(f"head must be in 0 … {heads - 1}, got {head}")
+            raise ValueError(f"head: expected 0 … {heads - 1}, got {head}")
         for one in range(heads) if head is None else (head,):
-            try:
-                weights = _array(trace.provenance(one))[0]
-            except ValueError:  # the delta rule's reads are no mixture of candidates
-                continue
+            weights = _array(seen.provenance(one))[0]
             met = float(np.mean([weights[t, s] for t, s in known])) if known else 0.0
-            # Of equals the last block, nearest to the answer, and its first head.
             if best is None or met > best[0] or (met == best[0] and block > best[1]):
                 best = (met, block, one, weights)
-    if best is None:
-        return max(traces), head or 0, None
-    return best[1], best[2], best[3]
+    assert best is not None  # every trace has a head
+    return best[1:]
 
 
-def _sample(
-    task: Task, example: Example, answers: np.ndarray, weights: np.ndarray | None
+def _answers(
+    model: SequenceModel, task: Task, inputs: Tensor, example: Example, weights: np.ndarray
 ) -> list[Answer]:
-    made = []
-    for question, answered in zip(example.questions, answers):
-        expected = question.expected
-        weight: Sequence[float] = () if weights is None else weights[question.step].tolist()
-        made.append(
-            Answer(
-                step=question.step,
-                expected=None if expected is None else _text(task, expected),
-                answered=_text(task, answered),
-                weight=weight,
-                written=question.written,
-            )
+    """What the model answers to each question. weights: (T, S), the provenance of every read."""
+    with torch.no_grad():
+        hidden, _ = model.hidden(inputs)
+        logits = model.head(hidden[0, [question.step for question in example.questions]])
+    chosen = logits.argmax(-1) if task.vocab_size or task.classes else (logits > 0).long()
+    return [
+        Answer(
+            step=question.step,
+            expected=None if question.expected is None else _text(task, question.expected),
+            answered=_text(task, answered),
+            weight=weights[question.step].tolist(),
+            written=question.written,
         )
-    return made
+        for question, answered in zip(example.questions, chosen.numpy())
+    ]
 
 
 def _text(task: Task, answer: int | np.ndarray) -> str:
@@ -169,7 +159,7 @@ def _text(task: Task, answer: int | np.ndarray) -> str:
     return token_label(task, int(answer))
 
 
-def _array(values: torch.Tensor | np.ndarray) -> np.ndarray:
+def _array(values: Tensor | np.ndarray) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return values
     values = values.detach().cpu()

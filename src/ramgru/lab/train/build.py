@@ -185,7 +185,7 @@ def _sized(config: ModelConfig, options: dict[str, str], task: Task) -> ModelCon
 
     least = 1
     if ramgru:  # powers of two: not every number of cells can be addressed
-        least = size = 1 << (max(config.memory.slots, config.memory.reads) - 1).bit_length()
+        least = size = 1 << (max(config.memory.writes, config.memory.reads, 2) - 1).bit_length()
         while size < LARGEST and count(2 * size) <= wanted:
             size *= 2
     elif config.parameters:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ramgru.lab.show.data import Occupancy, over_seeds
+from ramgru.lab.show.sentences import bytes_text, percent
 
 
 def test_the_interval_over_seeds_is_students():
@@ -31,7 +32,7 @@ def test_one_seed_keeps_the_interval_over_examples():
 
 
 def test_no_seed_is_an_error():
-    with pytest.raises(ValueError, match="scores must hold at least one number"):
+    with pytest.raises(ValueError, match="scores: expected at least one number"):
         over_seeds([], None, None)
 
 
@@ -46,3 +47,22 @@ def test_occupancy_counts_cells_and_writes(memory):
 def test_a_memory_never_written_has_no_cell_in_use():
     empty = Occupancy.of(np.zeros((1, 4), dtype=np.int64))
     assert (empty.used, empty.share, empty.distinct_per_write) == (0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (512, "512 B"), (2048, "2 KiB"), (3 * 2**20, "3 MiB"), (2**30, "1 GiB")],
+)
+def test_bytes_as_text(count, text):
+    assert bytes_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        *[(0.0, "0.0 %"), (0.00024, "0.024 %"), (0.0039, "0.39 %"), (0.941, "94.1 %")],
+        *[(0.9998, "99.98 %"), (0.99999, "99.99 %"), (1.0, "100.0 %")],
+    ],
+)
+def test_shares_as_text(share, text):
+    assert percent(share) == text

@@ -5,8 +5,8 @@ from dataclasses import replace
 from rich.console import Console
 
 from ramgru.lab.compare import findings, terminal
-from ramgru.lab.compare.page import leaderboard_rows, page
-from ramgru.lab.compare.task_page import axis_of, table_rows
+from ramgru.lab.compare.page import CHARGED, axis_of, page
+from ramgru.lab.compare.tables import cost_rows, leaderboard_rows, score_rows
 from ramgru.lab.show.data import Line, Score
 from ramgru.lab.show.html import render
 from ramgru.lab.show.sentences import joined, occupancy_finding, provenance_finding, slice_text
@@ -42,35 +42,65 @@ def test_a_comparison_without_memory_distance_and_seeds_is_drawn_too(comparison,
     assert "one seed" in text
 
 
-def test_the_table_has_a_column_a_layer_then_chance_and_plateau(results):
-    header, rows = table_rows(results)
-    assert header == ["", "RAM-GRU", "nn.GRU", "chance", "plateau"]
-    assert rows[:4] == [
-        ["parameters", "1,000,000", "1,000,000", "", ""],
-        ["state", "16 MiB", "1 KiB", "", ""],
-        ["steps", "20", "20", "", ""],
-        ["seconds", "12", "12", "", ""],
-    ]
-    assert [row[0] for row in rows[4:]] == [
+def test_the_tables_have_a_row_a_layer_then_chance_and_plateau(results):
+    header, rows = score_rows(results)
+    assert header == [
+        "layer",
         "16 pairs, length 64",
         "256 pairs, length 1,024",
         "1,024 pairs, length 4,096",
     ]
-    assert rows[6][1:] == ["95.0 %\n82.3 – 100.0", "0.1 %\n0.1 – 0.1", "0.024 %", "0.098 %"]
+    assert [row[0] for row in rows] == ["RAM-GRU", "nn.GRU", "chance", "plateau"]
+    assert [row[3] for row in rows] == [
+        *("95.0 %\n82.3 – 100.0", "0.1 %\n0.1 – 0.1", "0.024 %", "0.098 %"),
+    ]
+    header, rows = cost_rows(results)
+    assert header == [
+        *("layer", "parameters", "state", "touched", "streaming step", "train step", "steps"),
+        *("seconds", "bits held", "bits / state byte"),
+    ]
+    assert rows[0][:8] == [
+        *("RAM-GRU", "1,000,000", "16 MiB", "384 B", "60 µs", "2 µs", "20", "12"),
+    ]
+    assert rows[1][3] == "–"  # of a layer without cells
+    runs = [
+        replace(r, rows=[replace(row, plateau=None, axes={}) for row in r.rows[:1]])
+        for r in results.runs
+    ]
+    bare = replace(results, runs=runs)
+    assert [row[0] for row in score_rows(bare)[1]] == ["RAM-GRU", "nn.GRU", "chance"]
+    assert cost_rows(bare)[0][-1] == "seconds"  # no pairs, no bits
 
 
-def test_a_task_without_plateau_has_no_such_column(results):
-    runs = [replace(r, rows=[replace(row, plateau=None) for row in r.rows]) for r in results.runs]
-    header, rows = table_rows(replace(results, runs=runs))
-    assert header[-1] == "chance"
-    assert {len(row) for row in rows} == {4}
+def test_the_page_names_the_layers_that_the_write_cost_is_charged_to(comparison):
+    assert "charged to ramgru layers only" in CHARGED
+    assert CHARGED in render(page(comparison))
+
+
+def test_levers_have_a_section_and_a_table_each(comparison, results):
+    variant = "ramgru,gate_bias=1.0"
+    more = [replace(run, layer=variant) for run in results.of("ramgru")]
+    groups = {"gates": ["ramgru", variant], "cells": ["ramgru", "ramgru,cells=16"]}
+    runs = [*results.of("ramgru"), *more]
+    shown = replace(comparison, tasks=[replace(results, runs=runs, groups=groups)])
+    text = render(page(shown))
+    titles = re.findall(r'<h2 id="s\d+">(.*?)</h2>', text)
+    assert [title.partition(":")[0] for title in titles] == [
+        *("Gates", "Cells", "Inside the memory", "Repeat it"),
+    ]
+    assert "from the worst to the best variant: gates 95.0 % to 95.0 %" in page(shown).lead
+    console = Console(width=100, file=io.StringIO())
+    terminal.show(shown, console)
+    printed = console.file.getvalue()
+    assert "gates: recall on mqar" in printed
+    assert "cells: cost on mqar" in printed
 
 
 def test_the_terminal_shows_the_same_table(comparison):
     console = Console(width=80, file=io.StringIO())
     terminal.show(comparison, console)
     text = console.file.getvalue()
-    for phrase in ("recall on mqar", "RAM-GRU", "95.0 %", "16 MiB", "chance", "0.024 %"):
+    for phrase in ("recall on mqar", "cost on mqar", "RAM-GRU", "95.0 %", "16 MiB", "0.024 %"):
         assert phrase in text
 
 
@@ -92,8 +122,7 @@ def test_findings_are_computed_from_the_data(results):
         "At least 90 % recall is reached by RAM-GRU up to 4 pairs; by nn.GRU at none of the sizes."
     )
     assert findings.by_state(results) == (
-        "RAM-GRU is right in 95.0 % of the questions with 16 MiB of state a sequence; "
-        "nn.GRU in 0.1 % with 1 KiB."
+        "Recall and state of one sequence: RAM-GRU 95.0 % with 16 MiB and nn.GRU 0.1 % with 1 KiB."
     )
     assert findings.by_training(results) == (
         "95 % recall on held-out data of the training sizes is reached by RAM-GRU after 20 steps; "
@@ -107,13 +136,14 @@ def test_findings_are_computed_from_the_data(results):
         "At x, 6 writes go to 2 different cells, 3.1 % of the memory: 0.33 cells a write"
     )
     assert provenance_finding(results.memory.sample).startswith(
-        "1 of 2 answers are right; 1 of 2 come mostly from the step"
+        "1 of 2 answers are right. In 1 of 2 reads the largest weight lies on the step at which "
+        "the right answer was written; whether the model answers with it"
     )
 
 
 def test_slices_and_lists_in_words():
     assert slice_text({"pairs": 1024, "length": 4096}) == "1,024 pairs, length 4,096"
-    assert slice_text({}) == "the task itself"
+    assert slice_text({}) == "the task's own size"
     assert joined(["a"]) == "a"
     assert joined(["a", "b", "c"]) == "a, b and c"
 
@@ -126,12 +156,12 @@ def test_sizes_are_drawn_along_the_axis_with_the_most_of_them(comparison, result
     rows = [replace(one.rows[0], axes={})]
     alone = replace(results, runs=[replace(one, rows=rows)])
     assert axis_of(alone) is None
-    assert "measured at one size only" in render(page(replace(comparison, tasks=[alone])))
+    assert "evaluated at one size only" in render(page(replace(comparison, tasks=[alone])))
 
 
 def test_rates_that_were_given_up_or_diverged_are_told(comparison):
     text = render(page(comparison))
-    for cell in ("5 (given up)", "the loss became infinite"):
+    for cell in ("5 (pruned)", "the loss became infinite"):
         assert cell in text
 
 
@@ -151,19 +181,4 @@ def test_several_tasks_have_a_leaderboard_before_them(two_tasks):
     titles = re.findall(r'<h2 id="s\d+">(.*?)</h2>', text)
     assert titles[:3] == ["Leaderboard", "Over all tasks", "mqar: Scores"]
     assert "parity: Training" in titles
-    assert page(two_tasks).lead.endswith("reached: RAM-GRU 73.9 %.")
-
-
-def test_many_layers_have_a_row_each_in_the_terminal(comparison, results):
-    runs = [
-        replace(run, layer=f"ramgru,memory_size={2**i}")
-        for i in range(6)
-        for run in results.of("ramgru")
-    ]
-    console = Console(width=100, file=io.StringIO())
-    terminal.show(replace(comparison, tasks=[replace(results, runs=runs)]), console)
-    text = console.file.getvalue()
-    lines = [line for line in text.splitlines() if "RAM-GRU, memory_size=32 " in line]
-    assert len(lines) == 2  # its last columns stand in a second table
-    assert "100.0 %" in lines[0]
-    assert "95.0 %" in lines[1]
+    assert page(two_tasks).lead.endswith("(1 - chance): RAM-GRU 73.9 %.")
