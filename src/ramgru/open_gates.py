@@ -30,9 +30,10 @@ def begin(memories: Iterable[nn.Module]) -> None:
 
 def record(memory: nn.Module, gate: Tensor, lengths: Tensor | None) -> None:
     """Note the update gates (B, T, H) of key heads; tape heads fill no further cells."""
-    if not (memory.training and torch.is_grad_enabled() and is_eager() and gate.shape[-1]):
+    if not (memory.training and torch.is_grad_enabled() and is_eager()):
         return
-    opening = gate.to(torch.promote_types(gate.dtype, torch.float32)).mean(-1)  # (B, T)
+    opening = gate.to(torch.promote_types(gate.dtype, torch.float32)).sum(-1)  # (B, T)
+    opening = opening / max(gate.shape[-1], 1)  # 0 without key heads
     valid: Tensor | int = opening.numel()
     if lengths is not None:
         opening = opening.masked_fill(padding_mask(lengths, opening.shape[1]), 0)
@@ -72,4 +73,5 @@ def write_cost(model: nn.Module, price: float = 0.3) -> Tensor:
             "model: expected a RAMGRU that ran forward in training mode with gradients (outside "
             f"torch.compile and torch.func), got {type(model).__name__} without such a pass"
         )
-    return price * torch.stack([opening / steps for opening, steps in found]).mean()
+    means = [opening / torch.as_tensor(steps).clamp_min(1) for opening, steps in found]
+    return price * torch.stack(means).mean()

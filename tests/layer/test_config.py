@@ -155,12 +155,13 @@ def test_codebooks_address_the_cells_that_a_memory_has(cells: int) -> None:
 
 
 @pytest.mark.parametrize("cells", [1, 2, 3])
-def test_few_cells_need_no_other_number_of_reads(cells: int) -> None:
+def test_the_default_writes_and_reads_fit_few_cells(cells: int) -> None:
     memory = Memory(cells=cells)
-    assert memory.reads == cells
-    output, _ = RAMGRU(3, 4, memory=memory)(torch.randn(5, 2, 3))
-    assert output.isfinite().all()
-    assert replace(memory, cells=4096).reads == cells  # as it was shown
+    layer = RAMGRU(3, 4, memory=memory)
+    keys = layer.memories[0].heads["key"]
+    assert (keys.writes, keys.reads) == (cells, cells)
+    assert layer(torch.randn(5, 2, 3))[0].isfinite().all()
+    assert replace(memory, cells=4096) == Memory()
 
 
 def test_dealt_repeats_the_heads_in_order_or_cuts_them_off() -> None:
