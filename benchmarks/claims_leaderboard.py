@@ -27,7 +27,7 @@ from ramgru.lab.compare.table import to_csv
 from ramgru.lab.compare.tables import leaderboard_rows, standings
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.show import plots, sentences, svg
-from ramgru.lab.show.data import Line, Score, StatePoint, TimePoint
+from ramgru.lab.show.data import Line, Point, Score
 from ramgru.lab.show.plots import percent
 from ramgru.lab.show.theme import look
 from ramgru.lab.train.layers import LAYERS
@@ -226,10 +226,8 @@ def _overall(comparison: Comparison) -> list[str]:
 def _pictures(comparison: Comparison, docs: Path) -> list[str]:
     known = [place for place in standings(comparison) if place.mean is not None]
     metric, where = "mean above chance", f"over {len(comparison.tasks)} tasks"
-    state = [StatePoint(p.layer, round(p.state_bytes), p.mean) for p in known if p.mean]
-    time = [
-        TimePoint(p.layer, p.train_us, p.mean) for p in known if p.mean and p.train_us is not None
-    ]
+    state = [Point(p.layer, p.state_bytes, p.mean) for p in known if p.mean]
+    time = [Point(p.layer, p.train_us, p.mean) for p in known if p.mean and p.train_us is not None]
     return [
         *_picture(
             "state",

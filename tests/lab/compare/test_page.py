@@ -19,8 +19,7 @@ def test_the_page_shows_table_then_pictures_then_the_recipe(comparison):
         "Scores",
         "Recall against size",
         "Distance",
-        "State",
-        "Compute",
+        "Cost",
         "Training",
         "Inside the memory",
         "Repeat it",
@@ -121,16 +120,9 @@ def test_findings_are_computed_from_the_data(results):
     assert findings.by_size(results, [ours, theirs], "pairs") == (
         "At least 90 % recall is reached by RAM-GRU up to 4 pairs; by nn.GRU at none of the sizes."
     )
-    assert findings.by_state(results) == (
-        "Recall and state of one sequence: RAM-GRU 95.0 % with 16 MiB and nn.GRU 0.1 % with 1 KiB."
-    )
     assert findings.by_training(results) == (
         "95 % recall on held-out data of the training sizes is reached by RAM-GRU after 20 steps; "
         "by nn.GRU never (best 6.2 %)."
-    )
-    assert findings.by_distance(results, results.distances()) == (
-        "Recall: RAM-GRU 100.0 % at the shortest distance and 98.5 % at the longest; "
-        "nn.GRU 6.2 % at the shortest distance and 0.4 % at the longest."
     )
     assert occupancy_finding(results.memory.occupancy, "x").startswith(
         "At x, 6 writes go to 2 different cells, 3.1 % of the memory: 0.33 cells a write"

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ramgru.lab.show import memory_plots, plots
-from ramgru.lab.show.data import Answer, Curve, Line, Occupancy, Sample, Score, StatePoint
+from ramgru.lab.show.data import Answer, Curve, Line, Occupancy, Point, Sample, Score
 from ramgru.lab.show.theme import LOOKS, PALETTE, look
 
 
@@ -65,8 +65,8 @@ def test_recall_against_distance_says_what_the_axis_is(lines):
 
 def test_one_point_a_layer_against_state_bytes():
     points = [
-        StatePoint("ramgru", 2**20, Score(0.95, 0.9, 0.97)),
-        StatePoint("gru", 512, Score(0.01)),
+        Point("ramgru", 2**20, Score(0.95, 0.9, 0.97)),
+        Point("gru", 512, Score(0.01)),
     ]
     figure = plots.score_against_state(points, "recall", "at 1,024 pairs")
     (axes,) = figure.axes
@@ -194,7 +194,7 @@ def test_one_size_only_can_be_drawn():
 
 
 def test_legend_of_all_layers_lies_within_the_figure():
-    points = [StatePoint(layer, 2**20 + 2**10, Score(0.123, 0.12, 0.13)) for layer in LOOKS]
+    points = [Point(layer, 2**20 + 2**10, Score(0.123, 0.12, 0.13)) for layer in LOOKS]
     many = [replace(p, layer=f"{p.layer},memory_of_cells={2**20}") for p in points]
     for figure in (
         plots.score_against_state(points, "recall", "at 1,024 pairs"),

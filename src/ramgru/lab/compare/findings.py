@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ramgru.lab.compare.results import Comparison, Results
 from ramgru.lab.compare.tables import label, standings
-from ramgru.lab.show.data import Line, TimePoint
-from ramgru.lab.show.sentences import bytes_text, joined, percent, slice_text, time_text
+from ramgru.lab.show.data import Line
+from ramgru.lab.show.sentences import joined, percent, slice_text
 from ramgru.lab.show.theme import look
 
 HELD = 0.9  # the score at which a size counts as held
@@ -54,35 +54,6 @@ def by_size(results: Results, lines: Sequence[Line], axis: str) -> str:
     if never:
         parts.append(f"{joined(never)} at none of the sizes")
     return f"At least {100 * HELD:.0f} % {results.metric} is reached by {'; by '.join(parts)}."
-
-
-def by_distance(results: Results, lines: Sequence[Line]) -> str:
-    """The scores at the shortest and at the longest distance."""
-    parts = [
-        f"{label(results, line.layer)} {percent(line.scores[0].mean)} at the shortest distance and "
-        f"{percent(line.scores[-1].mean)} at the longest"
-        for line in lines
-    ]
-    return f"{results.metric.capitalize()}: {'; '.join(parts)}."
-
-
-def by_state(results: Results) -> str:
-    """Score and state of each layer at the hardest slice, the best layer first."""
-    hardest = results.slices()[-1]
-    order = sorted(results.layers, key=lambda layer: -results.score(layer, hardest).mean)
-    parts = [
-        f"{label(results, layer)} {percent(results.score(layer, hardest).mean)} with "
-        f"{bytes_text(results.of(layer)[0].state_bytes)}"
-        for layer in order
-    ]
-    return f"{results.metric.capitalize()} and state of one sequence: {joined(parts)}."
-
-
-def by_time(points: Sequence[TimePoint]) -> str:
-    """The time of a train step, the fastest layer first."""
-    order = sorted(points, key=lambda point: point.microseconds)
-    parts = [f"{look(p.layer).label} {time_text(p.microseconds)}" for p in order]
-    return f"Time of a train step per token: {joined(parts)}."
 
 
 def by_training(results: Results) -> str:

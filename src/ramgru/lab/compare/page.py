@@ -21,7 +21,7 @@ from ramgru.lab.compare.tables import (
     standings,
 )
 from ramgru.lab.show import memory_plots, plots, sentences
-from ramgru.lab.show.data import Line, StatePoint, TimePoint
+from ramgru.lab.show.data import Line, Point
 from ramgru.lab.show.html import Code, Page, Picture, Section, Table, Text, facts
 from ramgru.lab.show.sentences import joined, percent, slice_text
 from ramgru.lab.show.theme import look
@@ -90,9 +90,7 @@ def _of_task(results: Results, config: Mapping[str, Any]) -> list[Section]:
         ]
         if lines := results.distances():
             found.append(Section("Distance", [_distance(results, lines)]))
-        found.append(Section("State", [_state(results)]))
-        if (time := _time(results)) is not None:
-            found.append(Section("Compute", [time]))
+        found.append(Section("Cost", _costs_of(results)))
         found.append(Section("Training", [_training(results), *_tried(results)]))
     if results.memory is not None:
         found.append(Section("Inside the memory", _memory(results.memory)))
@@ -109,25 +107,28 @@ def _overall(comparison: Comparison) -> list[Section]:
 
 def board_pictures(known: Sequence[Standing]) -> list[Picture]:
     """The mean above chance against state and time; one point for each layer that has all tasks."""
-    metric, where = "mean above chance", "over all tasks"
-    state = [StatePoint(p.layer, round(p.state_bytes), p.mean) for p in known if p.mean]
-    time = [TimePoint(p.layer, p.train_us, p.mean) for p in known if p.mean and p.train_us]
-    pictures = [
-        Picture(
-            plots.score_against_state(state, metric, where),
-            "Mean score above chance against bytes of recurrent state, one point a layer.",
-            "Score is not a matter of the size of the state alone.",
-        )
-    ]
-    if time:
-        pictures.append(
-            Picture(
-                plots.score_against_time(time, metric, where),
-                "Mean score above chance against the time of a train step, one point a layer.",
-                findings.by_time(time),
+    state = [Point(p.layer, p.state_bytes, p.mean) for p in known if p.mean]
+    time = [Point(p.layer, p.train_us, p.mean) for p in known if p.mean and p.train_us]
+    return _against_cost(state, time, "mean above chance", "over all tasks")
+
+
+def _against_cost(state: list[Point], time: list[Point], metric: str, where: str) -> list[Picture]:
+    found = []
+    for points, draw, cost in (
+        (state, plots.score_against_state, "the bytes of recurrent state"),
+        (time, plots.score_against_time, "the time of a train step"),
+    ):
+        if points:
+            best = max(points, key=lambda point: point.score.mean)
+            least = min(points, key=lambda point: point.cost)
+            names = [look(point.layer).label for point in (best, least)]
+            text = (
+                f"Higher and further left is better: {names[0]} has the highest score, "
+                f"{names[1]} the lowest cost."
             )
-        )
-    return pictures
+            alt = f"{metric.capitalize()} {where} against {cost}, one point a layer."
+            found.append(Picture(draw(points, metric, where), alt, text))
+    return found
 
 
 def _scores(results: Results, config: Mapping[str, Any]) -> list[Table | Text]:
@@ -191,33 +192,25 @@ def _distance(results: Results, lines: list[Line]) -> Picture:
         lines, chance=results.runs[0].rows[-1].chance, metric=results.metric
     )
     alt = f"{results.metric} of {_names(results)} against the distance from write to question."
-    return Picture(figure, alt, findings.by_distance(results, lines))
+    best = max(lines, key=lambda line: line.scores[-1].mean)
+    text = (
+        f"At the longest distance, {label(results, best.layer)} has the highest "
+        f"{results.metric}: {percent(best.scores[-1].mean)}."
+    )
+    return Picture(figure, alt, text)
 
 
-def _state(results: Results) -> Picture:
+def _costs_of(results: Results) -> list[Picture]:
     hardest = results.slices()[-1]
-    points = [
-        StatePoint(layer, results.of(layer)[0].state_bytes, results.score(layer, hardest))
-        for layer in results.layers
-    ]
-    where = slice_text(hardest)
-    figure = plots.score_against_state(points, results.metric, f"at {where}")
-    alt = f"{results.metric} of {_names(results)} at {where} against bytes of recurrent state."
-    return Picture(figure, alt, findings.by_state(results))
-
-
-def _time(results: Results) -> Picture | None:
-    """None if the time of a step is unknown for a layer."""
-    hardest, points = results.slices()[-1], []
-    for layer in results.layers:
-        time = results.mean(layer, "train_us")
-        if time is None:
-            return None
-        points.append(TimePoint(layer, time, results.score(layer, hardest)))
-    where = slice_text(hardest)
-    figure = plots.score_against_time(points, results.metric, f"at {where}")
-    alt = f"{results.metric} of {_names(results)} at {where} against the time of a train step."
-    return Picture(figure, alt, findings.by_time(points))
+    state, time = (
+        [
+            Point(layer, cost, results.score(layer, hardest))
+            for layer in results.layers
+            if (cost := results.mean(layer, name)) is not None
+        ]
+        for name in ("state_bytes", "train_us")
+    )
+    return _against_cost(state, time, results.metric, f"at {slice_text(hardest)}")
 
 
 def _training(results: Results) -> Picture:

@@ -69,20 +69,11 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class StatePoint:
-    """A layer's score at one slice, and the bytes of its recurrent state."""
+class Point:
+    """A layer's score against its cost: bytes of recurrent state, or microseconds of a step."""
 
     layer: str
-    state_bytes: int
-    score: Score
-
-
-@dataclass(frozen=True)
-class TimePoint:
-    """A layer's score, and the microseconds of a train step per token."""
-
-    layer: str
-    microseconds: float
+    cost: float
     score: Score
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from ramgru.lab.show.data import Curve, Line, Score, StatePoint, TimePoint
+from ramgru.lab.show.data import Curve, Line, Point, Score
 from ramgru.lab.show.sentences import bytes_text, percent, time_text
 from ramgru.lab.show.theme import color, look, style
 
@@ -127,52 +127,43 @@ def recall_against_distance(
     return figure
 
 
-def score_against_state(points: Sequence[StatePoint], metric: str, where: str) -> Figure:
+def score_against_state(points: Sequence[Point], metric: str, where: str) -> Figure:
     """One point a layer: its score against the bytes of its recurrent state (log).
 
     where: the questions asked, as in "at 1,024 pairs"
     """
-    measured = [(point.layer, float(point.state_bytes), point.score) for point in points]
-    return _against(measured, metric, where, "recurrent state of a sequence", bytes_text)
+    return _against(points, metric, where, "recurrent state of a sequence", bytes_text)
 
 
-def score_against_time(points: Sequence[TimePoint], metric: str, where: str) -> Figure:
-    """One point a layer: its score against the time of a train step per token (log).
-
-    where: the questions asked, as in "at 1,024 pairs"
-    """
-    measured = [(point.layer, point.microseconds, point.score) for point in points]
-    return _against(measured, metric, where, "time of a train step per token", time_text)
+def score_against_time(points: Sequence[Point], metric: str, where: str) -> Figure:
+    """One point a layer: its score against the microseconds of a train step per token (log)."""
+    return _against(points, metric, where, "time of a train step per token", time_text)
 
 
 def _against(
-    points: Sequence[tuple[str, float, Score]],
-    metric: str,
-    where: str,
-    label: str,
-    text: Callable[[float], str],
+    points: Sequence[Point], metric: str, where: str, label: str, text: Callable[[float], str]
 ) -> Figure:
     _need(points, "points")
     with style():
         figure = Figure(figsize=(7.2, 3.2))
         axes = figure.subplots()
-        for order, (layer, x, score) in enumerate(points):
-            seen = look(layer, order)
+        for order, point in enumerate(points):
+            seen = look(point.layer, order)
             axes.errorbar(
-                [x],
-                [score.mean],
-                yerr=_error(score),
+                [point.cost],
+                [point.score.mean],
+                yerr=_error(point.score),
                 color=seen.color,
                 marker=seen.marker,
                 markersize=9,
                 linestyle="none",
                 capsize=3,
-                label=f"{seen.label}: {percent(score.mean)} in {text(x)}",
+                label=f"{seen.label}: {percent(point.score.mean)} in {text(point.cost)}",
             )
         _share(axes)
         axes.set(title=f"{metric.capitalize()} {where}", xlabel=label)
         axes.set_xscale("log", base=2)
-        xs = [x for _, x, _ in points]
+        xs = [point.cost for point in points]
         room = 8 if text is bytes_text else 2
         axes.set_xlim(min(xs) / room, max(xs) * room)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
