@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramgru.kernels.dispatch import is_eager
 from ramgru.kernels.projection import Projection, projection
 
 State = list[Any]  # one entry a block, of the kind that its layer carries
@@ -165,12 +166,25 @@ class SequenceModel(nn.Module):
             raise ValueError(f"src, tgt: expected {expected}, got shape {shape}")
         if self.vocab_size and (src.is_floating_point() or src.dtype == torch.bool):
             raise TypeError(f"src, tgt: expected {expected} of int64, got {src.dtype}")
+        self._check_vocabulary("src, tgt", src)
+
+    def _check_vocabulary(self, name: str, tokens: Tensor) -> None:
+        """Whether all tokens are in the vocabulary, where their values can be read at no cost."""
+        V = self.vocab_size
+        if not (V and tokens.numel() and tokens.device.type == "cpu" and is_eager()):
+            return
+        low, high = map(int, tokens.aminmax())
+        if low < 0 or high >= V:
+            raise ValueError(
+                f"{name}: expected tokens in [0, vocab_size = {V}), got {low if low < 0 else high}"
+            )
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """One step of a stream: tokens (B,) or features (B, F) -> hidden (B, C), the next state.
 
         The state given must not be used again: layers may overwrite it in place.
         """
+        self._check_vocabulary("token", token)
         x = self.embedding(token)
         after: State = []
         for block, before in zip(self.blocks, state, strict=True):
