@@ -1,9 +1,9 @@
-"""Generation: the stream of single steps gives what running over everything again would give."""
+"""Generation: single steps give the tokens that running over the whole sequence again gives."""
 
 import pytest
 import torch
 
-from ramgru import RAMGRUModel
+from ramgru import Memory, RAMGRUModel
 from ramgru.generation import generate, sample
 from ramgru.lab.peers import GRU
 from ramgru.sequence import SequenceModel
@@ -15,10 +15,10 @@ def small(**options) -> RAMGRUModel:
 
 
 @pytest.mark.parametrize("controller", ["gru", "mingru"])
-@pytest.mark.parametrize("write_rule", ["gru", "delta"])
+@pytest.mark.parametrize("heads", ["key", "key:2 tape"])
 @pytest.mark.parametrize("mlp_ratio", [0.0, 2.0])
-def test_greedy_equals_running_over_the_whole_sequence_again(controller, write_rule, mlp_ratio):
-    model = small(controller=controller, write_rule=write_rule, mlp_ratio=mlp_ratio)
+def test_greedy_equals_running_over_the_whole_sequence_again(controller, heads, mlp_ratio):
+    model = small(controller=controller, memory=Memory(heads=heads), mlp_ratio=mlp_ratio)
     src = torch.randint(23, (3, 5))
     every = src
     for _ in range(7):
@@ -36,7 +36,7 @@ def test_a_peer_generates_through_the_same_function():
     assert torch.equal(generate(model, src, 5), every[:, 4:])
 
 
-def test_state_does_not_grow_with_what_was_generated():
+def test_state_does_not_grow_with_generated_tokens():
     model = small()
     _, state = model.hidden(torch.randint(23, (1, 3)))
     _, state = model.step(torch.tensor([1]), state)

@@ -1,4 +1,4 @@
-"""A model on disk: what comes back is what was saved, and nothing else is accepted."""
+"""A model on disk: the saved model comes back, and other files are refused."""
 
 import json
 import sys
@@ -6,14 +6,15 @@ import sys
 import pytest
 import torch
 
-from ramgru import RAMGRUModel
+from ramgru import Memory, RAMGRUModel
 from ramgru.errors import CheckpointError, RamgruError
 
 
 @pytest.fixture
 def saved(tmp_path):
     torch.manual_seed(0)
-    model = RAMGRUModel(23, 16, 2, 64, num_layers=1, controller="mingru", offsets=(1, 2))
+    memory = Memory(heads="key:2 tape", reads=3, learned_start=True)
+    model = RAMGRUModel(23, 16, 3, 64, num_layers=1, controller="mingru", memory=memory)
     model.save_pretrained(tmp_path / "model")
     return model.eval(), tmp_path / "model"
 
@@ -77,12 +78,16 @@ def test_foreign_or_broken_config(saved, text):
         RAMGRUModel.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("change", [{"colour": "plum"}, {"top_k": 0}, {"offsets": 3}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [{"colour": "plum"}, {"nhead": 0}, {"memory": 3}, {"memory": {"heads": "lag"}}],
+    ids=str,
+)
 def test_config_of_another_model(saved, change):
     _, folder = saved
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **change}))
-    with pytest.raises(CheckpointError, match=r"config.json describes no such model"):
+    with pytest.raises(CheckpointError, match=r"config.json describes no such (model|memory)"):
         RAMGRUModel.from_pretrained(folder)
 
 
@@ -112,5 +117,5 @@ def test_without_safetensors_it_says_how_to_get_it(saved, monkeypatch):
     model, folder = saved
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)  # what a failed import leaves
     for act in (lambda: model.save_pretrained(folder), lambda: type(model).from_pretrained(folder)):
-        with pytest.raises(RamgruError, match=r"pip install 'ramgru\[models\]'"):
+        with pytest.raises(RamgruError, match=r"need the library safetensors: pip install"):
             act()

@@ -1,16 +1,17 @@
-"""The residual stack around any layer, and the token model: one stream, however it is cut."""
+"""The residual stack around any layer, and the token model: the same numbers in any pieces."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from ramgru import RAMGRU, RAMGRUModel, RAMGRUState
-from ramgru.lab.peers import GRU, LSTM, Attention, DeltaNet, GatedDeltaNet, MinGRU, WindowAttention
+from ramgru import RAMGRU, Memory, RAMGRUModel, RAMGRUState
+from ramgru.lab.peers import GRU, Attention
 from ramgru.lab.train.checkpoint import flatten
 from ramgru.sequence import SequenceModel, detach
 
@@ -19,7 +20,8 @@ V, C = 11, 8
 
 def ramgru(**options) -> RAMGRUModel:
     torch.manual_seed(0)
-    return RAMGRUModel(V, C, 2, 64, **{"top_k": 2, **options}).double()
+    memory = Memory(heads="key:2 tape", reads=3, learned_start=True)
+    return RAMGRUModel(V, C, 2, 64, **{"memory": memory, **options}).double()
 
 
 def peer(layer: type) -> SequenceModel:
@@ -29,14 +31,9 @@ def peer(layer: type) -> SequenceModel:
 
 MODELS = {
     "ramgru": lambda: ramgru(controller="gru"),
-    "ramgru_mingru": lambda: ramgru(controller="mingru", write_rule="delta", mlp_ratio=1.5),
-    "gru": lambda: peer(GRU),
-    "mingru": lambda: peer(MinGRU),
-    "attention": lambda: peer(Attention),
-    "lstm": lambda: peer(LSTM),
-    "window_attention": lambda: peer(WindowAttention),
-    "deltanet": lambda: peer(DeltaNet),
-    "gated_deltanet": lambda: peer(GatedDeltaNet),
+    "ramgru_mingru": lambda: ramgru(controller="mingru", mlp_ratio=1.5),
+    "gru": lambda: peer(GRU),  # its state is a tensor
+    "attention": lambda: peer(Attention),  # its state grows
 }
 
 
@@ -46,7 +43,7 @@ def model(request: pytest.FixtureRequest) -> SequenceModel:
 
 
 def floats(entry: Any) -> Tensor:
-    """All that one block's state holds, in a row; of a `RAMGRUState` with all of its cells."""
+    """The numbers in the state of one block; of a `RAMGRUState` with all of its cells."""
     if isinstance(entry, RAMGRUState):
         return entry.to_tensor().flatten()
     held = [x.flatten() for x in flatten(entry).values() if x.is_floating_point()]
@@ -83,7 +80,7 @@ def test_tgt_continues_src(model: SequenceModel, batch: int) -> None:
 
 
 def test_tgt_after_ragged_src(model: SequenceModel) -> None:
-    """Each continuation runs on from the end of its own source, not from the padding."""
+    """Each continuation starts from the end of its own source, not from the padding."""
     src, tgt, lengths = tokens(3, 6), tokens(3, 4), torch.tensor([6, 2, 4])
     logits = model(src, tgt, lengths=lengths)
     for b, n in enumerate(lengths.tolist()):
@@ -176,15 +173,20 @@ def test_tokens_or_features(sizes: dict[str, int]) -> None:
         SequenceModel(GRU, C, 1, **sizes)
 
 
-def test_layer_options_reach_every_block() -> None:
-    model = ramgru(num_layers=3, top_k=3, write_rule="delta", controller="mingru", mlp_ratio=2)
+def test_options_reach_every_block() -> None:
+    memory = Memory(cells=4, heads="key:2 tape", width=5, writes=2, reads=3, gate_bias=0.5)
+    model = RAMGRUModel(
+        *(V, C, 5, 64, 3), memory=memory, controller="mingru", checkpoint_every=4, mlp_ratio=2
+    )
     assert len(model.layers) == 3
     for layer in model.layers:
         assert isinstance(layer, RAMGRU)
-        assert (layer.num_heads, layer.memory_size, layer.top_k) == (2, 64, 3)
-        assert (layer.write_rule, layer.controller) == ("delta", "mingru")
+        assert layer.memory == replace(memory.dealt(5), cells=64)
+        assert (layer.controller, layer.checkpoint_every) == ("mingru", 4)
     assert all(block.mlp is not None for block in model.blocks)
-    with pytest.raises(TypeError, match="RAMGRU has no argument 'colour'"):
+    again = RAMGRUModel(**{**model.config, "memory": Memory(**model.config["memory"])})
+    assert repr(again) == repr(model)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         ramgru(colour="plum")
 
 
@@ -195,42 +197,13 @@ def test_dropout_in_training_only() -> None:
     assert torch.equal(model(src), model(src))
 
 
-# The peers.
-
-
-@pytest.mark.parametrize("hidden_size", [None, 20], ids=["same_width", "wider"])
-def test_gru_peer_is_torchs_gru(hidden_size: int | None) -> None:
-    layer = GRU(C, hidden_size)
-    twin = nn.GRU(C, hidden_size or C, batch_first=True)
-    twin.load_state_dict(
-        {f"{k}_l0": v for k, v in layer.state_dict().items() if not k.startswith("project")}
-    )
-    x, state = torch.randn(3, 5, C), torch.randn(1, 3, hidden_size or C)
-    output, after = layer(x, state)
-    expected, h_n = twin(x, state)
-    assert torch.equal(output, layer.project(expected))
-    assert torch.equal(after, h_n)
-    assert layer.state_size == (hidden_size or C)
-
-
-def test_mingru_peer_is_its_equation() -> None:
-    layer = MinGRU(C, 5)
-    x, h = torch.randn(3, 6, C), torch.randn(3, 5)
-    output, after = layer(x, h.unsqueeze(0))
-    for t in range(6):
-        z, n = (x[:, t] @ layer.weight_ih.T + layer.bias_ih).chunk(2, dim=-1)
-        h = (1 - z.sigmoid()) * h + z.sigmoid() * n
-        torch.testing.assert_close(output[:, t], layer.project(h))
-    torch.testing.assert_close(after[0], h)
-
-
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"num_layers": 0}, ValueError, "num_layers: expected at least 1, got 0"),
         ({"mlp_ratio": -1.0}, ValueError, "mlp_ratio: expected 0 or more, got -1.0"),
-        ({"bidirectional": True}, TypeError, "RAMGRUModel has no argument 'bidirectional'"),
-        ({"dtype": torch.float64}, TypeError, "RAMGRUModel has no argument 'dtype'"),
+        ({"bidirectional": True}, TypeError, "unexpected keyword argument 'bidirectional'"),
+        ({"memory": 4096}, TypeError, "memory: expected a ramgru.Memory, .* got int: 4096"),
     ],
     ids=str,
 )
@@ -249,6 +222,19 @@ def test_bad_input_is_named(model: SequenceModel) -> None:
         model(tokens(7))
     with pytest.raises(TypeError, match=r"expected tokens \(B, T\) of int64, got torch.float32"):
         model(tokens(3, 7), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("token", [V, -1])
+def test_a_token_beyond_the_vocabulary_is_named(model: SequenceModel, token: int) -> None:
+    src = tokens(2, 5)
+    src[1, 3] = token
+    wrong = rf"expected tokens in \[0, vocab_size = {V}\), got {token}"
+    with pytest.raises(ValueError, match=f"src, tgt: {wrong}"):
+        model(src)
+    with pytest.raises(ValueError, match=f"src, tgt: {wrong}"):
+        model(tokens(2, 5), src)
+    with pytest.raises(ValueError, match=f"token: {wrong}"):
+        model.step(src[:, 3], model.initial_state(2))
 
 
 def test_vmap_over_the_model_gives_the_gradients_of_each_sample() -> None:
