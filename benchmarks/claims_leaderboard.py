@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from claims_runs import ROOT
 from matplotlib.figure import Figure
@@ -21,13 +20,13 @@ from ramgru import files
 from ramgru.lab.compare import CompareConfig, compare
 from ramgru.lab.compare.compare import DATA
 from ramgru.lab.compare.config import sized
-from ramgru.lab.compare.page import axis_of
+from ramgru.lab.compare.page import axis_of, board_pictures
 from ramgru.lab.compare.results import Comparison, Results, from_json
 from ramgru.lab.compare.table import to_csv
-from ramgru.lab.compare.tables import leaderboard_rows, standings
+from ramgru.lab.compare.tables import is_ours, leaderboard_rows, score_rows, standings
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.show import plots, sentences, svg
-from ramgru.lab.show.data import Line, Point, Score
+from ramgru.lab.show.data import Line
 from ramgru.lab.show.plots import percent
 from ramgru.lab.show.theme import look
 from ramgru.lab.train.layers import LAYERS
@@ -138,10 +137,6 @@ def write(comparison: Comparison, docs: Path) -> Path:
         *_protocol(comparison),
         *_overall(comparison),
         *_pictures(comparison, docs),
-        "## Who is ahead",
-        "",
-        *(_ahead(task) for task in comparison.tasks),
-        "",
         *NOTES.read_text(encoding="utf-8").splitlines(),
         "",
         "## Task by task",
@@ -149,7 +144,6 @@ def write(comparison: Comparison, docs: Path) -> Path:
     ]
     for task in comparison.tasks:
         lines += _task(task, docs)
-    lines += _rates(comparison)
     return files.write(docs / f"{NAME}.md", "\n".join(lines).rstrip() + "\n")
 
 
@@ -192,13 +186,9 @@ def _protocol(comparison: Comparison) -> list[str]:
 def _parameters(task: Results) -> str:
     """The counts of our layers, one by one, and the range of the peers'."""
     counts = {layer: task.of(layer)[0].parameters for layer in task.layers}
-    ours = [f"{look(n).label} {count:,}" for n, count in counts.items() if _is_ours(n)]
-    peers = [count for layer, count in counts.items() if not _is_ours(layer)]
+    ours = [f"{look(n).label} {count:,}" for n, count in counts.items() if is_ours(n)]
+    peers = [count for layer, count in counts.items() if not is_ours(layer)]
     return "; ".join([*ours, f"the other layers {min(peers):,} to {max(peers):,}"])
-
-
-def _is_ours(layer: str) -> bool:
-    return layer.partition(",")[0] == "ramgru"
 
 
 def _hours(comparison: Comparison) -> float:
@@ -207,11 +197,8 @@ def _hours(comparison: Comparison) -> float:
 
 def _overall(comparison: Comparison) -> list[str]:
     header, found = leaderboard_rows(comparison)
-    ours = {look(layer).label for layer in comparison.layers if _is_ours(layer)}
-    rows = [
-        [f"**{name}**" if name in ours else name, *(cell.replace("\n", "<br>") for cell in cells)]
-        for name, *cells in found
-    ]
+    ours = {look(layer).label for layer in comparison.layers if is_ours(layer)}
+    rows = [[f"**{name}**" if name in ours else name, *_lines(cells)] for name, *cells in found]
     chances = [percent(task.runs[0].rows[0].chance) for task in comparison.tasks]
     rows.append(["chance", "0 %", *chances, "", "", ""])
     return [
@@ -225,23 +212,8 @@ def _overall(comparison: Comparison) -> list[str]:
 
 def _pictures(comparison: Comparison, docs: Path) -> list[str]:
     known = [place for place in standings(comparison) if place.mean is not None]
-    metric, where = "mean above chance", f"over {len(comparison.tasks)} tasks"
-    state = [Point(p.layer, p.state_bytes, p.mean) for p in known if p.mean]
-    time = [Point(p.layer, p.train_us, p.mean) for p in known if p.mean and p.train_us is not None]
-    return [
-        *_picture(
-            "state",
-            plots.score_against_state(state, metric, where),
-            "Mean score above chance against bytes of recurrent state.",
-            docs,
-        ),
-        *_picture(
-            "time",
-            plots.score_against_time(time, metric, where),
-            "Mean score above chance against the time of a train step.",
-            docs,
-        ),
-    ]
+    named = zip(("state", "time"), board_pictures(known))
+    return [line for name, p in named for line in _picture(name, p.figure, p.alt, docs)]
 
 
 def _picture(name: str, figure: Figure, alt: str, docs: Path) -> list[str]:
@@ -250,55 +222,22 @@ def _picture(name: str, figure: Figure, alt: str, docs: Path) -> list[str]:
     return [f"![{alt}]({IMAGES}/{name}.svg)", ""]
 
 
-def _ahead(task: Results) -> str:
-    """The three layers with the highest means over sizes, and the place of the best RAM-GRU."""
-    order = _order(task)
-    named = [f"{look(layer).label} {percent(score.mean)}" for layer, score in order[:3]]
-    ours = next((place for place, (layer, _) in enumerate(order) if _is_ours(layer)), 0)
-    tail = ""
-    if ours:
-        layer, score = order[ours]
-        tail = f"; {look(layer).label} is number {ours + 1} with {percent(score.mean)}"
-    return f"- **{task.task}**: {sentences.joined(named)}{tail}."
-
-
-def _order(task: Results) -> list[tuple[str, Score]]:
-    found = []
-    for layer in task.layers:
-        scores = [row.score for run in task.of(layer) for row in run.rows]
-        found.append((layer, Score(sum(scores) / len(scores))))
-    return sorted(found, key=lambda pair: -pair[1].mean)
-
-
 def _task(task: Results, docs: Path) -> list[str]:
-    slices, order = task.slices(), [layer for layer, _ in _order(task)]
-    rows = [[look(layer).label, *(_score(task, layer, axes) for axes in slices)] for layer in order]
-    first = task.runs[0].rows
-    rows.append(["chance", *(percent(row.chance) for row in first)])
-    if any(row.plateau is not None for row in first):
-        rows.append(["plateau", *(percent(row.plateau or 0.0) for row in first)])
+    header, rows = score_rows(task)
     sizes = ", ".join(f"{key} {value:,}" for key, value in task.trained.items())
     lines = [f"### {task.task}", "", f"{task.metric.capitalize()}; trained on {sizes}.", ""]
     axis = axis_of(task)
     if axis is not None:
-        at = {axes[axis]: axes for axes in reversed(slices)}
+        at = {axes[axis]: axes for axes in reversed(task.slices())}
         xs = sorted(at)
-        drawn = [Line(layer, xs, [task.score(layer, at[x]) for x in xs]) for layer in order]
+        drawn = [Line(layer, xs, [task.score(layer, at[x]) for x in xs]) for layer in task.layers]
         figure = plots.recall_against_pairs(
             drawn, trained=task.trained.get(axis), axis=axis, metric=task.metric
         )
         lines += _picture(task.task, figure, f"{task.metric} on {task.task} by {axis}.", docs)
-    return [*lines, *table(["layer", *map(sentences.slice_text, slices)], rows)]
+    return [*lines, *table(header, [_lines(cells) for cells in rows])]
 
 
-def _score(task: Results, layer: str, axes: dict[str, Any]) -> str:
-    return sentences.score_text(task.score(layer, axes)).replace("\n", "<br>")
-
-
-def _rates(comparison: Comparison) -> list[str]:
-    rows = []
-    for layer in comparison.layers:
-        runs = [task.of(layer) for task in comparison.tasks]
-        rows.append([look(layer).label, *(f"{each[0].lr:g}" if each else "–" for each in runs)])
-    names = [task.task for task in comparison.tasks]
-    return ["## Learning rates chosen", "", *table(["layer", *names], rows)]
+def _lines(cells: Sequence[str]) -> list[str]:
+    """Cells of several lines, as Markdown."""
+    return [cell.replace("\n", "<br>") for cell in cells]

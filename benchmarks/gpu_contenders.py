@@ -102,7 +102,7 @@ def both_ways(run: Callable[..., Tensor], leaves: list[Tensor]) -> tuple[Call, C
     return forward, train
 
 
-WRITES, READS = 1, 4  # cells a step
+WRITES, READS = Memory.writes, Memory.reads  # cells a step
 
 
 def memory(B: int, T: int, H: int, D: int, N: int, device: str) -> tuple[Call, Call]:

@@ -30,14 +30,14 @@ from timing import (
 )
 from torch import Tensor
 
-from ramgru import files
+from ramgru import Memory, files
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.lab.show import machine
 
 CELLS = (2**10, 2**14, 2**20)
 TIME_BAR, MEMORY_BAR = 1.15, 1.05
 B, H, D = 8, 2, 64  # sequences, heads, width
-WRITES, READS = 1, 4  # cells a step, as by default
+WRITES, READS = Memory.writes, Memory.reads  # cells a step, as by default
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ SETTINGS = {
     for setting in (
         Setting("outputs", 1024, False),
         # Fewer writes than cells: all sizes return equally many rows of final memory.
-        Setting("outputs and final memory", 960, True),
-        Setting("outputs and a final memory of more rows", 4096, True, bars=False),
+        Setting("outputs and final memory", 240, True),
+        Setting("outputs and a final memory of more rows", 1024, True, bars=False),
     )
 }
 
@@ -147,7 +147,7 @@ HEADER = """# What the operator costs
 
 Written by `python benchmarks/operator_cost.py`; do not edit. {facts}, float32, {rounds} rounds.
 
-Forward and backward of `memory_scan` from a fresh memory: {B} sequences, {H} heads, {writes} cell
+Forward and backward of `memory_scan` from a fresh memory: {B} sequences, {H} heads, {writes} cells
 written and {reads} read a step, width {D}; random cells are written, and each read finds a cell
 written before. Bars against 2^10 cells: time {time_bar}, peak memory {memory_bar}.
 

@@ -42,7 +42,7 @@ from timing import (
 )
 from torch import Tensor, nn
 
-from ramgru import files
+from ramgru import Memory, files
 from ramgru.kernels import native
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.lab.show import machine
@@ -236,7 +236,7 @@ def stream(run: Run) -> None:
 
 def operator(cells: int, shape: tuple[int, int, int, int], reads: int) -> Callable[[], None]:
     """Forward and backward of memory_scan over B, T, H, D."""
-    x = memory_inputs(*shape, cells, writes=1, reads=reads)
+    x = memory_inputs(*shape, cells, Memory.writes, reads)
 
     def call() -> None:
         memory_scan(**x, memory_size=cells, want_final=False)[0].sum().backward()

@@ -255,7 +255,7 @@ def test_kept_cells_are_those_that_noise_does_not_touch(c, tmp_path, monkeypatch
         model.embedding.weight[:, 0] = 1.0
         model.embedding.weight[-6:, 0] = -1.0
     shut = c.measures.kept_cells(Path(), task, replace(EFFORT, examples=3))
-    assert shut == {"kept": 1.0, "cells": 3 * 2}  # sequences, heads
+    assert shut == {"kept": 1.0, "cells": 3 * 2 * 4}  # sequences, heads, cells a write
     with torch.no_grad():
         memory.update_gate.weight[:, 0] = 0.0  # noise is written too …
         memory.heads["key"].query_weight.zero_()  # … and to the same cells, whatever the key
