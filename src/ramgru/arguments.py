@@ -3,6 +3,7 @@ that came and the values expected."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -13,6 +14,15 @@ from ramgru.kernels.transforms import is_readable
 from ramgru.state import MemoryState, RAMGRUState
 
 CARRY = ("hidden", "state", "flat")
+
+
+def unknown_argument(name: str) -> str:
+    """A sentence about an argument that `RAMGRU` does not have."""
+    options = {option.name for option in fields(Memory)}
+    former = {"memory_size": "cells", "num_heads": "heads", "top_k": "reads", "head_size": "width"}
+    option = former.get(name, name)
+    hint = f"; the memory's options go in memory=Memory({option}=…)" if option in options else ""
+    return f"RAMGRU has no argument {name!r}{hint}"
 
 
 def check_memory(memory: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -26,13 +26,14 @@ from ramgru.arguments import (
     check_reset,
     check_state,
     memory_shape,
+    unknown_argument,
 )
 from ramgru.config import Memory
 from ramgru.contract import RecurrentContract
 from ramgru.gru import CONTROLLERS, GRU_KERNELS
 from ramgru.kernels.transforms import is_readable
 from ramgru.memory import RandomAccessMemory, Steps
-from ramgru.ragged import last_output, padding_mask, reverse, reverse_reset
+from ramgru.ragged import last_output, padding_mask, reverse, reverse_reset, side_by_side
 from ramgru.state import RAMGRUState
 from ramgru.stream import Stream
 
@@ -100,7 +101,7 @@ class RAMGRU(RecurrentContract):
         if "proj_size" in unknown:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         if unknown:
-            raise TypeError(_unknown_argument(next(iter(unknown))))
+            raise TypeError(unknown_argument(next(iter(unknown))))
         super().__init__(
             input_size,
             hidden_size,
@@ -474,7 +475,7 @@ class RAMGRU(RecurrentContract):
                 h_n.append(last_output(out, lengths, ends[n]))
                 outputs.append(reverse(out, lengths) if backward else out)
                 memory.append(after)
-            x = _side_by_side(outputs, like=y)
+            x = side_by_side(outputs, like=y)
             if pad is not None:
                 x = x.masked_fill(pad, 0)
             if self.dropout and self.training and layer < self.num_layers - 1:
@@ -500,21 +501,3 @@ class RAMGRU(RecurrentContract):
             )
             for (layer, suffix), memory in zip(self.directions(), self.memories)
         ]
-
-
-def _side_by_side(outputs: list[Tensor], like: Tensor) -> Tensor:
-    """(B, T, C) of each direction -> (B, T, D·C), with the strides of `like`: the rounding of the
-    next layer's products may depend on them."""
-    if len(outputs) == 1:
-        return outputs[0]
-    if like.is_contiguous():
-        return torch.cat(outputs, dim=-1)
-    return torch.cat([y.transpose(0, 1) for y in outputs], dim=-1).transpose(0, 1)
-
-
-def _unknown_argument(name: str) -> str:
-    options = {option.name for option in fields(Memory)}
-    former = {"memory_size": "cells", "num_heads": "heads", "top_k": "reads", "head_size": "width"}
-    option = former.get(name, name)
-    hint = f"; the memory's options go in memory=Memory({option}=…)" if option in options else ""
-    return f"RAMGRU has no argument {name!r}{hint}"

@@ -74,6 +74,16 @@ def last_steps(
     return every.gather(1, place.unsqueeze(-1).expand(-1, -1, x.shape[2]))
 
 
+def side_by_side(outputs: list[Tensor], like: Tensor) -> Tensor:
+    """(B, T, C) of each direction -> (B, T, D·C), with the strides of `like`: the rounding of the
+    next layer's products may depend on them."""
+    if len(outputs) == 1:
+        return outputs[0]
+    if like.is_contiguous():
+        return torch.cat(outputs, dim=-1)
+    return torch.cat([y.transpose(0, 1) for y in outputs], dim=-1).transpose(0, 1)
+
+
 class Pieces(NamedTuple):
     """The stretches between resets, packed like a `torch.nn.utils.rnn.PackedSequence`."""
 
