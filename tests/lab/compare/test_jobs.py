@@ -115,6 +115,12 @@ def test_jobs_that_fail_in_a_worker_process_are_told(tmp_path):
     assert "0/3 · job b: failed: KeyError: 'folder'" in console.file.getvalue()
 
 
+def test_workers_that_cannot_begin_end_the_comparison(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.sys, "executable", "/bin/false")
+    with pytest.raises(RamgruError, match=r"end before they begin a job; see .*workers\.log"):
+        Crew(tmp_path, 2, 1).work_off(JOBS, Console(file=io.StringIO()))
+
+
 def test_a_storage_that_cannot_be_opened_is_said_without_its_password(tmp_path):
     crew = Crew(tmp_path, 1, 1, "nonsense://me:secret@host/db")
     with pytest.raises(RamgruError, match=r"cannot open the storage nonsense:…") as error:

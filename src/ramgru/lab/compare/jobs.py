@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 DATABASE, LOG = "study.db", "workers.log"
 POLL = 0.2  # seconds between two looks at the study
-DEATHS = 2  # worker processes that may end without a result before a job counts as failed
+DEATHS = 2  # worker processes that end without a result before a job counts as failed
+BROKEN = 3  # worker processes in a row that end before they begin a job
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class _Queue:
     workers: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    broken: int = 0
 
     def work_off(self) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
         from optuna.storages import fail_stale_trials
@@ -123,6 +125,11 @@ class _Queue:
                     time.sleep(POLL)
                     for name in [n for n, w in self.workers.items() if w.poll() is not None]:
                         self.end(name)
+                    if self.broken >= BROKEN:
+                        log = self.crew.folder / LOG
+                        raise RamgruError(
+                            f"worker processes end before they begin a job; see {log}"
+                        )
                     if time.monotonic() - checked > worker.BEAT:
                         checked = time.monotonic()
                         with warnings.catch_warnings():
@@ -131,6 +138,8 @@ class _Queue:
                     known = {*self.results, *self.errors}
                     waiting, left = self.look(first)
                     self.tell([n for n in (*self.results, *self.errors) if n not in known])
+                    if len(self.results) + len(self.errors) > len(known):
+                        self.broken = 0
             finally:
                 for one in self.workers.values():
                     _close(one)
@@ -205,7 +214,8 @@ class _Queue:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        _fail(self.study, name)
+        if not _fail(self.study, name) and process.returncode:
+            self.broken += 1
 
     def _work(self) -> dict[str, dict[str, Any]]:
         return {name: job.work for name, job in self.jobs.items()}
@@ -218,10 +228,12 @@ def _close(process: subprocess.Popen[str]) -> None:
         process.stdin.close()
 
 
-def _fail(study: optuna.Study, worker: str | None = None) -> None:
-    """Mark the running trials of a worker, or of all workers, as failed."""
+def _fail(study: optuna.Study, worker: str | None = None) -> int:
+    """Mark the running trials of a worker, or of all workers, as failed; -> how many."""
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if worker is None or trial.user_attrs.get("worker") == worker:
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    left = [t for t in running if worker in (None, t.user_attrs.get("worker"))]
+    for trial in left:
+        study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    return len(left)
