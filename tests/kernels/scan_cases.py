@@ -1,4 +1,4 @@
-"""Inputs of `linear_scan`, its gradients, and how far two results may be apart."""
+"""Inputs of `linear_scan` and `mingru`, gradients, and the tolerance between two results."""
 
 from __future__ import annotations
 
@@ -31,11 +31,22 @@ def with_gradients(scan, values: list[Tensor], seed: int = 1) -> list[Tensor]:
 
 
 def assert_near(found: list[Tensor], wanted: list[Tensor], absolute=0.0, relative=0.0) -> None:
-    names = ("states", "grad of decay", "grad of update", "grad of initial")
-    assert len(found) == len(wanted)
-    for name, a, b in zip(names, found, wanted):
-        assert a.shape == b.shape, name
+    """The largest error of each tensor is within a tolerance for its largest number."""
+    for n, (a, b) in enumerate(zip(found, wanted, strict=True)):
+        assert a.shape == b.shape, n
         if a.numel():
             far = (a.double() - b.double()).abs().max()
             bar = absolute + relative * b.double().abs().max()
-            assert far <= bar, f"{name}: off by {far:.3g}, at most {bar:.3g} is allowed"
+            assert far <= bar, f"tensor {n}: off by {far:.3g}, at most {bar:.3g} is allowed"
+
+
+def mingru_inputs(
+    B: int, T: int, H: int, resets: bool, lengths: bool, dtype: torch.dtype = torch.float64
+) -> list[Tensor | None]:
+    """projected, initial, reset, lengths: an empty sequence, a whole one, and one between"""
+    g = torch.Generator().manual_seed(7)
+    x = 2 * torch.randn(B, T, 2 * H, generator=g)
+    values = [v.to(dtype) for v in (x, torch.randn(B, H, generator=g))]
+    reset = torch.rand(B, T, generator=g) < 0.15 if resets else None
+    ends = torch.tensor([(0, T, 2 * T // 3)[b % 3] for b in range(B)]) if lengths else None
+    return [*values, reset, ends]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,23 +62,11 @@ def product_keys_forward(
 
 
 def product_keys_backward(
-    grads: Sequence[MaybeTensor],
-    kept: Sequence[Tensor],
-    needed: Sequence[bool],
-    query: Tensor,
-    before: Tensor,
-    nothing: Tensor,
-    codes: Tensor,
-    sharpness: Tensor,
-    reset: MaybeTensor,
-    writes: int,
-    reads: int,
-    sizes: tuple[int, ...],
-    offsets: tuple[int, ...],
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *arguments: Any
 ) -> list[MaybeTensor]:
+    query, before, _, codes, sharpness, reset, _, _, sizes, offsets = arguments
     wide = kept[1].dtype
-    tensors = (query, before, nothing, codes, sharpness)
-    given = [t.to(wide).contiguous() for t in tensors]
+    given = [t.to(wide).contiguous() for t in arguments[:5]]
     B, T, H, writes = kept[0].shape
     numbers = (B, T, H, codes.shape[2], len(sizes), before.shape[1], writes, kept[2].shape[3])
     weights = [None if g is None else g.to(wide).contiguous() for g in grads[1::2]]
@@ -107,16 +96,10 @@ def short_convolution_forward(
 
 
 def short_convolution_backward(
-    grads: Sequence[MaybeTensor],
-    kept: Sequence[Tensor],
-    needed: Sequence[bool],
-    x: Tensor,
-    before: Tensor,
-    nothing: Tensor,
-    taps: Tensor,
-    reset: MaybeTensor,
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *arguments: Any
 ) -> list[MaybeTensor]:
-    given = [_contiguous(t) for t in (x, before, nothing, taps, reset, grads[0])]
+    x, before, _, taps, _ = arguments
+    given = [_contiguous(t) for t in (*arguments, grads[0])]
     grad_x, grad_before, grad_taps = (
         torch.empty(t.shape, dtype=t.dtype) for t in (x, before, taps)
     )

@@ -1,9 +1,9 @@
-// Product keys: the K best of the N = n_1 ... n_U cells of each head, for a query of U parts.
+// Product keys: the K nearest of the N = n_1 ... n_U cells of each head, for a query of U parts.
 //
-// A part's scores are its dot products with n_u unit codes, always summed in the same order: one
-// query has the same address to the last bit, alone or among others. Whole blocks of tokens are
-// scored with a token in each lane of a vector, single tokens with a code in each lane.
-// Of equal scores the first comes first.
+// The scores of a part are its dot products with n_u unit codes, always summed in the same order:
+// a query has the same address to the last bit, alone or in a batch. Blocks of tokens are scored
+// with a token in each lane of a vector, single tokens with a code in each lane. Among equal scores
+// the lower code comes first.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +15,8 @@
 namespace ramgru {
 inline namespace RAMGRU_ISA {
 
-constexpr int64_t code_tile = RAMGRU_VECTOR_BYTES == 64 ? 8 : 4;  // codes scored at once ...
-constexpr int64_t token_vectors = 2;                              // ... for so many vectors
+constexpr int64_t code_tile = RAMGRU_VECTOR_BYTES == 64 ? 8 : 4;  // codes scored at once,
+constexpr int64_t token_vectors = 2;                              // for this many vectors
 template <class real>
 constexpr int64_t token_tile = token_vectors * lanes<real>;
 
@@ -25,8 +25,8 @@ RAMGRU_INLINE real clamped(real squared_length) {
   return squared_length < real(1e-24) ? real(1e-24) : squared_length;  // NaN passes through
 }
 
-// The codes of all heads, made unit vectors: of a head and part A rows of n codes, with zeros
-// behind them up to whole tiles.
+// The codes of all heads, normalised and transposed: A rows of n codes for a head and part, padded
+// with zeros to whole tiles.
 template <class real>
 class PackedCodes {
  public:
@@ -113,7 +113,7 @@ class TokenAddress {
       int64_t n = codes_.size(u), count = best(h, u, query, more, digit);
       int64_t size = std::min(K_, found_ * count);
       start(sum, merged, size);
-      // Of K sums that are larger, (i + 1) (j + 1) - 1 are known without a look.
+      // The sum (i, j) is at most the (i + 1) (j + 1)-th largest, so most sums need no look.
       for (int64_t i = 0; i < found_; ++i)
         for (int64_t j = 0; j < count && (i + 1) * (j + 1) <= K_; ++j)
           insert(sum, merged, size, value[i] + more[j], cell[i] * n + digit[j]);
@@ -167,7 +167,7 @@ class TokenAddress {
     int64_t size = std::min(K_, n);
     start(value, cell, size);
     for (int64_t i = 0; i < n; ++i) insert(value, cell, size, scores_[i], i);
-    // Squared as vectors from memory, as in a block: compilers may round scalars another way.
+    // Squared as vectors from memory, as in a block: compilers may round scalars differently.
     for (int64_t a = 0; a < A; ++a) store(spread_.get() + a * lanes<real>, broadcast(q[a]));
     keep_rounded(spread_.get());
     V squares{};
@@ -183,7 +183,7 @@ class TokenAddress {
 
   void weigh(real factor) {
     real *value = value_.get(), highest = value[0], sum = 0;
-    for (int64_t k = 0; k < found_; k += lanes<real>) {  // nothing behind the last is looked at
+    for (int64_t k = 0; k < found_; k += lanes<real>) {  // nothing after the last is read
       vec<real> below = load(value + k, std::min(lanes<real>, found_ - k)) - highest;
       store(value + k, exp(below * factor));
     }
@@ -210,7 +210,7 @@ class BlockAddress {
       : codes_(codes), K_(K), reads_(reads), tokens_(codes.U * codes.A * token_tile<real>),
         lists_(3 * token_vectors * K), cells_(3 * token_vectors * K) {}
 
-  // Whether lanes can number so many cells.
+  // Whether an integer of a lane can number so many cells.
   static bool holds(double cells) { return cells <= (double)std::numeric_limits<integer>::max(); }
 
   // query[i] (U, A) of tokens 0 <= i < count; then `each(i, address)` for each of them
@@ -264,7 +264,7 @@ class BlockAddress {
       });
   }
 
-  // The best K of one part, its scores with the factor that gives the query its length.
+  // The K best codes of one part, with scores for a query of length sqrt(A).
   void best(int64_t h, int64_t u, V* value, I* cell) {
     int64_t A = codes_.A, n = codes_.size(u), stride = codes_.stride(u);
     const real *tokens = tokens_.get() + u * A * token_tile<real>, *codes = codes_.part(h, u);
@@ -312,14 +312,14 @@ class BlockAddress {
              int64_t count, int n, V* sum, I* merged) {
     start(sum, merged);
     insert_all(sum, merged, [&](auto&& insert) {
-      // Of K sums that are larger, (i + 1) (j + 1) - 1 are known without a look.
+      // The sum (i, j) is at most the (i + 1) (j + 1)-th largest, so most sums need no look.
       for (int64_t i = 0; i < size; ++i)
         for (int64_t j = 0; j < count && (i + 1) * (j + 1) <= K_; ++j)
           insert(value[i] + more[j], cell[i] * n + digit[j]);
     });
   }
 
-  // body(insert), where insert(x, i) puts i in the list of each lane whose least x exceeds
+  // body(insert), where insert(x, i) puts i into the list of each lane that x belongs in
   template <class Body>
   RAMGRU_INLINE void insert_all(V* value, I* cell, Body&& body) {
     if constexpr (std::is_same_v<Size, int64_t>) {

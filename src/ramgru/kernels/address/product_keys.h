@@ -56,17 +56,44 @@ struct ProductKeysBackward {
 
 inline namespace RAMGRU_ISA {
 
-constexpr int64_t token_chunk = 128;  // tokens of an item: they stay in the cache for all heads
+// A source is a step whose query is scored: one of the T steps of a sequence, or of the W steps of
+// context before them, which have negative numbers. A head reads at the source of the same step and
+// writes at the source `offset` steps before.
+struct Source {
+  int64_t b, step;
 
-// Which step a head writes for a source: the one `offset` steps after it, and -1 where that is none
-// of the T steps or begins anew, or a step between does. Sources before the first are negative.
-inline int64_t step_written(const bool* reset, int64_t T, int64_t source, int64_t offset) {
-  int64_t t = source + offset;
-  if (t < 0 || t >= T) return -1;
-  if (reset != nullptr)
-    for (int64_t s = std::max<int64_t>(source + 1, 0); s <= t; ++s)
-      if (reset[s]) return -1;
+  template <class Arguments>
+  Source(const Arguments& a, int64_t i) : b(i / (a.W + a.T)), step(i % (a.W + a.T) - a.W) {}
+  Source() = default;
+
+  // The (U, A) numbers of head h: of (B, T, H, U, A), or of (B, W, H, U, A) for the context.
+  template <class real, class Arguments>
+  real* row(const Arguments& a, real* steps, real* context, int64_t h) const {
+    int64_t at = step < 0 ? b * a.W + a.W + step : b * a.T + step;
+    return (step < 0 ? context : steps) + (at * a.H + h) * a.U * a.A;
+  }
+};
+
+constexpr int64_t source_chunk = 128;  // sources of a work item: they stay in the cache
+
+// The step at which a head writes the cells of a source, or -1: `offset` steps later, unless that is
+// none of the T steps, or a sequence starts anew after the source and not after that step.
+template <class Arguments>
+int64_t step_written(const Arguments& a, const Source& source, int64_t offset) {
+  int64_t t = source.step + offset;
+  if (t < 0 || t >= a.T) return -1;
+  if (a.reset != nullptr)
+    for (int64_t s = std::max<int64_t>(source.step + 1, 0); s <= t; ++s)
+      if (a.reset[source.b * a.T + s]) return -1;
   return t;
+}
+
+// Whether a step of a head writes the cells of `nothing`, as a sequence starts anew after its source.
+template <class Arguments>
+bool writes_nothing(const Arguments& a, Source step, int64_t offset) {
+  if (a.reset == nullptr || step.step < 0) return false;
+  step.step -= offset;
+  return step_written(a, step, offset) < 0;
 }
 
 template <class real, class Size>
@@ -77,8 +104,7 @@ void find_addresses(const ProductKeysForward& a, Size K) {
   auto write_weight = static_cast<real*>(a.write_weight);
   auto read_weight = static_cast<real*>(a.read_weight);
   auto nothing_weight = static_cast<real*>(a.nothing_weight);
-  int64_t T = a.T, H = a.H, rows = a.B * T, writes = a.writes, reads = a.reads;
-  int64_t width = a.U * a.A;
+  int64_t T = a.T, H = a.H, writes = a.writes, reads = a.reads, sources = a.B * (a.W + T);
   PackedCodes<real> codes(H, a.A, a.U, a.sizes);
   parallel(a.threads, H, [&](Work& work) {
     int64_t every = std::accumulate(a.sizes, a.sizes + a.U, int64_t{0});
@@ -90,89 +116,60 @@ void find_addresses(const ProductKeysForward& a, Size K) {
   if (a.reset != nullptr) {
     TokenAddress<real> address(codes, writes, reads);
     for (int64_t h = 0; h < H; ++h) {
-      address.find(h, nothing + h * width, sharpness[h]);
+      address.find(h, nothing + h * a.U * a.A, sharpness[h]);
       std::memcpy(a.nothing_index + h * writes, address.cell(), writes * sizeof(int64_t));
       std::memcpy(nothing_weight + h * writes, address.write(), writes * sizeof(real));
     }
   }
 
-  // Step `source` of sequence b in head h is read at `source` and written `offset` steps after it.
-  auto put = [&](int64_t h, int64_t b, int64_t source, auto cell, auto write, auto read,
+  auto put = [&](int64_t h, const Source& source, auto cell, auto write, auto read,
                  int64_t stride) {
-    const bool* reset = a.reset == nullptr ? nullptr : a.reset + b * T;
-    int64_t t = step_written(reset, T, source, a.offsets[h]);
+    int64_t t = step_written(a, source, a.offsets[h]);
     if (t >= 0)
-      for (int64_t k = 0, slot = ((b * T + t) * H + h) * writes; k < writes; ++k) {
+      for (int64_t k = 0, slot = ((source.b * T + t) * H + h) * writes; k < writes; ++k) {
         a.write_index[slot + k] = cell[k * stride];
         write_weight[slot + k] = write[k * stride];
       }
-    if (source >= 0)
-      for (int64_t k = 0, slot = ((b * T + source) * H + h) * reads; k < reads; ++k) {
+    if (source.step >= 0)
+      for (int64_t k = 0, slot = ((source.b * T + source.step) * H + h) * reads; k < reads; ++k) {
         a.read_index[slot + k] = cell[k * stride];
         read_weight[slot + k] = read[k * stride];
       }
   };
 
-  // Items are chunks of tokens with all heads, then chunks of the context of one head.
-  int64_t token_items = (rows + token_chunk - 1) / token_chunk;
-  Scratch<int64_t> context_items(H + 1);
-  context_items[0] = token_items;
-  for (int64_t h = 0; h < H; ++h)
-    context_items[h + 1] =
-        context_items[h] + (a.B * a.offsets[h] + token_chunk - 1) / token_chunk;
-  parallel(a.threads, context_items[H], [&](Work& work) {
+  parallel(a.threads, (sources + source_chunk - 1) / source_chunk, [&](Work& work) {
     BlockAddress<real, Size> block(codes, K, reads);
     TokenAddress<real> alone(codes, writes, reads);
-    struct Source {
-      const real* query;
-      int64_t b, step;
-    };
-    Source sources[token_chunk];
-    auto find = [&](int64_t h, int64_t chunk) {
-      const real* queries[token_tile<real>];
-      for (int64_t first = 0; first < chunk; first += token_tile<real>) {
-        int64_t count = std::min(token_tile<real>, chunk - first);
-        const Source* tile = sources + first;
-        for (int64_t i = 0; i < count; ++i) queries[i] = tile[i].query;
-        if (count > lanes<real> / 4 && BlockAddress<real, Size>::holds(codes.cells()))
-          block.find(h, queries, count, sharpness[h],
-                     [&](int64_t i, auto cell, auto write, auto read) {
-                       put(h, tile[i].b, tile[i].step, cell, write, read, lanes<real>);
-                     });
-        else
-          for (int64_t i = 0; i < count; ++i) {
-            alone.find(h, queries[i], sharpness[h]);
-            put(h, tile[i].b, tile[i].step, alone.cell(), alone.write(), alone.read(), 1);
-          }
-      }
-    };
+    Source chunk[source_chunk], used[source_chunk];
+    const real* queries[token_tile<real>];
     for (int64_t item; work.next(item);) {
-      int64_t h = 0;
-      if (item < token_items) {
-        int64_t begin = item * token_chunk, count = std::min(token_chunk, rows - begin);
-        for (; h < H; ++h) {
-          for (int64_t i = 0, row = begin; i < count; ++i, ++row)
-            sources[i] = {query + (row * H + h) * width, row / T, row % T};
-          find(h, count);
-          if (a.reset == nullptr) continue;
-          for (int64_t i = 0, row = begin; i < count; ++i, ++row) {
-            int64_t offset = a.offsets[h], slot = (row * H + h) * writes;
-            const Source& here = sources[i];
-            if (step_written(a.reset + here.b * T, T, here.step - offset, offset) >= 0) continue;
-            std::memcpy(a.write_index + slot, a.nothing_index + h * writes,
-                        writes * sizeof(int64_t));
-            std::memcpy(write_weight + slot, nothing_weight + h * writes, writes * sizeof(real));
-          }
+      int64_t begin = item * source_chunk, all = std::min(source_chunk, sources - begin);
+      for (int64_t i = 0; i < all; ++i) chunk[i] = Source(a, begin + i);
+      for (int64_t h = 0; h < H; ++h) {
+        int64_t size = 0, offset = a.offsets[h];
+        for (int64_t i = 0; i < all; ++i) {
+          const Source& source = chunk[i];
+          if (source.step >= -offset) used[size++] = source;
+          if (!writes_nothing(a, source, offset)) continue;
+          int64_t slot = ((source.b * T + source.step) * H + h) * writes;
+          std::memcpy(a.write_index + slot, a.nothing_index + h * writes, writes * sizeof(int64_t));
+          std::memcpy(write_weight + slot, nothing_weight + h * writes, writes * sizeof(real));
         }
-      } else {
-        while (item >= context_items[h + 1]) ++h;
-        int64_t offset = a.offsets[h], begin = (item - context_items[h]) * token_chunk;
-        int64_t count = std::min(token_chunk, a.B * offset - begin);
-        for (int64_t i = 0; i < count; ++i) {
-          int64_t b = (begin + i) / offset, step = (begin + i) % offset - offset;
-          sources[i] = {before + ((b * a.W + a.W + step) * H + h) * width, b, step};
+        for (int64_t first = 0; first < size; first += token_tile<real>) {
+          int64_t count = std::min(token_tile<real>, size - first);
+          const Source* tile = used + first;
+          for (int64_t i = 0; i < count; ++i) queries[i] = tile[i].row(a, query, before, h);
+          if (count > lanes<real> / 4 && BlockAddress<real, Size>::holds(codes.cells()))
+            block.find(h, queries, count, sharpness[h],
+                       [&](int64_t i, auto cell, auto write, auto read) {
+                         put(h, tile[i], cell, write, read, lanes<real>);
+                       });
+          else
+            for (int64_t i = 0; i < count; ++i) {
+              alone.find(h, queries[i], sharpness[h]);
+              put(h, tile[i], alone.cell(), alone.write(), alone.read(), 1);
+            }
         }
-        find(h, count);
       }
     }
   });
@@ -286,8 +283,7 @@ void product_keys_backward(const ProductKeysBackward& a) {
   auto grad_query = static_cast<real*>(a.grad_query);
   auto grad_before = static_cast<real*>(a.grad_before);
   auto grad_sharpness = static_cast<real*>(a.grad_sharpness);
-  int64_t T = a.T, H = a.H, W = a.W, writes = a.writes, reads = a.reads, width = a.U * a.A;
-  int64_t rows = a.B * T, context = a.B * W;
+  int64_t T = a.T, H = a.H, writes = a.writes, reads = a.reads, sources = a.B * (a.W + T);
   const TokenBackward<real> one(a);
   int64_t every = one.every, stride = one.stride, most = std::max(writes, reads);
 
@@ -305,9 +301,9 @@ void product_keys_backward(const ProductKeysBackward& a) {
       }
   });
 
-  // Each chunk of tokens has sums of its own, which are then added in order. The number of chunks
+  // Each chunk of sources has sums of its own, which are then added in order. The number of chunks
   // follows from the shapes alone, so that the number of threads changes no bit.
-  int64_t chunks = std::max<int64_t>(1, std::min<int64_t>(16, rows / 128));
+  int64_t chunks = std::max<int64_t>(1, std::min<int64_t>(16, sources / source_chunk));
   Scratch<double> grad_factor(chunks * H), grad_nothing(chunks * H * writes);
   parallel(a.threads, chunks, [&](Work& work) {
     TokenBackward<real> token(a);
@@ -317,39 +313,34 @@ void product_keys_backward(const ProductKeysBackward& a) {
       double *total = &grad_factor[chunk * H], *outside = &grad_nothing[chunk * H * writes];
       std::fill_n(total, H, 0.0);
       std::fill_n(outside, H * writes, 0.0);
-      auto back = [&](int64_t b, int64_t source, int64_t h, const real* q, real* grad_q) {
-        const bool* reset = a.reset == nullptr ? nullptr : a.reset + b * T;
-        int64_t t = step_written(reset, T, source, a.offsets[h]);
-        int64_t read = ((b * T + source) * H + h) * reads, write = ((b * T + t) * H + h) * writes;
-        if (source < 0 && (t < 0 || grad_write == nullptr)) {
-          std::fill_n(grad_q, width, real(0));
-          return;
-        }
-        // Of the cells written and the cells read, one list starts with the other.
-        bool written = source < 0 || (t >= 0 && writes > reads);
-        int64_t K = written ? writes : reads;
-        const int64_t* cells = written ? a.write_index + write : a.read_index + read;
-        std::fill_n(grad, most, real(0));
-        if (source >= 0 && grad_read)
-          through_read(read_weight + read, grad_read + read, reads, grad);
-        if (t >= 0 && grad_write)
-          through_write(write_weight + write, grad_write + write, writes, grad);
-        for (int64_t k = 0; k < K; ++k) grad[k] *= factor[h];
-        total[h] += token.run(q, K, cells, grad, &unit[h * every * stride], grad_q);
-      };
-      for (int64_t row = rows * chunk / chunks; row < rows * (chunk + 1) / chunks; ++row)
-        for (int64_t h = 0, b = row / T, t = row % T; h < H; ++h) {
-          int64_t at = row * H + h, offset = a.offsets[h];
-          back(b, t, h, query + at * width, grad_query + at * width);
-          if (a.reset && grad_write && step_written(a.reset + b * T, T, t - offset, offset) < 0)
-            for (int64_t k = 0; k < writes; ++k)
-              outside[h * writes + k] += grad_write[at * writes + k];
-        }
-      for (int64_t row = context * chunk / chunks; row < context * (chunk + 1) / chunks; ++row)
+      for (int64_t i = sources * chunk / chunks; i < sources * (chunk + 1) / chunks; ++i) {
+        Source source(a, i);
         for (int64_t h = 0; h < H; ++h) {
-          int64_t at = (row * H + h) * width;
-          back(row / W, row % W - W, h, before + at, grad_before + at);
+          int64_t t = step_written(a, source, a.offsets[h]);
+          int64_t here = (source.b * T + source.step) * H + h;
+          int64_t read = here * reads, write = ((source.b * T + t) * H + h) * writes;
+          bool is_read = source.step >= 0, is_written = t >= 0 && grad_write != nullptr;
+          real* grad_q = source.row(a, grad_query, grad_before, h);
+          if (!is_read && !is_written) {
+            std::fill_n(grad_q, a.U * a.A, real(0));
+            continue;
+          }
+          std::fill_n(grad, most, real(0));
+          if (is_read && grad_read)
+            through_read(read_weight + read, grad_read + read, reads, grad);
+          if (is_written) through_write(write_weight + write, grad_write + write, writes, grad);
+          // Of the cells written and the cells read, one list starts with the other.
+          bool written = !is_read || (t >= 0 && writes > reads);
+          int64_t K = written ? writes : reads;
+          const int64_t* cells = written ? a.write_index + write : a.read_index + read;
+          for (int64_t k = 0; k < K; ++k) grad[k] *= factor[h];
+          total[h] += token.run(source.row(a, query, before, h), K, cells, grad,
+                                &unit[h * every * stride], grad_q);
+          if (grad_write && writes_nothing(a, source, a.offsets[h]))
+            for (int64_t k = 0; k < writes; ++k)
+              outside[h * writes + k] += grad_write[here * writes + k];
         }
+      }
     }
   });
 

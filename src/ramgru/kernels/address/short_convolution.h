@@ -36,9 +36,9 @@ struct ShortConvolutionBackward {
 inline namespace RAMGRU_ISA {
 
 constexpr int64_t channel_slice = 32;  // channels of an item
-constexpr int64_t sum_steps = 64;      // steps of one sum, so that long sums keep their digits
+constexpr int64_t sum_steps = 64;      // steps of a partial sum, which limits rounding errors
 
-// Where a tap of a step finds its input: a row of channels, or null in place of `nothing`.
+// The input of a tap of a step: a row of channels, or null for `nothing`.
 template <class real>
 class Window {
  public:
@@ -62,7 +62,7 @@ class Window {
  private:
   int64_t T_, C_, W_;
   const real *input_, *before_;
-  Scratch<int64_t> since_;  // steps since the last reset, W or more where there was none
+  Scratch<int64_t> since_;  // steps since the last reset, W or more if there was none
   bool resets_;
 };
 

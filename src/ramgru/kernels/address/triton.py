@@ -1,11 +1,12 @@
-"""The best K cells on a GPU: the best of each codebook, merged part by part, a row at a time.
+"""The nearest cells on a GPU: the best codes of each codebook, merged codebook by codebook.
 
-One launch a part. In it, the K best of the part's codes are picked one after the other, and merged
-with the K best cells of the parts before: of each of those only the next code is in question, so
-that K picks among K sums do what a sort of K² would. Among equals the lower code comes first.
+One launch per codebook, each program with rows of its own. A launch picks the K best codes one
+after the other and merges them with the K best cells of the codebooks before. For each of these
+cells only the next code is a candidate, so K picks among K sums replace a sort of K² sums. Among
+equal sums the lower code comes first.
 
-NaN counts as the largest, as in torch.topk, so that cells are always those of the memory, each one
-once. Gradients go to the picked codes, summed in the order of the cells: no atomics.
+NaN counts as the largest number, as in torch.topk, so that cells are always in the memory and
+differ. Gradients go to the picked codes, summed in the order of the cells, without atomics.
 """
 
 # A kernel's arguments are Triton's to type.
@@ -22,8 +23,8 @@ from torch import Tensor
 
 from ramgru.kernels import gpu
 
-NUMBERS = 2048  # of a program's tile
-LARGEST = 2048  # codes of a part
+NUMBERS = 2048  # numbers in the tile of a program
+LARGEST = 2048  # most codes of a codebook
 
 
 def takes(logits: list[Tensor]) -> bool:
@@ -31,54 +32,51 @@ def takes(logits: list[Tensor]) -> bool:
     return all(0 < part.shape[-1] <= LARGEST for part in logits)
 
 
-def best(logits: list[Tensor], top_k: int) -> tuple[Tensor, Tensor]:
-    """As `parts.best`: a list of (..., H, n_u) -> values and cells (..., H, K)."""
+def best(logits: list[Tensor], K: int) -> tuple[Tensor, Tensor]:
+    """As `torch.best`: a list of (..., H, n_u) -> sums and cells (..., H, K)."""
     # A batched product of each head's codes leaves the heads outermost in memory.
     rows = [part.movedim(-2, 0).contiguous() for part in logits]
-    value, cell = _Best.apply(top_k, *rows)
+    value, cell = _search([part.detach() for part in rows], K)
+    value = _Pick.apply(cell, value, *rows)
     return value.movedim(0, -2), cell.movedim(0, -2)
 
 
-class _Best(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, top_k: int, *logits: Tensor) -> tuple[Tensor, Tensor]:
-        value = cell = logits[0]  # nothing is read of them for the first part
-        found = 1
-        for part in logits:
-            before, n = found, part.shape[-1]
-            codes, found = min(top_k, n), min(top_k, found * min(top_k, n))
-            more = torch.empty(*part.shape[:-1], found, dtype=part.dtype, device=part.device)
-            cells = torch.empty(more.shape, dtype=torch.int64, device=part.device)
-            wide, columns = (triton.next_power_of_2(x) for x in (max(before, codes, found), n))
-            tile = max(1, NUMBERS // max(wide, columns))
-            if more.numel():
-                rows = more.numel() // found
-                with gpu.on_device_of(part):
-                    extend[(triton.cdiv(rows, tile),)](
-                        *(part, value, cell, more, cells, rows),
-                        FIRST=part is logits[0],
-                        BEFORE=before,
-                        CODES=codes,
-                        FOUND=found,
-                        N=n,
-                        ROWS=tile,
-                        COLUMNS=columns,
-                        WIDE=wide,
-                    )
-            value, cell = more, cells
-        ctx.sizes = tuple(part.shape[-1] for part in logits)
-        ctx.save_for_backward(cell)
-        ctx.mark_non_differentiable(cell)
-        return value, cell
+def _search(logits: list[Tensor], K: int) -> tuple[Tensor, Tensor]:
+    value = cell = logits[0]  # not read for the first codebook
+    found = 1
+    for u, part in enumerate(logits):
+        before, n = found, part.shape[-1]
+        codes, found = min(K, n), min(K, found * min(K, n))
+        more = torch.empty(*part.shape[:-1], found, dtype=part.dtype, device=part.device)
+        cells = torch.empty(more.shape, dtype=torch.int64, device=part.device)
+        wide, columns = (triton.next_power_of_2(x) for x in (max(before, codes, found), n))
+        tile, rows = max(1, NUMBERS // max(wide, columns)), more.numel() // found
+        options = {"FIRST": u == 0, "BEFORE": before, "CODES": codes, "FOUND": found, "N": n}
+        options |= {"ROWS": tile, "COLUMNS": columns, "WIDE": wide}
+        if rows:
+            with gpu.on_device_of(part):
+                extend[(triton.cdiv(rows, tile),)](part, value, cell, more, cells, rows, **options)
+        value, cell = more, cells
+    return value, cell
+
+
+class _Pick(torch.autograd.Function):
+    """The sums of the picked codes' logits, (..., K), as a function of each part (..., n_u)."""
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:
+    def forward(ctx: Any, cell: Tensor, value: Tensor, *parts: Tensor) -> Tensor:
+        ctx.sizes = tuple(part.shape[-1] for part in parts)
+        ctx.save_for_backward(cell)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         (cell,) = ctx.saved_tensors
-        return None, *_Scatter.apply(ctx.sizes, cell, grad)
+        return None, None, *_Scatter.apply(ctx.sizes, cell, grad)
 
 
 class _Scatter(torch.autograd.Function):
-    """Of each part, (..., n_u): the sum of what the cells with that code got, grad (..., K)."""
+    """For each code of each part, (..., n_u): the sum of grad (..., K) over the cells with it."""
 
     @staticmethod
     def forward(ctx: Any, sizes: tuple[int, ...], cell: Tensor, grad: Tensor) -> Any:
@@ -88,49 +86,29 @@ class _Scatter(torch.autograd.Function):
         results = []
         for u, n in enumerate(sizes):
             out = torch.empty(*cell.shape[:-1], n, dtype=grad.dtype, device=grad.device)
-            columns = triton.next_power_of_2(n)
+            columns, rows = triton.next_power_of_2(n), out.numel() // n
             tile = max(1, NUMBERS // columns)
-            if out.numel():
-                rows = out.numel() // n
+            options = {"STRIDE": _stride(sizes, u), "FOUND": found, "N": n}
+            options |= {"ROWS": tile, "COLUMNS": columns}
+            if rows:
                 with gpu.on_device_of(grad):
-                    scatter[(triton.cdiv(rows, tile),)](
-                        *(cell, grad, out, rows),
-                        STRIDE=_stride(sizes, u),
-                        FOUND=found,
-                        N=n,
-                        ROWS=tile,
-                        COLUMNS=columns,
-                    )
+                    scatter[(triton.cdiv(rows, tile),)](cell, grad, out, rows, **options)
             results.append(out)
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (cell,) = ctx.saved_tensors
-        return None, None, _Pick.apply(cell, *grads)
-
-
-class _Pick(torch.autograd.Function):
-    """The sum over parts of each cell's entry: a list of (..., n_u) -> (..., K)."""
-
-    @staticmethod
-    def forward(ctx: Any, cell: Tensor, *parts: Tensor) -> Tensor:
-        ctx.sizes = tuple(part.shape[-1] for part in parts)
-        ctx.save_for_backward(cell)
+        sizes = ctx.sizes
         picked = [
-            part.gather(-1, cell // _stride(ctx.sizes, u) % part.shape[-1])
-            for u, part in enumerate(parts)
+            part.detach().gather(-1, cell // _stride(sizes, u) % part.shape[-1])
+            for u, part in enumerate(grads)
         ]
-        return torch.stack(picked).sum(0)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        (cell,) = ctx.saved_tensors
-        return None, *_Scatter.apply(ctx.sizes, cell, grad)
+        return None, None, _Pick.apply(cell, torch.stack(picked).sum(0), *grads)
 
 
 def _stride(sizes: tuple[int, ...], u: int) -> int:
-    """By how much a cell's number grows with the code of part u."""
+    """The difference between the numbers of cells whose codes of part u differ by one."""
     stride = 1
     for n in sizes[u + 1 :]:
         stride *= n
@@ -139,7 +117,7 @@ def _stride(sizes: tuple[int, ...], u: int) -> int:
 
 @triton.jit
 def pick(x, free, column, COLUMNS: tl.constexpr):
-    """The column of the largest that is free in each row, the lower of equals."""
+    """The column of the largest free number in each row, the lower of equals."""
     key = tl.where(x == x, x, float("inf"))  # NaN is the largest
     most = tl.max(tl.where(free, key, float("-inf")), axis=1)
     return tl.min(tl.where(free & (key == most[:, None]), column, COLUMNS), axis=1)
@@ -147,27 +125,20 @@ def pick(x, free, column, COLUMNS: tl.constexpr):
 
 @triton.jit
 def entry(x, chosen):
-    """Of each row the one entry that is chosen, or 0."""
+    """The one chosen entry of each row, or 0."""
     return tl.sum(tl.where(chosen, x, tl.zeros_like(x)), axis=1)
 
 
 @triton.jit
 def extend(
-    logits,  # (rows, N) of one part
-    value,  # (rows, BEFORE) the best of the parts before, the largest first
-    cell,  # (rows, BEFORE)
-    value_out,  # (rows, FOUND) the best with this part
-    cell_out,  # (rows, FOUND)
-    rows,
-    FIRST: tl.constexpr,
-    BEFORE: tl.constexpr,
-    CODES: tl.constexpr,  # of this part that can be among the best
-    FOUND: tl.constexpr,
-    N: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    WIDE: tl.constexpr,
-):
+    logits,  # (rows, N) of one codebook
+    value, cell,  # (rows, BEFORE) the best of the codebooks before, the largest first
+    value_out, cell_out,  # (rows, FOUND) the best with this codebook
+    rows, FIRST: tl.constexpr, BEFORE: tl.constexpr,
+    CODES: tl.constexpr,  # codes of this codebook that can be among the best
+    FOUND: tl.constexpr, N: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
     place = tl.arange(0, WIDE)[None, :]
@@ -193,7 +164,7 @@ def extend(
         there = (row < rows) & (place < BEFORE)
         old = tl.load(value + row * BEFORE + place, mask=there, other=0.0).to(tl.float32)
         old_cell = tl.load(cell + row * BEFORE + place, mask=there, other=0)
-        # With each old cell the best code that it has not been merged with yet.
+        # The best code of each old cell that it is not merged with yet.
         following = tl.zeros((ROWS, WIDE), tl.int32)
         sums = old + entry(score, place == 0)[:, None]
         open = tl.broadcast_to(place < BEFORE, (ROWS, WIDE))
@@ -213,16 +184,11 @@ def extend(
 
 @triton.jit
 def scatter(
-    cell,  # (rows, FOUND)
-    grad,  # (rows, FOUND)
+    cell, grad,  # (rows, FOUND)
     out,  # (rows, N)
-    rows,
-    STRIDE: tl.constexpr,
-    FOUND: tl.constexpr,
-    N: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    rows, STRIDE: tl.constexpr, FOUND: tl.constexpr, N: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
     there = row < rows

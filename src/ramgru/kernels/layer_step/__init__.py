@@ -1,4 +1,7 @@
-"""One time step of a whole layer as one native call: what a stream runs at every step."""
+"""One time step of a whole layer as one native call: the fast path of streams on a CPU.
+
+The layer's general path defines its results. It has no Triton kernel.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,13 @@ STEP = native.arguments(
 
 
 class Constants:
-    """What does not change from step to step, laid out as the kernel reads it.
+    """The arguments that stay the same from step to step, in the layout of the kernel.
 
-    K cells are written and J read; A, window, offsets, skips, spans and sizes as in `ProductKeys`,
-    steps those of its taps. weights are addresses of contiguous tensors of one dtype, in the order
-    of STEP from weight_ih to taps, 0 for a tensor that is absent; codes are the addresses of U
-    tensors (H, n_u, A).
+    I inputs, C hidden units, H heads, N cells of width D, of which a head writes K and reads J.
+    window, offsets, skips, spans and sizes describe the keys as in `address.product_keys` and in
+    `layer_step.h`; A is the width of a code, steps the number of taps. weights are the addresses of
+    contiguous tensors of one dtype, in the order of STEP from weight_ih to taps, 0 for an absent
+    tensor; codes are the addresses of U tensors (H, n_u, A).
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class Constants:
         dtype: torch.dtype,
     ) -> None:
         U = len(codes)
-        # Arrays that the kernel follows addresses into: they live as long as this does.
+        # The kernel reads these arrays by their addresses: they must live as long as this object.
         self._arrays: tuple[ctypes.Array[Any], ...] = (
             (ctypes.c_int64 * H)(*offsets),
             (ctypes.c_int64 * H)(*skips),
@@ -95,4 +99,6 @@ def layer_step_(
         next_hidden.data_ptr(),
         next_context.data_ptr(),
     )
-    torch.autograd.graph.increment_version(rows)  # a graph that needs the old rows must notice
+    torch.autograd.graph.increment_version(
+        rows
+    )  # a graph that needs the old rows must raise an error

@@ -2,7 +2,7 @@
 #include "entry.h"
 #include "../address/product_keys.h"
 #include "../address/short_convolution.h"
-#include "../layer_step/native.h"
+#include "../layer_step/layer_step.h"
 #include "../memory_scan/native.h"
 #include "../projection/gated_sum.h"
 #include "../recurrence/gru.h"

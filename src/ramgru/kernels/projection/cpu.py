@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ramgru.kernels import native
+
+MaybeTensor = Tensor | None
 
 SIZES = "B T C wide out_b out_t"
 GATED_SUM_FORWARD = native.arguments("GatedSumForward", f"{SIZES} h_b h_t", "gate added h out")
@@ -32,14 +35,10 @@ def projection_forward(
 
 
 def projection_backward(
-    grads: Sequence[Tensor | None],
-    kept: Sequence[Tensor],
-    needed: Sequence[bool],
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-) -> list[Tensor | None]:
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *given: Any
+) -> list[MaybeTensor]:
     assert grads[0] is not None
+    x, weight, _ = given
     grad, rows = grads[0].reshape(-1, weight.shape[0]), x.reshape(-1, x.shape[-1])
     return [
         _product(grad, weight.t(), None).view_as(x) if needed[0] else None,
@@ -56,21 +55,16 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def gated_sum_forward(h: Tensor, gate: Tensor, added: Tensor) -> tuple[tuple[Tensor], list[Tensor]]:
     g, r = _storage(h, gate, added)
     h = _rows(h.to(_dtype(h, gate, added)))
-    out = torch.empty_like(h)  # laid out as h: products may round by where in memory rows lie
+    out = torch.empty_like(h)  # strided as h: the rounding of a product may depend on the layout
     sizes = (*h.shape, int(out.dtype != g.dtype), *out.stride()[:2], *h.stride()[:2])
     native.call("gated_sum_forward", g.dtype, GATED_SUM_FORWARD, sizes, (g, r), (h, out))
     return (out,), []
 
 
 def gated_sum_backward(
-    grads: Sequence[Tensor | None],
-    kept: Sequence[Tensor],
-    needed: Sequence[bool],
-    h: Tensor,
-    gate: Tensor,
-    added: Tensor,
-) -> list[Tensor | None]:
-    (grad,) = grads
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *given: Any
+) -> list[MaybeTensor]:
+    (grad,), (h, gate, added) = grads, given
     assert grad is not None
     if not (needed[1] or needed[2]):
         return [grad.to(h.dtype), None, None]
@@ -84,7 +78,7 @@ def gated_sum_backward(
 
 
 def _dtype(*tensors: Tensor) -> torch.dtype:
-    """Of the sum."""
+    """The dtype of the sum."""
     return functools.reduce(torch.promote_types, (t.dtype for t in tensors))
 
 
@@ -97,5 +91,5 @@ def _storage(h: Tensor, gate: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(B, T, C) with the numbers of a step side by side."""
+    """(B, T, C) with stride 1 over channels."""
     return x if x.stride(2) == 1 else x.contiguous()

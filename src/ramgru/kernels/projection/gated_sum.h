@@ -1,5 +1,5 @@
-// out = h + sigmoid(g) r, number by number, (B, T, C). An item is a number of rows; h and out may
-// lie in memory with time first, or side by side with another direction's.
+// out = h + sigmoid(gate) added, elementwise, (B, T, C). A work item is a group of rows. h and out may
+// be strided: with time first, or as half of a bidirectional output.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ struct GatedSumBackward {
 
 inline namespace RAMGRU_ISA {
 
-// f(b, t, first) for each row, where its numbers begin at `first` of a contiguous tensor
+// f(b, t, first) for each row, which starts at number `first` of a contiguous tensor
 template <class Arguments, class F>
 void gated_sum_rows(const Arguments& a, F&& f) {
   int64_t rows = a.B * a.T, group = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(a.C, 1));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,14 +52,9 @@ def mingru_forward(
 
 
 def mingru_backward(
-    grads: Sequence[MaybeTensor],
-    kept: Sequence[Tensor],
-    needed: Sequence[bool],
-    projected: Tensor,
-    initial: Tensor,
-    reset: MaybeTensor,
-    lengths: MaybeTensor,
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *given: Any
 ) -> list[MaybeTensor]:
+    projected, initial, reset, lengths = given
     x, h = _projected(projected, initial), _wide(initial, initial)
     (states,) = kept
     grad_states = torch.zeros_like(states) if grads[0] is None else _wide(grads[0], h)
@@ -102,18 +98,10 @@ def gru_forward(
 
 
 def gru_backward(
-    grads: Sequence[MaybeTensor],
-    kept: Sequence[Tensor],
-    needed: Sequence[bool],
-    projected: Tensor,
-    initial: Tensor,
-    weight_hh: Tensor,
-    bias_hh: MaybeTensor,
-    reset: MaybeTensor,
-    lengths: MaybeTensor,
-    learns: bool,
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *given: Any
 ) -> list[MaybeTensor]:
     """The gradients of the weights are products by torch.mm."""
+    projected, initial, weight_hh, bias_hh, reset, lengths, _ = given
     states = kept[0]
     B, T, H = states.shape
     h, weight = _wide(initial, initial), _wide(weight_hh, initial)
@@ -146,7 +134,7 @@ def gru_backward(
         grad_x.to(projected.dtype),
         None if grad_h is None else grad_h.to(initial.dtype),
         None if grad_weight is None else grad_weight.to(weight_hh.dtype),
-        None if grad_bias is None or bias_hh is None else grad_bias.to(bias_hh.dtype),
+        None if grad_bias is None else grad_bias.to(bias_hh.dtype),
         None,
         None,
     ]

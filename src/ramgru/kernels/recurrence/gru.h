@@ -1,10 +1,10 @@
 // torch.nn.GRU over time: r, z = sigmoid(x + W h + b); n = tanh(x + r (W h + b));
-// h[t] = (1 - z) n + z h[t-1], where x is what was projected from the input.
+// h[t] = (1 - z) n + z h[t-1], where x is the projected input.
 //
-// Every product is one sum a result, over k = 0, 1, ..., in a tile of registers: U blocks of one
-// vector of units, with G weight vectors each, times R rows. Rows or blocks are shared among threads;
-// no sum depends on how. Rows are sequences, the longest first, so that those still running are
-// always the first ones; what enters a product lies in one small matrix, twice: now and next.
+// Each result of a product is one sum over k = 0, 1, ..., in a tile of registers: U blocks of one
+// vector of units, with G weight vectors each, times R rows. Threads share rows or blocks, which
+// changes no sum. Rows are sequences, the longest first, so that the running ones come first. The
+// left factor of the products is one small matrix, held twice: for this step and for the next.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,7 @@ struct GruForward {
   const std::int64_t* lengths;   // (B,) or null
   void* states;                  // (B, T, H); 0 in the padding
   void* last;                    // (B, H)
-  void *r, *z, *n, *hn;          // (B, T, H), hn = W h + b of n; or all null: no backward follows
+  void *r, *z, *n, *hn;          // (B, T, H), hn = W h + b of n; all null if no backward follows
 };
 
 struct GruBackward {
@@ -38,7 +38,7 @@ struct GruBackward {
   const void* weight;
   const bool* reset;
   const std::int64_t* lengths;
-  const void *states, *r, *z, *n, *hn;  // of the forward walk
+  const void *states, *r, *z, *n, *hn;  // of the forward pass
   const void* grad_states;              // (B, T, H) or null
   const void* grad_last;                // (B, H) or null
   void* grad_projected;                 // (B, T, 3 H); 0 in the padding, as the next two
@@ -49,14 +49,14 @@ struct GruBackward {
 
 inline namespace RAMGRU_ISA {
 
-// 32 vector registers hold 24 sums, 16 hold 12, beside what is multiplied.
+// 32 vector registers hold 24 sums and the factors, 16 registers hold 12 sums.
 #if RAMGRU_VECTOR_BYTES == 64 || defined(__aarch64__)
 constexpr int gru_rows = 8, gru_sums = 24;
 #else
 constexpr int gru_rows = 4, gru_sums = 12;
 #endif
 
-// Blocks that a tile of R rows takes at once.
+// The number of blocks in a tile of R rows.
 template <int G, int R>
 constexpr int gru_blocks() {
   int U = 8;
@@ -135,7 +135,7 @@ void gru_multiply(const real* packed, int64_t K, const real* x, int64_t row, int
   }
 }
 
-// Which sequence each row is, the longest first, and how many rows still run.
+// The sequence of each row, the longest first, and the number of rows that still run.
 struct GruRows {
   std::vector<int64_t> sequence, length;
 
@@ -147,14 +147,14 @@ struct GruRows {
     for (int64_t row = 0; row < B; ++row) length[row] = lengths[sequence[row]];
   }
 
-  int64_t running(int64_t t, int64_t first, int64_t last) const {  // the end of those in the range
+  int64_t running(int64_t t, int64_t first, int64_t last) const {  // the end of the running rows in a range
     while (last > first && length[last - 1] <= t) --last;
     return last;
   }
 };
 
-// f(stage, row, end of rows, block, end of blocks) for stages 0, 1, ... one after the other. Threads
-// take rows, each all its stages; or, where there are too few rows, blocks, and meet at each stage.
+// f(stage, row, end of rows, block, end of blocks) for stages 0, 1, ... in order. A thread takes some
+// rows for all stages, or, if there are too few rows, some blocks, with a barrier after each stage.
 template <class F>
 void gru_walk(int64_t threads, int64_t B, int64_t H, int64_t blocks, int64_t stages, F&& f) {
   if (B >= gru_rows * threads || B * H * H < 8192) {
@@ -250,7 +250,7 @@ struct GruForwardWalk {
 
   bool anew(int64_t b, int64_t t) const { return a.reset && a.reset[b * a.T + t]; }
 
-  // Not inlined: the same instructions, and so the same bits, behind every tile.
+  // Not inlined: the same instructions, and so the same bits, after every tile.
   template <class N>
   __attribute__((noinline)) void gates(int64_t t, int64_t row, int64_t count, int64_t j, N n,
                                        const V* sums) {
@@ -290,8 +290,8 @@ struct GruBackwardWalk {
   GruRows rows;
   int64_t blocks, padded;
   Scratch<real> packed;   // (blocks, 3 H) vectors
-  Scratch<real> grad[2];  // (B, 3 H): of r, z and hn before their activations, of the step behind
-  Scratch<real> carry;    // (B, padded): the part of dh that z passes on
+  Scratch<real> grad[2];  // (B, 3 H) of r, z and hn before their activations, at the step after
+  Scratch<real> carry;    // (B, padded): the part of dh that passes through z
   int64_t wide;           // from row to row of grad
 
   explicit GruBackwardWalk(const GruBackward& a)
@@ -308,7 +308,7 @@ struct GruBackwardWalk {
   void run() {
     pack();
     start();
-    // A stage more than steps: the last one gives the gradient of the initial state.
+    // One stage more than steps: the last stage gives the gradient of the initial state.
     int64_t stages = a.grad_initial ? a.T + 1 : a.T;
     gru_walk(a.threads, a.B, a.H, blocks, stages,
              [&](int64_t stage, int64_t row, int64_t end, int64_t block, int64_t last_block) {

@@ -22,6 +22,7 @@ keep times (the gradient after the step + the gradient of the step's output).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton
@@ -51,30 +52,14 @@ def _scan(decay: Tensor, update: Tensor, initial: Tensor, states: Tensor, revers
     B, T, H = update.shape
     chunk, chunks, tile = cut(T, H)
     grid = (B * chunks * triton.cdiv(H, tile),)
-    sizes = (T, H, chunks)
-    carry = initial
+    options = {"REVERSE": reverse, "CHUNK": chunk, "TILE": tile, "num_warps": 1}
+    strides, sizes, carry = (*decay.stride(), *update.stride()), (T, H, chunks), initial
     if chunks > 1:
-        product, end, after = (
-            torch.empty(B, chunks, H, dtype=torch.float32, device=update.device) for _ in range(3)
-        )
-        summarise[grid](
-            *(decay, update, product, end),
-            *(*decay.stride(), *update.stride(), *sizes),
-            REVERSE=reverse,
-            CHUNK=chunk,
-            TILE=tile,
-            num_warps=1,
-        )
-        _scan(product, end, initial, after, False)
-        carry = after
-    walk[grid](
-        *(decay, update, initial, carry, states),
-        *(*decay.stride(), *update.stride(), *initial.stride(), *sizes),
-        REVERSE=reverse,
-        CHUNK=chunk,
-        TILE=tile,
-        num_warps=1,
-    )
+        product, end, carry = (_chunks(update, chunks, H) for _ in range(3))
+        summarise[grid](decay, update, product, end, *strides, *sizes, **options)
+        _scan(product, end, initial, carry, False)
+    strides = (*strides, *initial.stride())
+    walk[grid](decay, update, initial, carry, states, *strides, *sizes, **options)
 
 
 def forward(
@@ -97,32 +82,27 @@ def forward(
 
 
 def backward(
-    grads: Sequence[MaybeTensor],
-    kept: Sequence[Tensor],
-    needed: Sequence[bool],
-    projected: Tensor,
-    initial: Tensor,
-    reset: MaybeTensor,
-    lengths: MaybeTensor,
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *given: Any
 ) -> list[MaybeTensor]:
+    projected, initial, reset, lengths = given
     (B, T, _), H = projected.shape, initial.shape[1]
     x, h, (states,) = projected.contiguous(), initial.contiguous(), kept
-    arriving, last = grads
-    if arriving is None:
-        arriving = h.new_zeros(()).expand(B, T, H)
+    above, last = grads
+    if above is None:
+        above = h.new_zeros(()).expand(B, T, H)
     last = torch.zeros_like(h) if last is None else last.contiguous()
     grad_x, grad_h = torch.empty_like(x), torch.empty_like(h)
     grid, shared, sizes, options = _launch(x, reset, lengths, H)
-    given = (*shared, arriving, *arriving.stride())
+    read = (*shared, above, *above.stride())
     chunks = sizes[2]
     with gpu.on_device_of(x):
         carry = last
         if chunks > 1:
             product, end = (_chunks(x, chunks, H) for _ in range(2))
-            summarise_backward[grid](*given, product, end, *sizes, **options)
+            summarise_backward[grid](*read, product, end, *sizes, **options)
             carry = linear_scan(product, end, last, False)
         results = (grad_x, grad_h)
-        walk_backward[grid](*given, h, states, last, carry, *results, *sizes, **options)
+        walk_backward[grid](*read, h, states, last, carry, *results, *sizes, **options)
     return [grad_x, grad_h, None, None]
 
 
@@ -140,7 +120,7 @@ def _launch(
     options |= {"HAS_RESET": reset is not None, "HAS_LENGTHS": lengths is not None}
     shared = (
         x,
-        x if reset is None else reset.contiguous(),  # not read where there is none
+        x if reset is None else reset.contiguous(),  # not read if there is none
         x if lengths is None else lengths.contiguous(),
     )
     return (B * chunks * triton.cdiv(H, tile),), shared, (T, H, chunks), options
@@ -154,7 +134,7 @@ def cut(T: int, H: int) -> tuple[int, int, int]:
 
 @triton.jit
 def place(H, chunks, TILE: tl.constexpr):
-    """Which sequence, chunk and channels a program has, and which of those there are."""
+    """The sequence, chunk and channels of a program, and which of the channels exist."""
     program = tl.program_id(0).to(tl.int64)
     tiles = tl.cdiv(H, TILE)
     channel = program % tiles * TILE + tl.arange(0, TILE)
@@ -163,31 +143,20 @@ def place(H, chunks, TILE: tl.constexpr):
 
 @triton.jit
 def advance(h, a, u):
-    """a h + u; where a is 0 nothing of h is left, also if it is not finite."""
+    """a h + u; a decay of 0 also drops a state that is not finite."""
     return tl.where(a == 0, u, a * h + u)
 
 
 @triton.jit
 def summarise(
-    decay,
-    update,
-    product,  # (B, chunks, H) of the decays of a chunk; 0 only where one of them is
-    end,  # (B, chunks, H) the state after a chunk that began at 0; of the last nobody asks
-    decay_b,
-    decay_t,
-    decay_h,
-    update_b,
-    update_t,
-    update_h,
-    T,
-    H,
-    chunks,
-    REVERSE: tl.constexpr,
-    CHUNK: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    decay, update,
+    product,  # (B, chunks, H) of the decays of a chunk; 0 only where one of the decays is
+    end,  # (B, chunks, H) the state after a chunk that began at 0; that of the last is not used
+    decay_b, decay_t, decay_h, update_b, update_t, update_h, T, H, chunks,
+    REVERSE: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     b, c, channel, there = place(H, chunks, TILE)
-    steps = T - c * CHUNK  # that are left; in the last chunk they may be fewer than CHUNK
+    steps = T - c * CHUNK  # from here to the end: fewer than CHUNK in the last chunk
     first = steps - 1 if REVERSE else c * CHUNK
     one_on = -1 if REVERSE else 1
     decay += b * decay_b + first * decay_t + channel * decay_h
@@ -195,7 +164,7 @@ def summarise(
     h = tl.zeros((TILE,), tl.float32)
     every = tl.full((TILE,), 1.0, tl.float32)
     cut = tl.zeros((TILE,), tl.int1)
-    for i in tl.range(CHUNK, loop_unroll_factor=8):  # so that loads of 8 steps are under way
+    for i in tl.range(CHUNK, loop_unroll_factor=8):  # loads of 8 steps overlap
         real = there & (i < steps)
         a = tl.load(decay, mask=real, other=0.0).to(tl.float32)
         u = tl.load(update, mask=real, other=0.0).to(tl.float32)
@@ -204,7 +173,7 @@ def summarise(
         cut |= a == 0
         decay += one_on * decay_t
         update += one_on * update_t
-    # A product too small for float32 is not 0: that would cut off what is not finite.
+    # A product too small for float32 is stored as SMALLEST: a 0 would drop infinities and NaN.
     every = tl.where(tl.abs(every) < SMALLEST, SMALLEST, every)
     at = (b * chunks + c) * H + channel
     tl.store(product + at, tl.where(cut, 0.0, every), mask=there)
@@ -213,28 +182,14 @@ def summarise(
 
 @triton.jit
 def walk(
-    decay,
-    update,
-    initial,  # (B, H)
-    after,  # (B, chunks, H) the state after each chunk; with one chunk it is not read
+    decay, update, initial,
+    after,  # (B, chunks, H) the state after each chunk; not read if there is one chunk
     states,  # (B, T, H) contiguous
-    decay_b,
-    decay_t,
-    decay_h,
-    update_b,
-    update_t,
-    update_h,
-    initial_b,
-    initial_h,
-    T,
-    H,
-    chunks,
-    REVERSE: tl.constexpr,
-    CHUNK: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    decay_b, decay_t, decay_h, update_b, update_t, update_h, initial_b, initial_h, T, H, chunks,
+    REVERSE: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     b, c, channel, there = place(H, chunks, TILE)
-    steps = T - c * CHUNK  # that are left; in the last chunk they may be fewer than CHUNK
+    steps = T - c * CHUNK  # from here to the end: fewer than CHUNK in the last chunk
     first = steps - 1 if REVERSE else c * CHUNK
     one_on = -1 if REVERSE else 1
     decay += b * decay_b + first * decay_t + channel * decay_h
@@ -251,7 +206,7 @@ def walk(
     for i in range(CHUNK):
         decay += one_on * decay_t
         update += one_on * update_t
-        more = there & (i + 1 < steps)  # the next step is on its way while this one is computed
+        more = there & (i + 1 < steps)  # the next step loads while this one is computed
         next_a = tl.load(decay, mask=more, other=0.0)
         next_u = tl.load(update, mask=more, other=0.0)
         h = advance(h, a.to(tl.float32), u.to(tl.float32))
@@ -262,7 +217,7 @@ def walk(
 
 @triton.jit
 def load(projected, reset, at, T, H, channel, there, more, HAS_RESET: tl.constexpr):
-    """What is projected at row `at` of (B · T), and whether it begins anew; nothing if not more."""
+    """The projected input at row `at` of (B · T), and whether it has a reset; zeros if not more."""
     x = projected + at * 2 * H + channel
     z = tl.load(x, mask=there & more, other=0.0)
     n = tl.load(x + H, mask=there & more, other=0.0)
@@ -272,7 +227,7 @@ def load(projected, reset, at, T, H, channel, there, more, HAS_RESET: tl.constex
 
 @triton.jit
 def gates(z, n, anew, pad):
-    """-> update gate, candidate, what is kept of the state, and what is added."""
+    """-> update gate, candidate, and the decay and the update of the linear recurrence."""
     z = tl.sigmoid(z.to(tl.float32))
     n = n.to(tl.float32)
     keep = tl.where(pad, 1.0, tl.where(anew, 0.0, 1 - z))
@@ -281,13 +236,13 @@ def gates(z, n, anew, pad):
 
 @triton.jit
 def length(lengths, b, T, HAS_LENGTHS: tl.constexpr):
-    """Steps of sequence b that count."""
+    """The number of steps of sequence b."""
     return tl.load(lengths + b) if HAS_LENGTHS else T
 
 
 @triton.jit
 def store_summary(product, end, b, c, chunks, channel, there, H, every, cut, state):
-    """A product too small for float32 is not 0: that would cut off what is not finite."""
+    # A product too small for float32 is stored as SMALLEST: a 0 would drop infinities and NaN.
     every = tl.where(tl.abs(every) < SMALLEST, SMALLEST, every)
     at = (b * chunks + c) * H + channel
     tl.store(product + at, tl.where(cut, 0.0, every), mask=there)
@@ -296,7 +251,7 @@ def store_summary(product, end, b, c, chunks, channel, there, H, every, cut, sta
 
 @triton.jit
 def begin(initial, after, b, c, chunks, channel, there, H):
-    """What comes into chunk c: `initial` (B, H), or what comes out of the chunk before it."""
+    """The state before chunk c: `initial` (B, H), or the state after the chunk before."""
     if c == 0:
         h = tl.load(initial + b * H + channel, mask=there, other=0.0).to(tl.float32)
     else:
@@ -307,19 +262,9 @@ def begin(initial, after, b, c, chunks, channel, there, H):
 
 @triton.jit
 def summarise_forward(
-    projected,  # (B, T, 2 H)
-    reset,  # (B, T)
-    lengths,  # (B,)
-    product,  # (B, chunks, H)
-    end,  # (B, chunks, H)
-    T,
-    H,
-    chunks,
-    CHUNK: tl.constexpr,
-    TILE: tl.constexpr,
-    HAS_RESET: tl.constexpr,
-    HAS_LENGTHS: tl.constexpr,
-):
+    projected, reset, lengths, product, end, T, H, chunks,
+    CHUNK: tl.constexpr, TILE: tl.constexpr, HAS_RESET: tl.constexpr, HAS_LENGTHS: tl.constexpr,
+):  # fmt: skip
     b, c, channel, there = place(H, chunks, TILE)
     stop = length(lengths, b, T, HAS_LENGTHS)
     h = tl.zeros((TILE,), tl.float32)
@@ -337,28 +282,18 @@ def summarise_forward(
 
 @triton.jit
 def walk_forward(
-    projected,  # (B, T, 2 H)
-    reset,  # (B, T)
-    lengths,  # (B,)
-    initial,  # (B, H)
+    projected, reset, lengths, initial,
     after,  # (B, chunks, H) the state after each chunk
-    states,  # (B, T, H)
-    last,  # (B, H)
-    T,
-    H,
-    chunks,
-    CHUNK: tl.constexpr,
-    TILE: tl.constexpr,
-    HAS_RESET: tl.constexpr,
-    HAS_LENGTHS: tl.constexpr,
-):
+    states, last, T, H, chunks,
+    CHUNK: tl.constexpr, TILE: tl.constexpr, HAS_RESET: tl.constexpr, HAS_LENGTHS: tl.constexpr,
+):  # fmt: skip
     b, c, channel, there = place(H, chunks, TILE)
     stop = length(lengths, b, T, HAS_LENGTHS)
     h = begin(initial, after, b, c, chunks, channel, there, H)
     t = c * CHUNK
     z, n, anew = load(projected, reset, b * T + t, T, H, channel, there, t < T, HAS_RESET)
     for i in range(CHUNK):
-        # The next step is on its way while this one is computed.
+        # The next step loads while this one is computed.
         following = load(
             projected, reset, b * T + t + 1, T, H, channel, there,
             (i + 1 < CHUNK) & (t + 1 < T), HAS_RESET,
@@ -369,32 +304,20 @@ def walk_forward(
         tl.store(states + (b * T + t) * H + channel, shown, mask=there & (t < T))
         z, n, anew = following
         t += 1
-    if c == tl.maximum(stop - 1, 0) // CHUNK:  # padding behind it keeps these bits
+    if c == tl.maximum(stop - 1, 0) // CHUNK:  # padding keeps these bits
         tl.store(last + b * H + channel, h.to(last.dtype.element_ty), mask=there)
 
 
 @triton.jit
 def summarise_backward(
-    projected,  # (B, T, 2 H)
-    reset,  # (B, T)
-    lengths,  # (B,)
-    arriving,  # (B, T, H) the gradient of the states
-    arriving_b,
-    arriving_t,
-    arriving_h,
-    product,  # (B, chunks, H) chunks from the last to the first
-    end,  # (B, chunks, H)
-    T,
-    H,
-    chunks,
-    CHUNK: tl.constexpr,
-    TILE: tl.constexpr,
-    HAS_RESET: tl.constexpr,
-    HAS_LENGTHS: tl.constexpr,
-):
+    projected, reset, lengths,
+    above, above_b, above_t, above_h,  # (B, T, H) the gradient of the states, and its strides
+    product, end, T, H, chunks,  # chunks from the last to the first
+    CHUNK: tl.constexpr, TILE: tl.constexpr, HAS_RESET: tl.constexpr, HAS_LENGTHS: tl.constexpr,
+):  # fmt: skip
     b, c, channel, there = place(H, chunks, TILE)
     stop = length(lengths, b, T, HAS_LENGTHS)
-    arriving += b * arriving_b + channel * arriving_h
+    above += b * above_b + channel * above_h
     g = tl.zeros((TILE,), tl.float32)
     every = tl.full((TILE,), 1.0, tl.float32)
     cut = tl.zeros((TILE,), tl.int1)
@@ -403,7 +326,7 @@ def summarise_backward(
         z, n, anew = load(projected, reset, b * T + t, T, H, channel, there, t >= 0, HAS_RESET)
         gate, candidate, keep, update = gates(z, n, anew, t >= stop)
         counts = there & (t >= 0) & (t < stop)
-        g += tl.load(arriving + t * arriving_t, mask=counts, other=0.0).to(tl.float32)
+        g += tl.load(above + t * above_t, mask=counts, other=0.0).to(tl.float32)
         g = tl.where(keep == 0, 0.0, keep * g)
         every *= keep
         cut |= keep == 0
@@ -412,30 +335,14 @@ def summarise_backward(
 
 @triton.jit
 def walk_backward(
-    projected,  # (B, T, 2 H)
-    reset,  # (B, T)
-    lengths,  # (B,)
-    arriving,  # (B, T, H) the gradient of the states
-    arriving_b,
-    arriving_t,
-    arriving_h,
-    initial,  # (B, H)
-    states,  # (B, T, H)
-    grad_last,  # (B, H)
-    after,  # (B, chunks, H) what arrives before each chunk, from the last to the first
-    grad_projected,  # (B, T, 2 H)
-    grad_initial,  # (B, H)
-    T,
-    H,
-    chunks,
-    CHUNK: tl.constexpr,
-    TILE: tl.constexpr,
-    HAS_RESET: tl.constexpr,
-    HAS_LENGTHS: tl.constexpr,
-):
+    projected, reset, lengths, above, above_b, above_t, above_h, initial, states, grad_last,
+    after,  # (B, chunks, H) the gradient before each chunk, from the last to the first
+    grad_projected, grad_initial, T, H, chunks,
+    CHUNK: tl.constexpr, TILE: tl.constexpr, HAS_RESET: tl.constexpr, HAS_LENGTHS: tl.constexpr,
+):  # fmt: skip
     b, c, channel, there = place(H, chunks, TILE)
     stop = length(lengths, b, T, HAS_LENGTHS)
-    arriving += b * arriving_b + channel * arriving_h
+    above += b * above_b + channel * above_h
     g = begin(grad_last, after, b, c, chunks, channel, there, H)
     first = tl.load(initial + b * H + channel, mask=there, other=0.0).to(tl.float32)
     element = grad_projected.dtype.element_ty
@@ -446,8 +353,8 @@ def walk_backward(
         gate, candidate, keep, update = gates(z, n, anew, t >= stop)
         earlier = tl.load(states + (at - 1) * H + channel, mask=there & (t > 0), other=0.0)
         before = tl.where(t == 0, first, earlier.to(tl.float32))
-        before = tl.where(keep == 0, 0.0, before)  # cut off, also if it is not finite
-        got = tl.load(arriving + t * arriving_t, mask=real & (t < stop), other=0.0)
+        before = tl.where(keep == 0, 0.0, before)  # dropped, also if it is not finite
+        got = tl.load(above + t * above_t, mask=real & (t < stop), other=0.0)
         g += tl.where(t >= 0, got.to(tl.float32), 0.0)
         counts = t < stop
         grad_z = tl.where(counts, g * (candidate - before) * gate * (1 - gate), 0.0)

@@ -1,9 +1,9 @@
-// One time step of a whole layer, for streams: every weight is read once, K rows of cells change,
-// J rows are read.
+// One time step of a whole layer, for streams. Each weight is read once; each head writes K cells and
+// reads J cells.
 //
-// Three stretches with a meeting of the threads between them: all products of the input, then the
-// memories (addresses, write, read), then the read-out and the controller. A thread owns output
-// rows; each is one dot product, so that who owns it does not matter.
+// Three stages with a barrier after each of the first two: the products of the input; the memories
+// (addresses, write, read); the read-out and the controller. Each thread computes a range of output
+// rows. A row is one dot product, so the result does not depend on the number of threads.
 #pragma once
 
 #include "../address/nearest.h"
@@ -32,10 +32,10 @@ struct LayerStep {
   const void* query_weight;      // (H U A, I)
   const void* query_bias;
   const void* sharpness;         // (H,)
-  const void* taps;              // (H, steps, U A), or null: keys of the step `skips` before
-  const std::int64_t* offsets;   // (H,)
-  const std::int64_t* skips;     // (H,) steps before its own at which a key ends,
-  const std::int64_t* spans;     // (H,) and how many steps it is long
+  const void* taps;              // (H, steps, U A), or null: each key is one step
+  const std::int64_t* offsets;   // (H,) a head writes at the key of so many steps before
+  const std::int64_t* skips;     // (H,) steps from the last step of a key to the current step
+  const std::int64_t* spans;     // (H,) steps of a key
   const std::int64_t* sizes;     // (U,)
   const void* const* codes;      // U of (H, n_u, A)
   const void* input;             // (B, I)
@@ -85,16 +85,16 @@ void layer_step(const LayerStep& a) {
   const real *input = as(a.input), *hidden = as(a.hidden), *context = as(a.context);
   auto next_hidden = static_cast<real*>(a.next_hidden);
 
-  // What is computed of the input, and what is read: one row a sequence.
+  // Products of the input, and the results of the reads: one row per sequence.
   Scratch<real> projected(B * G), recurrent(a.gru ? B * G : 0), candidate(B * H * D), gate(B * H),
       output_gate(B * C), read(B * H * D), added(B * C);
-  Scratch<real> query(a.window * B * H * Q);  // of each step of the window, the newest first
+  Scratch<real> query(a.window * B * H * Q);  // of each step of the window, the latest first
   PackedCodes<real> codes(H, a.A, a.U, a.sizes);
   Barrier barrier;
 
   auto here = [&](int64_t b) { return input + b * a.I; };
   const int64_t weights = a.I * (G + H * (D + Q) + C) + C * ((a.gru ? G : 0) + H * D);
-  const int64_t threads = weights * B < 1 << 16 ? 1 : a.threads;  // waking them costs microseconds
+  const int64_t threads = weights * B < 1 << 16 ? 1 : a.threads;  // waking threads costs microseconds
   team(threads, [&](int64_t thread, int64_t threads) {
     int64_t round = 0;
     auto share = [&](int64_t size, auto&& f) {
@@ -124,7 +124,7 @@ void layer_step(const LayerStep& a) {
         int64_t end = (head + 1) * Q < last ? (head + 1) * Q : last;
         int64_t past = a.skips[head] + a.spans[head], offset = a.offsets[head];
         for (int64_t o = a.skips[head]; o < past + offset; ++o) {
-          if (o == past && offset > a.spans[head]) o += offset - a.spans[head];  // of no key
+          if (o == past && offset > a.spans[head]) o += offset - a.spans[head];  // skip steps of no key
           products(begin, end, B, a.I, as(a.query_weight), as(a.query_bias),
                    [&](int64_t b) { return o ? context + (b * W + W - o) * a.I : here(b); },
                    query.get() + o * B * H * Q, H * Q);
@@ -147,7 +147,7 @@ void layer_step(const LayerStep& a) {
         real sharpness = as(a.sharpness)[h];
         real *table = static_cast<real*>(a.rows) + item * a.N * D, *c = candidate.get() + item * D;
 
-        auto key_at = [&](int64_t offset) {  // that ends `offset` steps before
+        auto key_at = [&](int64_t offset) {  // the key that ends `offset` steps before
           each_vector<real>(Q, [&](int64_t i, auto n) {
             V phase = {};
             for (int64_t o = a.skips[h]; o < a.skips[h] + a.spans[h]; ++o) {
