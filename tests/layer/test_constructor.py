@@ -57,13 +57,7 @@ def test_positional_order() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"input_size": 0},
-        {"input_size": -1},
-        {"input_size": 2.0},
-        {"hidden_size": 0},
         {"hidden_size": "4"},
-        {"num_layers": 0},
-        {"bias": 1},
         {"batch_first": None},
         {"dropout": True},
         {"dropout": -0.1},

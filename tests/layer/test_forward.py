@@ -25,26 +25,6 @@ def silent(gru: nn.GRU, **options: Any) -> RAMGRU:
 
 
 @both_ways
-@pytest.mark.parametrize("batch_first", [False, True], ids=["time_first", "batch_first"])
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "two_way"])
-def test_shapes(controller: str, batch_first: bool, layers: int, bidirectional: bool) -> None:
-    layer = make(
-        3, 4, layers, batch_first=batch_first, bidirectional=bidirectional, controller=controller
-    )
-    D = 2 if bidirectional else 1
-    x = torch.randn(2, 5, 3) if batch_first else torch.randn(5, 2, 3)
-    result = layer(x)
-    assert isinstance(result, tuple)
-    output, h_n = result
-    assert output.shape == (*x.shape[:2], D * 4)
-    assert h_n.shape == (D * layers, 2, 4)  # never batch-first
-    single, h_single = layer(torch.randn(5, 3), torch.randn(D * layers, 4))
-    assert single.shape == (5, D * 4)
-    assert h_single.shape == (D * layers, 4)
-
-
-@both_ways
 def test_forward_half_comes_first(controller: str) -> None:
     """A change of the last step reaches earlier steps in the reverse half alone."""
     layer = make(3, 4, bidirectional=True, controller=controller)
@@ -117,23 +97,6 @@ def test_empty_batch_of_streams(controller: str) -> None:
     assert output.shape == (5, 0, 4)
     assert state.batch_size == 0
     assert state.to_tensor().shape == (1, 0, layer.state_size)
-
-
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "two_way"])
-@pytest.mark.parametrize("lengths", [[3, 5, 1], [5, 5, 2], [1, 1, 1]], ids=str)
-def test_packed_with_hx(bidirectional: bool, lengths: list[int]) -> None:
-    gru = nn.GRU(3, 4, 2, bidirectional=bidirectional)
-    sequences = [torch.randn(n, 3) for n in lengths]
-    packed = pack_sequence(sequences, enforce_sorted=False)
-    hx = torch.randn(4 if bidirectional else 2, 3, 4)
-    expected, expected_h = gru(packed, hx)
-    output, h_n = silent(gru)(packed, hx)
-    assert isinstance(output, PackedSequence)
-    assert torch.equal(output.data, expected.data)
-    assert torch.equal(h_n, expected_h)
-    assert torch.equal(output.batch_sizes, packed.batch_sizes)
-    assert torch.equal(output.sorted_indices, packed.sorted_indices)
-    assert torch.equal(output.unsorted_indices, packed.unsorted_indices)
 
 
 @both_ways

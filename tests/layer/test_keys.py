@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ramgru import Memory
 from ramgru.config import codebook_sizes, factorise
-from ramgru.kernels.address.torch import best, shift
+from ramgru.kernels.address.torch import best
 from ramgru.keys import KeyHeads
 
 
@@ -22,17 +22,6 @@ def all_sums(logits: list[torch.Tensor]) -> torch.Tensor:
     for part in logits[1:]:
         every = (every.unsqueeze(-1) + part.unsqueeze(-2)).flatten(-2)
     return every
-
-
-@pytest.mark.parametrize("sizes", [(7,), (4, 3), (1, 9), (2, 3, 2, 3), (5, 5, 5)], ids=str)
-@pytest.mark.parametrize("number", [1, 2, 7])
-def test_best_is_the_top_of_all_cells(sizes: tuple[int, ...], number: int) -> None:
-    number = min(number, math.prod(sizes))
-    logits = [torch.randn(2, 3, n, dtype=torch.float64) for n in sizes]
-    value, cell = all_sums(logits).topk(number, dim=-1)
-    found_value, found_cell = best(logits, number)
-    assert torch.equal(found_cell, cell)
-    assert torch.equal(found_value, value)
 
 
 @given(
@@ -76,12 +65,6 @@ def test_factors_hold_all_cells_and_few_more(cells: int, parts: int) -> None:
 )
 def test_codebooks_are_few_and_hold_at_most_64_codes(cells: int, sizes: tuple[int, ...]) -> None:
     assert codebook_sizes(cells) == sizes
-
-
-def test_shift() -> None:
-    x = torch.arange(6).view(1, 6)  # two steps before, then four
-    assert shift(x, 0, 2).tolist() == [[2, 3, 4, 5]]
-    assert shift(x, 2, 2).tolist() == [[0, 1, 2, 3]]
 
 
 ONE_STEP = "key key:write_after=0 key:write_after=2"

@@ -21,8 +21,6 @@ from layer_cases import (
     assert_same,
     cases,
     everything,
-    starting_state,
-    state_source,
     whole,
 )
 from torch import Tensor
@@ -179,21 +177,6 @@ def test_resets_in_the_middle(case: Case) -> None:
     assert_same(everything(case, stream_by_stream), everything(case, whole))
 
 
-@both_ways
-@pytest.mark.parametrize("index", ["none", "cells"])
-@pytest.mark.parametrize("start", ["fresh", "compact", "dense"])
-def test_every_path_of_two_layers(controller: str, index: str, start: str) -> None:
-    made = {"heads": MIXED, "controller": controller, "index": index, "start": start}
-    case = Case(B=3, T=6, L=2, learned_start=start != "dense", **made)
-    expected = everything(case, whole)
-    assert_same(everything(case, in_pieces(1, 4)), expected)
-    assert_same(everything(case, step_by_step), expected)
-    reset = replace(case, reset=True)
-    assert_same(everything(reset, stream_by_stream), everything(reset, whole))
-    ragged = replace(case, lengths=True)
-    assert_same(everything(ragged, one_by_one), everything(ragged, whole))
-
-
 def renamed(layer: RAMGRU, part: str, to: str) -> Tensors:
     """The parameters and buffers whose names hold `part`, by the names with `to` in its place."""
     found = layer.state_dict().items()
@@ -229,27 +212,3 @@ def test_stack_is_its_layers_one_after_the_other(controller: str) -> None:
         h_n.append(h)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(torch.cat(h_n), expected_h, rtol=0, atol=1e-12)
-
-
-@both_ways
-@pytest.mark.parametrize("start", ["fresh", "compact", "dense"])
-def test_state_kinds_give_the_same_numbers(controller: str, start: str) -> None:
-    """A state that holds written cells alone goes on as its dense form does."""
-    case = Case(T=6, N=40, controller=controller, start=start, learned_start=True)
-    layer, x = case.layer(), case.input()
-    state = starting_state(case, layer, state_source(case, layer))
-    y, after = layer(x, state)
-    y_dense, after_dense = layer(x, state.dense())
-    torch.testing.assert_close(y_dense, y, rtol=0, atol=1e-12)
-    torch.testing.assert_close(after_dense.to_tensor(), after.to_tensor(), rtol=0, atol=1e-12)
-
-
-@both_ways
-@pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
-def test_hidden_tensor_or_state_gives_the_same_output(controller: str) -> None:
-    case = Case(controller=controller, L=2)
-    layer, x = case.layer(), case.input()
-    hidden = case.normal(9, 2, case.B, case.C)
-    y, _ = layer(x, hidden)
-    y_state, _ = layer(x, replace(layer.initial_state(case.B), hidden=hidden))
-    assert torch.equal(y, y_state)

@@ -71,7 +71,7 @@ def test_a_position_that_is_not_finite_ends_at_a_reset() -> None:
 
 
 def layer(heads: str = "key tape tape", **options: Any) -> RAMGRU:
-    memory = Memory(cells=9, heads=heads, reads=2)
+    memory = Memory(cells=9, heads=heads, writes=1, reads=2)
     return RAMGRU(2, 3, batch_first=True, dtype=torch.float64, memory=memory, **options)
 
 
