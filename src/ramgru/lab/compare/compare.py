@@ -212,7 +212,7 @@ def _results(
     tried = []
     for layer in config.contenders:
         known = tuned.get(_tuning(config, task, layer)[0], {})
-        tried += [Trial(layer, **rate) for rate in known.get("rates", ())]
+        tried += [Trial(**rate) for rate in known.get("rates", ())]
     return Results(
         task=task.name,
         metric=task.metric,

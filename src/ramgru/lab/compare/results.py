@@ -95,8 +95,8 @@ class Trial:
     metric: float | None
     loss: float | None
     step: int
-    given_up: bool
-    chosen: bool
+    given_up: bool = False
+    chosen: bool = False
 
 
 @dataclass(frozen=True)

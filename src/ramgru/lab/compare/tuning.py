@@ -16,6 +16,7 @@ from typing import Any
 
 from ramgru.errors import RamgruError
 from ramgru.lab.compare import budget, runs
+from ramgru.lab.compare.results import Trial
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.train import log
 from ramgru.lab.train.config import TrainConfig
@@ -25,27 +26,12 @@ REDUCTION = 2  # half of the rates reach the next rung
 
 
 @dataclass(frozen=True)
-class Rate:
-    """A learning rate that was tried, with the held-out metric and loss at its last `step`.
-
-    metric, loss: None if the loss became infinite. given_up: pruned before its last step.
-    """
-
-    lr: float
-    metric: float | None
-    loss: float | None
-    step: int
-    given_up: bool = False
-    chosen: bool = False
-
-
-@dataclass(frozen=True)
 class Tuned:
     """The best rate, the steps of a run, and all rates that were tried."""
 
     lr: float
     steps: int
-    rates: list[Rate]
+    rates: list[Trial]
 
 
 @contextlib.contextmanager
@@ -101,11 +87,12 @@ def tune(
     return Tuned(best.lr, steps, rates)
 
 
-def _try(study: Any, training: TrainConfig, path: Path, quiet: bool) -> Rate:
+def _try(study: Any, training: TrainConfig, path: Path, quiet: bool) -> Trial:
     """Train with one rate, to its end or until it is pruned."""
     from optuna.trial import TrialState
 
     trial, metric, known = study.ask(), training.task.metric, -1
+    layer: str = training.model.layer
 
     def pruned(step: int, score: float, loss: float) -> bool:
         nonlocal known
@@ -121,15 +108,16 @@ def _try(study: Any, training: TrainConfig, path: Path, quiet: bool) -> Rate:
             continue
         if pruned(event["step"], score, loss):
             study.tell(trial, state=TrialState.PRUNED)
-            return Rate(training.lr, score, loss, event["step"], given_up=True)
+            return Trial(layer, training.lr, score, loss, event["step"], given_up=True)
     try:
         runs.trained(training, path, quiet=quiet, watch=pruned)
     except runs.Interrupted:
         raise
     except RamgruError:
         study.tell(trial, state=TrialState.FAIL)
-        return Rate(training.lr, None, None, max(0, known))
+        return Trial(layer, training.lr, None, None, max(0, known))
     score, loss = runs.held_out(path, metric)
     finished = runs.finished(path)
     study.tell(trial, loss if finished else None, None if finished else TrialState.PRUNED)
-    return Rate(training.lr, score, loss, log.read(path / LOG)[-1]["step"], not finished)
+    last = log.read(path / LOG)[-1]["step"]
+    return Trial(layer, training.lr, score, loss, last, given_up=not finished)
