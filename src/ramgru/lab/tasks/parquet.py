@@ -20,7 +20,9 @@ def require() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise DataError('Parquet needs pyarrow: pip install "ramgru[parquet]"') from error
+        raise DataError(
+            "Parquet needs pyarrow, which is not installed: pip install pyarrow"
+        ) from error
 
 
 def write(path: Path, examples: Examples) -> Path:
