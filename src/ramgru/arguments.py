@@ -48,11 +48,20 @@ def check_hx(hx: Any) -> None:
             raise TypeError(
                 f"hx: expected {forms}, got two tensors, as an LSTM's (h_0, c_0): give h_0 alone"
             )
-        if isinstance(hx[1], tuple | list):
+        if isinstance(hx[1], tuple | list) and all(map(_is_memory, hx[1])):
             return
-    kind = f"{type(hx).__module__}.{type(hx).__name__}".removeprefix("builtins.")
-    hint = "; torch.from_numpy makes it one" if kind == "numpy.ndarray" else ""
-    raise TypeError(f"hx: expected {forms}, got {kind}{hint}")
+    raise TypeError(f"hx: expected {forms}, got {kind_of(hx)}")
+
+
+def _is_memory(part: Any) -> bool:
+    tensors = isinstance(part, tuple | list) and all(isinstance(x, Tensor) for x in part)
+    return tensors or isinstance(part, MemoryState)
+
+
+def kind_of(value: Any) -> str:
+    """The type of a value for messages, with the remedy for arrays."""
+    kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+    return kind + ("; torch.from_numpy makes it one" if kind == "numpy.ndarray" else "")
 
 
 def memory_shape(m: MemoryState) -> tuple[int, ...]:
@@ -63,6 +72,8 @@ def memory_shape(m: MemoryState) -> tuple[int, ...]:
 
 def check_state(state: RAMGRUState, expected: list[tuple[int, ...]]) -> None:
     """Whether a state is of this layer, whose `memory_shape`s are expected."""
+    if not isinstance(state, RAMGRUState):
+        raise TypeError(f"state: expected a RAMGRUState, got {kind_of(state)}")
     found = [memory_shape(m) for m in state.memory]
     if found != expected:
         raise ValueError(
@@ -88,7 +99,10 @@ def check_lengths(
     """-> lengths as int64 on the device of the input."""
     if lengths is None:
         return None
-    lengths = torch.as_tensor(lengths)
+    try:
+        lengths = torch.as_tensor(lengths)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"lengths: expected integers, got {lengths!r}") from error
     if lengths.dtype == torch.bool or lengths.is_floating_point():
         raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
     if tuple(lengths.shape) != (batch,):

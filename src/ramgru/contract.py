@@ -108,6 +108,10 @@ class RecurrentContract(nn.Module):
         return ", ".join(parts)
 
     def check_input(self, input: Tensor, hx: Tensor | None, packed: bool) -> None:
+        if not isinstance(input, Tensor):
+            raise TypeError(
+                f"input: expected a tensor or a PackedSequence, got {type(input).__name__}"
+            )
         weight = getattr(self, f"{self._weight_names[0]}_l0")
         if input.dtype != weight.dtype and not autocasts(input.device.type):
             raise ValueError(

@@ -28,7 +28,7 @@ from ramgru.arguments import (
     memory_shape,
     unknown_argument,
 )
-from ramgru.config import Memory
+from ramgru.config import Memory, check_int
 from ramgru.contract import RecurrentContract
 from ramgru.gru import CONTROLLERS, GRU_KERNELS
 from ramgru.kernels.transforms import is_readable
@@ -221,6 +221,7 @@ class RAMGRU(RecurrentContract):
         run a trained layer. The stream owns its state, a copy."""
         if self.bidirectional:
             raise ValueError("stream: expected one direction, got bidirectional=True")
+        check_int("batch_size", batch_size, 0)
         if state is not None:
             check_state(state, self._state_shapes())
         start = self.initial_state(batch_size) if state is None else state.clone()

@@ -67,6 +67,8 @@ def write_cost(model: nn.Module, price: float = 0.3) -> Tensor:
     >>> output, h_n = layer(torch.randn(5, 2, 8))
     >>> loss = output.square().mean() + write_cost(layer)
     """
+    if not isinstance(price, int | float):
+        raise TypeError(f"price: expected a number, got {type(price).__name__}")
     found = openings(model)
     if not found:
         raise ValueError(

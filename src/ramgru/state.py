@@ -86,6 +86,11 @@ class MemoryState:
                 f"got {len(tensors)}"
             )
         cells, rows, *rest = tensors
+        if cells.dim() != 3 or rows.dim() != 4:
+            raise ValueError(
+                "hx: expected cells (B, heads, P) and rows (B, heads, P, width) for the memory of "
+                f"a layer, got shapes {tuple(cells.shape)} and {tuple(rows.shape)}"
+            )
         carried, fresh = dict(zip(names, rest)), rest[len(names) :]
         return MemoryState(cells, rows, self.memory_size, carried, *fresh)
 
@@ -266,6 +271,8 @@ class RAMGRUState:
         states = list(states)
         if not states:
             raise ValueError("states: expected at least one state, got none")
+        if wrong := [s for s in states if not isinstance(s, RAMGRUState)]:
+            raise TypeError(f"states: expected RAMGRUStates, got {type(wrong[0]).__name__}")
         shapes = {(s.hidden.shape[0], s.hidden.shape[2], len(s.memory)) for s in states}
         if len(shapes) > 1:
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ramgru.config import check_int
 from ramgru.state import RAMGRUState
 
 
@@ -60,6 +61,7 @@ class Stream:
         """Add sequences behind those that run: of another stream, of a state, or so many fresh
         ones."""
         if isinstance(other, int):
+            check_int("other", other, 0)
             other = self.layer.initial_state(other)
         state = other._state if isinstance(other, Stream) else other
         if not isinstance(state, RAMGRUState):

@@ -74,8 +74,9 @@ def test_addresses(name: str, index: torch.Tensor, error: type[Exception], messa
         (torch.tensor([True, False]), TypeError, "expected integers, got torch.bool"),
         (torch.tensor([1, 2, 3]), ValueError, r"expected shape \(2,\), got \(3,\)"),
         (torch.tensor(3), ValueError, r"expected shape \(2,\), got \(\)"),
+        ("53", TypeError, "expected integers, got '53'"),
     ],
-    ids=["long", "negative", "float", "bool", "many", "one"],
+    ids=["long", "negative", "float", "bool", "many", "one", "text"],
 )
 def test_lengths(lengths: torch.Tensor, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"lengths: .*{message}"):
@@ -95,6 +96,12 @@ def test_lengths(lengths: torch.Tensor, error: type[Exception], message: str) ->
 def test_reset(reset: torch.Tensor, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"reset: .*{message}"):
         make()(torch.zeros(2, 5, 3), reset=reset)
+
+
+@pytest.mark.parametrize("input", [[[1.0, 2.0, 3.0]], np.zeros((2, 5, 3)), None], ids=type)
+def test_input_that_is_no_tensor(input: Any) -> None:
+    with pytest.raises(TypeError, match=f"input: expected a tensor .*, got {type(input).__name__}"):
+        make()(input)
 
 
 def test_step() -> None:
@@ -149,8 +156,11 @@ HX = torch.zeros(1, 2, 4)
         ("zeros", TypeError, "a RAMGRUState or None, got str$"),
         ({"hidden": HX}, TypeError, "a RAMGRUState or None, got dict$"),
         ((HX, ((HX,),)), ValueError, "expected 3 tensors for the memory of a layer, got 1"),
+        ((HX, ((1, 2, 3),)), TypeError, "a RAMGRUState or None, got tuple$"),
+        ((HX, (HX, HX)), TypeError, "a RAMGRUState or None, got tuple$"),
+        ((HX, ((HX,) * 3,)), ValueError, r"expected cells .* got shapes \(1, 2, 4\)"),
     ],
-    ids=["lstm", "list", "lists", "numpy", "number", "text", "dict", "nested"],
+    ids=["lstm", "list", "lists", "numpy", "number", "text", "dict"] + ["nested"] * 4,
 )
 def test_hx(hx: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=rf"^hx: expected .*{message}|^hx: {message}"):

@@ -300,6 +300,8 @@ def test_cat_of_states_of_other_layers_is_refused() -> None:
             RAMGRUState.cat([state, wrong])
     with pytest.raises(ValueError, match="states: expected at least one state, got none"):
         RAMGRUState.cat([])
+    with pytest.raises(TypeError, match="states: expected RAMGRUStates, got Tensor"):
+        RAMGRUState.cat([state.hidden])  # type: ignore[list-item]
 
 
 def test_iteration_gives_hidden_and_memory() -> None:

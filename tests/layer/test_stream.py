@@ -170,6 +170,13 @@ def test_bad_arguments_are_named() -> None:
         stream.join(make(num_layers=2).stream())
     with pytest.raises(IndexError, match=r"indices: expected sequences in \[0, 2\), got \[2\]"):
         stream.drop(2)
+    for call in (layer.stream, stream.join):
+        with pytest.raises(ValueError, match="expected at least 0, got -1"):
+            call(-1)
+    with pytest.raises(TypeError, match="batch_size: expected an int, got str: '2'"):
+        layer.stream("2")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"state: expected a RAMGRUState, got torch.Tensor"):
+        layer.stream(state=torch.zeros(1, 2, 8))  # type: ignore[arg-type]
     assert stream.batch_size == 2
     assert repr(stream).startswith("Stream(batch_size=2, layer=RAMGRU(6, 8, batch_first=True")
 

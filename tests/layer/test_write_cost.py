@@ -146,6 +146,8 @@ def test_without_a_forward_pass_in_training_it_says_so() -> None:
             write_cost(model)
 
     refused(layer)
+    with pytest.raises(TypeError, match="price: expected a number, got str"):
+        write_cost(layer, price="0.3")  # type: ignore[arg-type]
     with torch.no_grad():
         layer(x)
     refused(layer)

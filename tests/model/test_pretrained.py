@@ -6,8 +6,9 @@ import sys
 import pytest
 import torch
 
-from ramgru import Memory, RAMGRUModel
+from ramgru import Memory, RAMGRUModel, fast_step
 from ramgru.errors import CheckpointError, RamgruError
+from ramgru.kernels import native
 
 
 @pytest.fixture
@@ -25,6 +26,14 @@ def test_round_trip_gives_the_same_bits(saved):
     src = torch.randint(23, (2, 9))
     assert again.config == model.config
     assert torch.equal(again(src), model(src))
+
+
+@pytest.mark.skipif(not native.supported(), reason="the native library is not built")
+def test_a_loaded_model_streams_on_the_fast_path(tmp_path):
+    RAMGRUModel(23, 16, 2, 64, memory=Memory(heads="key key:2")).save_pretrained(tmp_path)
+    layer = RAMGRUModel.from_pretrained(tmp_path).layers[0]
+    state = layer.initial_state(1, dense=True)
+    assert fast_step.step_(layer._parts(), torch.randn(1, 16), state) is not None
 
 
 def test_dtype_comes_back(saved, tmp_path):
