@@ -12,7 +12,7 @@ from layer_cases import MIXED
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
-from ramgru import RAMGRU, Memory, RAMGRUState
+from ramgru import RAMGRU, Memory, RAMGRUState, write_cost
 
 both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
 directions = pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "two_way"])
@@ -66,6 +66,9 @@ def test_h_n_is_the_output_at_each_sequence_end(
             assert torch.equal(h_n[-1, b], output[b, 0, C:])
     assert torch.equal(h_n[:, 2], torch.zeros_like(h_n[:, 2]) if hx is None else hx[:, 2])
     assert not output[2].any()
+    nothing, h_nothing = layer(x, hx, lengths=torch.zeros(4, dtype=torch.int64))
+    assert not nothing.any()
+    assert torch.equal(h_nothing, torch.zeros_like(h_n) if hx is None else hx)
 
 
 def test_h_n_with_resets_and_checkpoints_is_the_last_output() -> None:
@@ -111,7 +114,7 @@ def test_data_parallel_training_of_a_classifier_runs() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(3):
             optimizer.zero_grad()
-            model(normal(5, 7, 3)).sin().sum().backward()
+            (model(normal(5, 7, 3)).sin().sum() + write_cost(model)).backward()
             optimizer.step()
         assert all(parameter.grad is not None for parameter in alone.parameters())
     finally:

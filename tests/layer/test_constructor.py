@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import warnings
 from typing import Any
 
 import pytest
@@ -98,26 +97,27 @@ def test_unknown_argument(name: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize("options", SHAPES, ids=str)
-def test_attributes(options: dict[str, Any]) -> None:
+def test_attributes_names_and_initial_weights_are_those_of_nn_gru(options: dict[str, Any]) -> None:
     layer, gru = both(**options)
     shared = "mode, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional"
     for name in shared.split(", "):
         assert getattr(layer, name) == getattr(gru, name), name
     assert layer.flatten_parameters() is None
-    assert len(layer.all_weights) == len(gru.all_weights)
-    for ours, theirs in zip(layer.all_weights, gru.all_weights):
+    for ours, theirs in zip(layer.all_weights, gru.all_weights, strict=True):
         assert [w.shape for w in ours] == [w.shape for w in theirs]
         assert all(isinstance(w, nn.Parameter) for w in ours)
-
-
-@pytest.mark.parametrize("options", SHAPES, ids=str)
-def test_same_start_as_nn_gru_under_the_same_seed(options: dict[str, Any]) -> None:
-    layer, gru = both(**options)
     for module in (layer, gru):
         torch.manual_seed(5)
         module.reset_parameters()
-    for name, theirs in gru.named_parameters():
-        assert torch.equal(getattr(layer, name), theirs), name
+    assert list(gru_part(layer)) == list(gru.state_dict())
+    for name, theirs in gru.state_dict().items():
+        assert torch.equal(gru_part(layer)[name], theirs), name
+        theirs += 1
+    left = layer.load_state_dict(gru.state_dict(), strict=False)  # the checkpoint of a GRU
+    assert left.unexpected_keys == []
+    assert all(key.startswith("memory_") for key in left.missing_keys)
+    for name, theirs in gru.state_dict().items():
+        assert torch.equal(gru_part(layer)[name], theirs), name
 
 
 def test_reset_parameters_starts_everything_anew() -> None:
@@ -168,30 +168,6 @@ def test_dropout_may_be_changed_later() -> None:
     assert torch.equal(layer.eval()(x)[0], quiet)
 
 
-@pytest.mark.parametrize("options", SHAPES, ids=str)
-def test_state_dict_names_and_shapes(options: dict[str, Any]) -> None:
-    layer, gru = both(**options)
-    theirs = gru.state_dict()
-    assert list(gru_part(layer)) == list(theirs)
-    assert {k: v.shape for k, v in gru_part(layer).items()} == {
-        k: v.shape for k, v in theirs.items()
-    }
-    assert ("weight_ih_l0_reverse" in theirs) == layer.bidirectional
-
-
-@pytest.mark.parametrize("options", SHAPES, ids=str)
-def test_checkpoint_of_a_gru_loads(options: dict[str, Any]) -> None:
-    layer, gru = both(**options)
-    with torch.no_grad():
-        for parameter in gru.parameters():
-            parameter += 1
-    left = layer.load_state_dict(gru.state_dict(), strict=False)
-    assert left.unexpected_keys == []
-    assert all(key.startswith("memory_") for key in left.missing_keys)
-    for name, theirs in gru.named_parameters():
-        assert torch.equal(getattr(layer, name), theirs), name
-
-
 def test_own_checkpoint_loads_strictly() -> None:
     options: dict[str, Any] = {"num_layers": 2, "bidirectional": True, "memory": SMALL}
     first, second = RAMGRU(3, 4, **options), RAMGRU(3, 4, **options)
@@ -204,9 +180,3 @@ def test_mingru_has_no_weights_from_hidden_to_hidden() -> None:
     layer = RAMGRU(3, 4, controller="mingru", memory=SMALL)
     assert list(gru_part(layer)) == ["weight_ih_l0", "bias_ih_l0"]
     assert layer.weight_ih_l0.shape == (8, 3)
-
-
-def test_no_warning_at_the_defaults() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        RAMGRU(3, 4)

@@ -100,20 +100,6 @@ def test_empty_batch_of_streams(controller: str) -> None:
 
 
 @both_ways
-def test_each_packed_sequence_is_itself_alone(controller: str) -> None:
-    """Each sequence ends, and its reverse direction begins, at its own end."""
-    layer = make(3, 4, 2, bidirectional=True, controller=controller, dtype=torch.float64)
-    sequences = [torch.randn(n, 3, dtype=torch.float64) for n in (2, 5, 3)]
-    hx = torch.randn(4, 3, 4, dtype=torch.float64)
-    output, h_n = layer(pack_sequence(sequences, enforce_sorted=False), hx)
-    unpacked = nn.utils.rnn.unpack_sequence(output)
-    for b, x in enumerate(sequences):
-        alone, h_alone = layer(x, hx[:, b])
-        torch.testing.assert_close(unpacked[b], alone, rtol=0, atol=1e-12)
-        torch.testing.assert_close(h_n[:, b], h_alone, rtol=0, atol=1e-12)
-
-
-@both_ways
 def test_packed_sorted_without_indices(controller: str) -> None:
     layer = make(3, 4, controller=controller)
     x = torch.randn(5, 2, 3)
@@ -136,20 +122,6 @@ def test_packed_errors() -> None:
         layer(packed, lengths=torch.tensor([4, 2]))
     with pytest.raises(ValueError, match="write_index: give padded input and lengths"):
         layer(packed, write_index=torch.zeros(4, 2, dtype=torch.int64))
-
-
-@both_ways
-def test_sequence_without_a_step(controller: str) -> None:
-    """nn.GRU refuses it; here, its output is 0 and its h_n the hx that was given."""
-    layer = make(3, 4, bidirectional=True, controller=controller)
-    x, hx = torch.randn(5, 3, 3), torch.randn(2, 3, 4)
-    output, h_n = layer(x, hx, lengths=torch.tensor([5, 0, 2]))
-    assert torch.equal(h_n[:, 1], hx[:, 1])
-    assert not output[:, 1].any()
-    assert not output[2:, 2].any()
-    output, h_n = layer(x, hx, lengths=torch.zeros(3, dtype=torch.int64))
-    assert torch.equal(h_n, hx)
-    assert not output.any()
 
 
 @both_ways

@@ -98,7 +98,7 @@ def test_a_memory_of_one_cell_is_a_mingru(controller: str) -> None:
 
 
 def test_an_untrained_memory_does_no_harm() -> None:
-    """Its part of the output begins below a tenth of the controller's, also when cells are full.
+    """Its part of the output begins below a twentieth of the controller's, with used cells too.
 
     A read-out of the usual scale, ten times as large, fails the bound.
     """
@@ -114,7 +114,7 @@ def test_an_untrained_memory_does_no_harm() -> None:
             controller, _ = layer(x)
             share = (output - controller)[:, 100:].norm() / controller[:, 100:].norm()
         found.append(float(share))
-    assert found[0] < 0.1 < found[1]
+    assert found[0] < 0.05 < found[1]
 
 
 # Each way of a call, by the options that it gives.
