@@ -188,15 +188,17 @@ class _Queue:
         """Start a worker process."""
         name = secrets.token_hex(8)
         given = worker.Given(name, self.url, self.study.study_name, self._work())
+        env = {**os.environ, "OMP_NUM_THREADS": str(self.crew.threads)}
+        env["PYTHONSAFEPATH"] = "1"  # a file of the current folder must not hide a module
         with open(self.crew.folder / LOG, "a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", worker.__name__],
+                [sys.executable, "-c", f"from {worker.__name__} import main; main()"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env={**os.environ, "OMP_NUM_THREADS": str(self.crew.threads)},
+                env=env,
                 start_new_session=True,  # Ctrl-C reaches this process, which then tells its workers
             )
         self.workers[name] = process

@@ -148,7 +148,3 @@ def main() -> None:
 def _until_the_parent_ends() -> None:
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)  # training saves its run at this signal
-
-
-if __name__ == "__main__":
-    main()
