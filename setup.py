@@ -1,8 +1,8 @@
-"""Builds the native kernels where there is a C++ compiler; everything else is in pyproject.toml.
+"""Builds the native kernels if a C++ compiler is present; pyproject.toml holds everything else.
 
-The result is one shared library with a plain C interface. It links neither torch nor Python, so one
-wheel serves every version of both. CXX names the compiler, RAMGRU_CXXFLAGS and RAMGRU_LDFLAGS add
-to its flags, and RAMGRU_ISAS="baseline avx2" leaves out instruction sets.
+The result is one shared library with a C interface. It links neither torch nor Python, so one wheel
+serves every version of both. CXX names the compiler, RAMGRU_CXXFLAGS and RAMGRU_LDFLAGS add flags,
+and RAMGRU_ISAS="baseline avx2" selects instruction sets.
 """
 
 import os
@@ -29,9 +29,9 @@ BASELINE = {"baseline": (16, [])}  # the compiler's default: SSE2 on x86-64, NEO
 class BuildKernels(build_ext):
     def build_extension(self, ext):
         target = Path(self.get_ext_fullpath(ext.name))
-        target.unlink(missing_ok=True)  # an old library must not pass for this one if this fails
+        target.unlink(missing_ok=True)  # so that a failed build leaves no old library
         if self.compiler.compiler_type != "unix":
-            raise CompileError("the native kernels need GCC or Clang")  # `optional` lets it pass
+            raise CompileError("the native kernels need GCC or Clang")  # optional: a warning
         common = COMMON + os.environ.get("RAMGRU_CXXFLAGS", "").split()
 
         def compile_one(unit):
@@ -42,7 +42,7 @@ class BuildKernels(build_ext):
                 extra_postargs=[*common, *flags],
             )
 
-        # The baseline comes first: of a function that all sets instantiate, linkers keep the first.
+        # The baseline comes first: linkers keep the first copy of a function that all sets share.
         units = [("library.cpp", "library", [])]
         isas = BASELINE | (X86 if platform.machine() in ("x86_64", "AMD64") else {})
         wanted = os.environ.get("RAMGRU_ISAS", " ".join(isas)).split()

@@ -1,4 +1,4 @@
-"""Rows of a table by number: weighted sums of them, sums into them; the same bits every time."""
+"""Deterministic gathers and scatters of table rows: weighted sums of rows, and sums into rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def weighted_sum(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """table (N, D), index and weight (..., K) -> sum_k weight[k] table[index[k]], (..., D).
 
-    `embedding_bag` gathers and sums in one pass, without a (..., K, D) in between.
+    `embedding_bag` gathers and sums in one pass, without a (..., K, D) intermediate.
     """
     K, D = index.shape[-1], table.shape[-1]
     if index.numel() == 0:
@@ -24,4 +24,4 @@ def add_rows_(table: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """table[index[e]] += rows[e], in the order of e; table (N, D), index (E,), rows (E, D)."""
     if table.device.type == "cpu":
         return table.index_add_(0, index, rows)
-    return table.index_put_((index,), rows, accumulate=True)  # sorts first; index_add_ is atomic
+    return table.index_put_((index,), rows, accumulate=True)  # index_add_ is not deterministic

@@ -1,6 +1,6 @@
-"""How an operator meets torch.func: transforms look for an autograd.Function, not for an operator.
+"""Operators under torch.func, whose transforms need an autograd.Function in place of an operator.
 
-vmap's rules here fold the mapped dimension into the batch, so that one call does it all.
+The vmap rules fold the mapped dimension into the batch, so that one call computes all entries.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch.autograd import forward_ad
 
 
 def call(function: type[torch.autograd.Function], operator: Any, args: tuple[Any, ...]) -> Any:
-    """The operator, or the Function of the same forward where a transform is active.
+    """Call the operator, or the Function with the same forward if a transform is active.
 
-    In forward mode as well: the Function refuses it, the operator would drop the tangents.
+    Forward-mode AD takes the Function too, which refuses; the operator would drop the tangents.
     """
     if torch.compiler.is_compiling():
         return operator(*args)
@@ -25,7 +25,7 @@ def call(function: type[torch.autograd.Function], operator: Any, args: tuple[Any
 
 
 def is_readable(x: Tensor) -> bool:
-    """Whether numbers can be looked at: not while compiling, on the meta device, or under vmap."""
+    """Whether the data can be read: not while compiling, on the meta device or under vmap."""
     if torch.compiler.is_compiling() or x.device.type == "meta":
         return False
     while torch._C._functorch.is_functorch_wrapped_tensor(x):
@@ -49,7 +49,7 @@ def fold(value: MaybeTensor, dim: int | None, size: int) -> MaybeTensor:
 def one_by_one(
     function: Callable[..., Sequence[Tensor]], size: int, dims: Sequence[Any], args: Sequence[Any]
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """vmap as a loop, for what cannot be folded."""
+    """vmap as a loop, for inputs that cannot be folded."""
     each = [
         function(
             *(a if dim is None else a.select(dim, i) for a, dim in zip(args, dims, strict=True))

@@ -1,4 +1,4 @@
-"""`memory_scan` by the native kernel `native.h`, forward and backward.
+"""`memory_scan` by the native kernel `scan.h`, forward and backward.
 
 Backward recomputes the versions of the rows, so that autograd saves the inputs alone.
 """

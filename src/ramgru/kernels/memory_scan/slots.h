@@ -1,8 +1,8 @@
-// Which row of a compact table stands for each cell that a (sequence, head) touches: its slot.
+// Slots: the rows of a compact table for the cells that one (sequence, head) touches.
 //
-// Integers only, in one walk over time before any number is looked at. Cells get slots in the order
-// of their first touch; a reset forgets them all. Nothing here has as many entries as the memory
-// has cells, unless these are few. Letters as in `memory_scan.reference`.
+// One walk over time handles integers alone. Cells get slots in the order of their first touch; a
+// reset frees all slots. No array has an entry for each of N cells unless N is small. Letters as in
+// `reference.py`.
 #pragma once
 
 #include <algorithm>
@@ -18,14 +18,14 @@ inline namespace RAMGRU_ISA {
 using std::int32_t;
 using std::int64_t;
 
-// The operator's inputs (shapes: `reference.py`), null where not given.
+// The operator's inputs (shapes: `reference.py`), null if absent.
 struct MemoryInputs {
   int64_t bytes, threads;
   int64_t B, T, H, K, J, D;
   int64_t N, P;         // cells; places of initial_cells
   int64_t G, R, C;      // sets of fresh factors, H or B H; their rows and columns
-  int64_t dense_final;  // whether the final memory has the rows of all cells
-  int64_t slices;       // parts that D is cut into, each a work item
+  int64_t dense_final;  // whether the final memory has all N rows
+  int64_t slices;       // parts of the width D, each a work item
   int64_t versions;     // bytes of rows that a segment of the backward walk may make
   const int64_t* write_index;
   const void* write_weight;
@@ -41,14 +41,14 @@ struct MemoryInputs {
   const int64_t* lengths;
 
   bool dense_initial() const { return initial_rows && !initial_cells; }
-  // Whether cells may hold something other than zeros before they are written.
+  // Whether cells may hold other values than zeros before they are written.
   bool has_base() const { return initial_rows || fresh_left; }
   int64_t events() const { return T * (has_base() ? K + J : K); }
   int64_t most_slots() const { return P + (N < events() ? N : events()); }
 };
 
-// What one access touches: a slot, 0 for the row of zeros that is never written; and, at the first
-// touch in a chain (the accesses of a cell between two resets) or in a segment of steps, that.
+// The slot of one access (0 is the row of zeros, never written), with a flag at the first touch in
+// a chain (the accesses of a cell between two resets) or in a segment of steps.
 struct Touch {
   static constexpr int32_t chain = 1, segment = 2;
   int32_t code;
@@ -129,7 +129,7 @@ class MemorySlots {
         else if (int32_t slot = slot_of<false>(reads[j]))
           touch[a.K + j] = touch_slot(slot);
         else
-          touch[a.K + j] = Touch{0};  // never written: the row of zeros, which needs no slot
+          touch[a.K + j] = Touch{0};  // never written: the row of zeros
       }
     }
     entered_[segment_ + 1] = entered_total_;
@@ -144,7 +144,7 @@ class MemorySlots {
   int64_t count() const { return count_; }  // slots 1 .. count are in use at the end
   int64_t peak() const { return peak_; }    // the highest slot ever in use
   int64_t segments() const { return segment_ + 1; }
-  int64_t entered_before(int64_t segment) { return entered_[segment]; }  // touches, all in all
+  int64_t entered_before(int64_t segment) { return entered_[segment]; }  // touches so far
   int64_t most_first() const { return most_first_; }  // first touches of one segment, at most
 
   // At the end of the walk.
@@ -156,7 +156,7 @@ class MemorySlots {
     int64_t cell;
     int64_t slot;
   };
-  // The cells that were written or given since the last reset, ascending: Held[size].
+  // The cells written or given since the last reset, ascending: Held[size].
   std::pair<const Held*, int64_t> held() {
     Held* held = held_.reserve(2 * count_);
     int64_t size = 0;
@@ -183,7 +183,7 @@ class MemorySlots {
     return {slot << 2 | flags};
   }
 
-  // The slot of a cell, or 0 where it has none and gets none.
+  // The slot of a cell; 0 if it has none and add is false.
   template <bool add>
   int32_t slot_of(int64_t cell) {
     int64_t place = cell;
@@ -217,7 +217,7 @@ class MemorySlots {
     return (int64_t)((std::uint64_t)cell * 0x9e3779b97f4a7c15u >> shift_);
   }
 
-  // Open addressing with `size` places, a power of two; 0 is an empty one.
+  // Open addressing with `size` places, a power of two; 0 marks an empty place.
   void resize(int64_t size) {
     std::memset(table_.reserve(size), 0, size * sizeof(int32_t));
     size_ = size;
@@ -237,7 +237,7 @@ class MemorySlots {
   Scratch<int32_t> table_;      // slots, by cell or by hash
   Scratch<int64_t> cells_;      // by slot
   Scratch<int32_t> places_;     // by slot, in the table
-  Scratch<int32_t> seen_;       // by slot: the last segment that touched it, -1 before any
+  Scratch<int32_t> seen_;       // by slot: the last segment that touched it, or -1
   Scratch<bool> written_;       // by slot: written, or given at the start
   Scratch<int64_t> entered_;    // by segment
   Scratch<Held> held_;

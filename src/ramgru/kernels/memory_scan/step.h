@@ -1,7 +1,7 @@
-// One step of the memory: write K rows, read J rows, for one head. The equations of `reference.py`.
+// One step of one head: write K rows, read J rows, by the equations of `reference.py`.
 //
-// Rows are found by functions from the number of an address to a pointer, null for no access, so
-// that a table in place and a table of versions run the same code.
+// Functions map the number of an access to a pointer to its row, null for no access, so that a
+// table in place and a table of versions run the same code.
 #pragma once
 
 #include "../native/simd.h"
@@ -9,7 +9,7 @@
 namespace ramgru {
 inline namespace RAMGRU_ISA {
 
-// Vectors side by side, kept in registers.
+// Several vectors in registers.
 template <class real, int64_t V>
 struct Block {
   vec<real> v[V];
@@ -40,7 +40,7 @@ RAMGRU_INLINE vec<real> dot(const Block<real, V>& a, const Block<real, V>& b) {
   return s;
 }
 
-// How long a block is: a constant number of whole vectors, or a tail shorter than one.
+// The length of a block: a constant number of whole vectors, or a tail shorter than one.
 template <int64_t n>
 using whole = std::integral_constant<int64_t, n>;
 template <class real, class N>
@@ -78,8 +78,8 @@ RAMGRU_INLINE void store_block(storage* p, const Block<real, vectors_of<real, N>
 }
 
 // Write K rows of `size` values, one after the other: M[i_k] = (1 - g) M[i_k] + g c. from(k) is the
-// row that write k finds, to(k) where the new row goes; in place, both are the same. A row whose
-// gate is 0 keeps its bits, even the sign of a zero.
+// row that write k finds, to(k) is its new row; in place, both are the same. With gate 0 a row
+// keeps its bits, even the sign of a zero.
 template <class real, class storage, class From, class To>
 RAMGRU_INLINE void memory_write(
     int64_t K, const real* weight, real gate, const storage* candidate, int64_t size,
@@ -108,10 +108,10 @@ RAMGRU_INLINE void memory_read(
   });
 }
 
-// The gradients of a step, given those of its outputs and of the rows after it. In `grads`, a row
-// for each cell, the gradient of the rows after the step becomes that of the rows before it.
-// Dot products are left as vectors in `dots`: K of the gates g, J of the read weights; zeros where
-// there is no access.
+// The gradients of a step from the gradients of its outputs and of the rows after it. grad(e)
+// points to the gradient of an accessed row after the step, which becomes the gradient before the
+// step. `dots` receives dot products as vectors: K for the gates g, J for the read weights, 0 for
+// no access.
 template <class real, class storage, class Held, class Read, class Grad>
 RAMGRU_INLINE void memory_step_backward(
     int64_t K, int64_t J, const real* weight, real gate, const storage* candidate,

@@ -1,15 +1,15 @@
-// How a kernel becomes a symbol that Python finds by name: ramgru_<name>_<storage>_<isa>.
+// Exports a kernel under the name that Python looks up: ramgru_<name>_<storage>_<isa>.
 //
-// A kernel is a template `template <class storage> void name(const Arguments& a)`. Its arguments are a
-// struct of 8-byte fields, as `ramgru.kernels.native.arguments` declares it: int64_t bytes (of the
-// struct itself) and threads, then int64_t sizes, then pointers, null where a tensor is not given.
+// A kernel is a template `template <class storage> void name(const Arguments& a)`. Its arguments
+// are a struct of 8-byte fields, as `ramgru.kernels.native.arguments` declares it: int64_t bytes
+// (of the struct itself) and threads, then int64_t sizes, then pointers, null for an absent tensor.
 #pragma once
 
 #define RAMGRU_API extern "C" __attribute__((visibility("default")))
 #define RAMGRU_JOIN(a, b, c) ramgru_##a##_##b##_##c
 #define RAMGRU_SYMBOL(name, storage, isa) RAMGRU_JOIN(name, storage, isa)
 
-// 0; 1 where memory ran out; 2 where Python and C++ do not mean the same struct.
+// Returns 0, 1 if memory ran out, or 2 if Python and C++ disagree on the struct.
 #define RAMGRU_EXPORT_AS(name, arguments, storage, symbol)                          \
   RAMGRU_API int RAMGRU_SYMBOL(name, symbol, RAMGRU_ISA)(const ramgru::arguments* a) { \
     if (a->bytes != sizeof *a) return 2;                                            \
@@ -26,7 +26,7 @@
   RAMGRU_EXPORT_AS(name, arguments, double, float64)                 \
   RAMGRU_EXPORT_AS(name, arguments, ramgru::bfloat16, bfloat16)
 
-// For kernels whose tensors are as wide as what they compute with.
+// For kernels whose tensors have the dtype of the computation.
 #define RAMGRU_EXPORT_WIDE(name, arguments)         \
   RAMGRU_EXPORT_AS(name, arguments, float, float32) \
   RAMGRU_EXPORT_AS(name, arguments, double, float64)

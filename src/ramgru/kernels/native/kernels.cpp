@@ -1,9 +1,9 @@
-// All kernels for one instruction set; the build compiles this file once for each.
+// All kernels of one instruction set; the build compiles this file once for each set.
 #include "entry.h"
 #include "../address/product_keys.h"
 #include "../address/short_convolution.h"
 #include "../layer_step/layer_step.h"
-#include "../memory_scan/native.h"
+#include "../memory_scan/scan.h"
 #include "../projection/gated_sum.h"
 #include "../recurrence/gru.h"
 #include "../recurrence/scan.h"

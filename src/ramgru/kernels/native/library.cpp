@@ -1,4 +1,4 @@
-// What the library is asked before any kernel runs: which instruction sets this processor has.
+// The instruction sets of this processor, and the OpenMP runtime that all kernels share.
 #include <cstring>
 
 #define RAMGRU_ISA baseline
@@ -28,7 +28,7 @@ RAMGRU_API int ramgru_supports(const char* isa) {
   return !std::strcmp(isa, "baseline");
 }
 
-// Whether working memory is full of NaN, as in the build for tests.
+// Whether working memory is filled with NaN, as in the sanitized build.
 RAMGRU_API int ramgru_poisoned() {
 #ifdef RAMGRU_POISON
   ramgru::Scratch<float> scratch(1);

@@ -1,8 +1,8 @@
-// Work shared among torch's own threads: no pool of this library competes with them.
+// Parallel loops on torch's own threads, so that no second thread pool competes with them.
 //
-// Python hands over the entry points of the OpenMP runtime that torch has loaded (`Runtime`);
-// without one, threads are started for each call. Which thread does what never changes a bit:
-// an item's result depends on the item alone.
+// Python hands over the entry points of the OpenMP runtime that torch has loaded (`Runtime`).
+// Without a runtime, each call starts threads. The assignment of items to threads changes no bit,
+// because an item's result depends on the item alone.
 #pragma once
 
 #include <atomic>
@@ -21,9 +21,9 @@ struct Runtime {
 
 extern Runtime runtime;  // set once by Python, before any kernel runs
 
-inline namespace RAMGRU_ISA {  // or the linker could keep one set's code for all
+inline namespace RAMGRU_ISA {  // else the linker could keep the code of one set for all sets
 
-// body(thread, team) on up to `threads` threads at once; team is how many there really are.
+// body(thread, team) on up to `threads` threads at once; team is their actual number.
 template <class Body>
 void team(std::int64_t threads, Body&& body) {
   if (threads <= 1) {
@@ -59,11 +59,11 @@ class Work {
   std::int64_t size_;
 };
 
-// body(work) on up to `threads` threads; each takes items with work.next(item) until none is left.
+// body(work) on up to `threads` threads; each takes items by work.next(item) until none is left.
 template <class Body>
 void parallel(std::int64_t threads, std::int64_t items, Body&& body) {
   Work work(items);
-  std::atomic<bool> failed{false};  // no exception may leave a thread of the runtime
+  std::atomic<bool> failed{false};  // no exception may leave a thread
   team(threads < items ? threads : items, [&](std::int64_t, std::int64_t) {
     try {
       body(work);
@@ -74,7 +74,7 @@ void parallel(std::int64_t threads, std::int64_t items, Body&& body) {
   if (failed) throw std::bad_alloc();
 }
 
-// All threads of a team meet here; a spin, for waits of microseconds. Pass own, starting at 0.
+// A spinning barrier for the threads of a team. Each thread passes a round counter of its own.
 class Barrier {
  public:
   void wait(std::int64_t team, std::int64_t& round) {

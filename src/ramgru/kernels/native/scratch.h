@@ -1,4 +1,4 @@
-// Uninitialised working memory, aligned to cache lines; full of NaN in a build for tests.
+// Uninitialised working memory, aligned to cache lines; filled with NaN in the sanitized build.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  // At least `size` places; what was in them is lost when they grow.
+  // Makes room for `size` values; growing loses the old ones.
   T* reserve(std::int64_t size) {
     if (size > size_) {
       std::free(data_);

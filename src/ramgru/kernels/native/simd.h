@@ -1,7 +1,7 @@
 // Vectors of the widest registers of one instruction set, by the compilers' vector extension.
 //
 // This file is compiled once for each instruction set (RAMGRU_VECTOR_BYTES, RAMGRU_ISA), so all
-// names live in a namespace of their own. `real` is what is computed with, float or double;
+// names live in a namespace of their own. `real` is the type of the computation, float or double;
 // storage may be narrower (bfloat16). Tails are loaded and stored by length, never past the end.
 #pragma once
 
@@ -97,7 +97,7 @@ RAMGRU_INLINE void narrow(bfloat16* p, float x) {
   p->bits = (std::uint16_t)((x == x ? b + 0x7fffu + ((b >> 16) & 1u) : (b | 0x400000u)) >> 16);
 }
 
-// The first n < lanes values; zeros behind them.
+// The first n < lanes values, then zeros.
 template <class storage>
 RAMGRU_INLINE vec<real_of<storage>> load(const storage* p, int64_t n) {
   storage full[lanes<real_of<storage>>] = {};
@@ -139,7 +139,7 @@ RAMGRU_INLINE vec<double> exp(vec<double> x) {
 }
 
 // cos x = -sin(k pi/2) sin(x - k pi/2) for the odd k nearest, so that the rest is at most pi/2.
-// Within 1e-6 of the largest value for |x| up to 1,000; the rest loses digits as x grows.
+// Within 1e-6 of the largest value for |x| up to 1,000; larger x lose digits.
 RAMGRU_INLINE vec<float> cos(vec<float> x) {
   using V = vec<float>;
   V shifted = x * 0.318309886183790672f - 0.5f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
@@ -170,7 +170,7 @@ RAMGRU_INLINE V sigmoid(V x) {
 
 RAMGRU_INLINE vec<float> tanh(vec<float> x) {
   using V = vec<float>;
-  V squared = x * x;  // an odd polynomial near 0, where 1 - e^-2x would lose its digits
+  V squared = x * x;  // near 0 an odd polynomial, because 1 - e^-2x loses digits there
   V p = squared * -5.70498872745e-3f + 2.06390887954e-2f;
   p = p * squared - 5.37397155531e-2f;
   p = p * squared + 1.33314422036e-1f;
@@ -189,7 +189,7 @@ RAMGRU_INLINE vec<double> tanh(vec<double> x) {
   return load(part);
 }
 
-// What was stored at p is read again as it was rounded: no product is fused with a later sum.
+// Forces the values at p to be read back as stored, so that no product is fused with a later sum.
 RAMGRU_INLINE void keep_rounded(const void* p) { asm volatile("" : : "r"(p) : "memory"); }
 
 template <class real, int half, int... lane>
@@ -238,7 +238,7 @@ RAMGRU_INLINE void transpose(vec<real> (&rows)[lanes<real>]) {
   }
 }
 
-// f(i, n) for i = 0, lanes, 2 lanes, ... with n = lanes, and n < lanes for what is left.
+// f(i, n) for i = 0, lanes, 2 lanes, ... with n = lanes, and once with n < lanes for the tail.
 template <class real, class F>
 RAMGRU_INLINE void each_vector(int64_t size, F&& f) {
   int64_t i = 0;
@@ -246,7 +246,7 @@ RAMGRU_INLINE void each_vector(int64_t size, F&& f) {
   if (i < size) f(i, size - i);
 }
 
-// Loads and stores for the n of `each_vector`: whole where n is a constant, by length else.
+// Loads and stores for the n of `each_vector`: a whole vector if n is a constant, else by length.
 template <class storage, class N>
 RAMGRU_INLINE vec<real_of<storage>> load_n(const storage* p, N n) {
   if constexpr (std::is_same_v<N, int64_t>)

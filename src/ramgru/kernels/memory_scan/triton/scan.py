@@ -194,7 +194,7 @@ def finish_writes(
 @triton.jit(do_not_specialize=["blocks"])
 def scan_blocks(
     blocks_a,  # (R, blocks)
-    blocks_b,  # (R, blocks, D): the map of each block; becomes what each block ends with
+    blocks_b,  # (R, blocks, D): the map of each block; becomes the row that each block ends with
     blocks,
     D,
     EVENTS: tl.constexpr,

@@ -1,10 +1,11 @@
-// `memory_scan` on CPUs: a work item walks time by itself, for one sequence, one head and a slice
-// of the width, with the rows of touched cells in a compact table (`slots.h`, `step.h`).
+// `memory_scan` on CPUs. A work item walks over time for one sequence, one head and a slice of the
+// width, with the rows of the touched cells in a compact table (`slots.h`, `step.h`).
 //
-// Backward keeps nothing of forward: it runs a segment of steps again, keeps the versions that its
-// writes make, and walks back over them with one gradient for each touched cell. Where all versions
-// together would be too many there are several segments, and one walk ahead notes the rows that
-// each finds at its start; so memory grows with the root of the number of steps.
+// Backward saves nothing of forward: gradient checkpointing over time. It recomputes a segment of
+// steps, keeps the versions of the rows that the writes make, and walks back over them with one
+// gradient for each touched cell. If all versions together are too many, there are several
+// segments, and one forward walk notes the rows that each segment finds at its start. Working
+// memory then grows with the root of the number of steps.
 #pragma once
 
 #include "../native/parallel.h"
@@ -32,15 +33,15 @@ struct MemoryBackward : MemoryInputs {
   void* grad_fresh_right;
 };
 
-// Ask the caches for values that hardware would not foresee.
+// Prefetch values at addresses that the hardware cannot predict.
 template <class T>
 RAMGRU_INLINE void prefetch(const T* values, int64_t size) {
   for (int64_t i = 0; i < size; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(values + i);
 }
 
-constexpr int64_t memory_ahead = 4;  // steps from the one that runs to that whose values come in
+constexpr int64_t memory_ahead = 4;  // prefetch for the step that is so many steps ahead
 
-// What an item works on: row r = b H + h, and the values first .. first + size - 1 of each row.
+// A work item: row r = b H + h, and the values first .. first + size - 1 of each row.
 template <class storage>
 struct MemoryItem {
   using real = real_of<storage>;
@@ -61,20 +62,20 @@ struct MemoryItem {
   real gate(int64_t t) const { return ((const real*)a.gate)[step(t)]; }
   int64_t at(int64_t t) const { return step(t) * a.D + first; }
   const storage* candidate(int64_t t) const { return (const storage*)a.candidate + at(t); }
-  int64_t cell(int64_t t, int64_t e) const {  // of an access: a write, or a read
+  int64_t cell(int64_t t, int64_t e) const {  // of access e: K writes, then J reads
     return e < a.K ? a.write_index[step(t) * a.K + e] : a.read_index[step(t) * a.J + e - a.K];
   }
   int64_t left(int64_t cell) const { return (r % a.G * a.R + cell / a.C) * a.D + first; }
   int64_t right(int64_t cell) const { return (r % a.G * a.C + cell % a.C) * a.D + first; }
   int64_t row(int64_t i, int64_t rows) const { return (r * rows + i) * a.D + first; }
 
-  // Where the initial memory keeps a cell, or -1: only before the first reset.
+  // Offset of a cell in the initial memory, or -1; valid before the first reset.
   int64_t initial(int64_t cell, int64_t slot) const {
     if (a.dense_initial()) return row(cell, a.N);
     return a.initial_rows && slot > 0 && slot <= a.P ? row(slot - 1, a.P) : -1;
   }
 
-  // What a cell holds before it is written.
+  // The row of a cell before its first write.
   void base(real* to, int64_t cell, int64_t slot, bool before_resets) const {
     int64_t given = before_resets ? initial(cell, slot) : -1;
     if (given >= 0)
@@ -95,7 +96,7 @@ struct MemoryItem {
   }
 };
 
-// Rows of `size` values, one behind the other; row 0 is zeros and never written.
+// Rows of `size` values; row 0 is zeros and never written.
 template <class real>
 struct MemoryRows {
   Scratch<real> rows;
@@ -112,7 +113,7 @@ struct MemoryRows {
   void prefetch(int64_t i) { ramgru::prefetch((*this)[i], size); }
 };
 
-// The writes of a step, in a table with a row for each slot.
+// The writes of a step in a table with a row for each slot.
 template <class storage, class real = real_of<storage>>
 RAMGRU_INLINE void memory_write_in_place(
     const MemoryItem<storage>& item, int64_t t, const Touch* touch, MemoryRows<real>& table) {
@@ -120,7 +121,7 @@ RAMGRU_INLINE void memory_write_in_place(
   memory_write(item.a.K, item.write_weight(t), item.gate(t), item.candidate(t), item.size, row, row);
 }
 
-// The rows that cells hold before any step touches them, where this step is the first.
+// Initialise the rows of the cells that this step touches first.
 template <class storage, class real = real_of<storage>>
 void memory_begin_chains(
     const MemoryItem<storage>& item, MemorySlots& slots, int64_t t, MemoryRows<real>& table) {
@@ -130,7 +131,7 @@ void memory_begin_chains(
       item.base(table[touch[e].slot()], item.cell(t, e), touch[e].slot(), slots.before_resets(t));
 }
 
-// The final memory of one item, from the table at the end of the walk.
+// Copy the final memory of one item from the table at the end of the walk.
 template <class storage, class real = real_of<storage>>
 void memory_final(
     const MemoryForward& a, const MemoryItem<storage>& item, MemorySlots& slots,
@@ -177,7 +178,7 @@ void memory_scan_forward(const MemoryForward& a) {
       item.of(next / a.slices);
       table.reserve(a.most_slots() + 1, item.size);
       slots.walk(item.r);
-      bool zeros = !a.has_base() && !a.reset;  // what all cells hold at first
+      bool zeros = !a.has_base() && !a.reset;  // all cells begin with zeros
       if (zeros) table.clear(slots.peak());
       auto outputs = (storage*)a.outputs;
       for (int64_t t = 0; t < slots.length(); ++t) {
@@ -201,8 +202,8 @@ void memory_scan_forward(const MemoryForward& a) {
   });
 }
 
-// Steps of a segment: all of them if their versions fit in the space given for them; else about so
-// many that versions, and the rows that all segments find at their starts, take as much memory.
+// Steps of a segment: all steps if their versions fit into a.versions bytes; else about the number
+// for which the versions take as much memory as the rows noted at the starts of all segments.
 inline int64_t memory_segment(const MemoryInputs& a, int64_t row_bytes) {
   int64_t fit = std::max<int64_t>(1, a.versions / (a.K * row_bytes));
   auto balanced = (int64_t)std::sqrt((double)a.T * a.most_slots() / a.K) + 1;
@@ -237,12 +238,12 @@ class MemoryBackwardWalk {
   }
 
  private:
-  // Gradients of the last rows, from those of the final memory, and of rows that no step touched.
+  // Gradients of the last rows from the final memory, and of the rows that no step touched.
   void from_final_rows(const MemoryItem<storage>& item) {
     bool unreset = !slots_.ever_reset();
     auto grad_rows = (const real*)a_.grad_rows;
     bool as_given =
-        a_.dense_initial() && unreset && grad_rows;  // where no step touches them
+        a_.dense_initial() && unreset && grad_rows;  // untouched rows pass gradients on
     int64_t places = a_.dense_initial() ? a_.N : a_.P;
     if (auto initial = (real*)a_.grad_initial_rows)
       for (int64_t i = 0; i < places; ++i) {
@@ -273,7 +274,7 @@ class MemoryBackwardWalk {
       take(grad_rows + item.row(i, a_.P + a_.T * a_.K), held[i].cell, held[i].slot);
   }
 
-  // The gradient of what a cell held before it was written.
+  // Add a gradient to the row that a cell held before its first write.
   void to_base(const MemoryItem<storage>& item, const real* grad, int64_t cell, int64_t slot,
                bool before_resets) {
     int64_t given = before_resets ? item.initial(cell, slot) : -1;
@@ -288,7 +289,7 @@ class MemoryBackwardWalk {
     }
   }
 
-  // Walk ahead, up to the last segment, and note the rows that each segment finds at its start.
+  // Walk forward to the last segment and note the rows that each segment finds at its start.
   void note_rows(const MemoryItem<storage>& item) {
     int64_t last = slots_.segments() - 1;
     table_.reserve(slots_.peak() + 1, item.size);
@@ -304,7 +305,7 @@ class MemoryBackwardWalk {
     }
   }
 
-  // The versions that the steps of a segment make, and which of them each access finds.
+  // Recompute the versions of a segment, and the version that each access finds.
   void run_again(const MemoryItem<storage>& item, int64_t segment, int64_t start, int64_t end) {
     int64_t K = a_.K, each = K + a_.J;
     int64_t noted = slots_.entered_before(segment), bases = first_base_;
@@ -330,7 +331,7 @@ class MemoryBackwardWalk {
     }
   }
 
-  // The version that a first access finds: -> its number.
+  // -> the number of the version that a first access finds
   int32_t begin(const MemoryItem<storage>& item, int64_t t, int64_t e, Touch touch, int64_t& noted,
                 int64_t& bases) {
     if (touch.enters_segment()) {
@@ -380,7 +381,7 @@ class MemoryBackwardWalk {
       }
   }
 
-  // Zeros for the steps behind the sequence's end.
+  // Zeros for the steps after the sequence's end.
   void pad(const MemoryItem<storage>& item) {
     for (int64_t t = slots_.length(); t < a_.T; ++t) {
       int64_t at = item.slice * a_.B * a_.T * a_.H + item.step(t);
@@ -394,10 +395,10 @@ class MemoryBackwardWalk {
   const MemoryBackward& a_;
   int64_t steps_, first_base_ = 0;
   MemorySlots slots_;
-  MemoryRows<real> versions_;  // zeros; those that the steps of a segment make; what it finds
+  MemoryRows<real> versions_;  // zeros; rows that a segment makes; rows that it finds
   MemoryRows<real> grads_;     // by slot
-  MemoryRows<real> table_;     // by slot, in the walk ahead
-  MemoryRows<real> noted_;     // what segments find of chains that began before them
+  MemoryRows<real> table_;     // by slot, in the forward walk
+  MemoryRows<real> noted_;     // rows that segments find of chains begun earlier
   Scratch<int32_t> newest_;    // by slot: its newest version
   Scratch<int32_t> found_;     // (steps, K + J): the version that each access finds
   Scratch<vec<real>> dots_;
@@ -406,7 +407,7 @@ class MemoryBackwardWalk {
 template <class storage>
 void memory_scan_backward(const MemoryBackward& a) {
   using real = real_of<storage>;
-  // Sequences that share factors of the fresh memory are one item: their sums have one order.
+  // Sequences that share fresh factors are one item, so that their sums have one order.
   int64_t sets = a.fresh_left ? a.G : a.B * a.H;
   parallel(a.threads, sets * a.slices, [&](Work& work) {
     MemoryBackwardWalk<storage> walk(a, (a.D / a.slices + 1) * sizeof(real));
@@ -454,7 +455,7 @@ RAMGRU_INLINE void memory_step_head(
 template <class storage>
 void memory_step(const MemoryStep& a) {
   using real = real_of<storage>;
-  constexpr int64_t each = 64;  // heads of an item: fewer are not worth another thread
+  constexpr int64_t each = 64;  // heads of a work item; fewer are not worth a thread
   int64_t heads = a.B * a.H;
   parallel(a.threads, (heads + each - 1) / each, [&](Work& work) {
     for (int64_t item; work.next(item);)
