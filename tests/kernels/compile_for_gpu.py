@@ -1,10 +1,10 @@
-"""Compile what a call would launch on a GPU, on a machine without one.
+"""Compile the Triton kernels that a piece of code launches, on a machine without a GPU.
 
-    python compile_for_gpu.py 90 "code"      sm_90; prints a line a kernel: its name, its registers'
+    python compile_for_gpu.py 90 "code"      for sm_90: prints each kernel's name and its register
                                              spills in bytes
 
-The code runs with CPU tensors that Triton's kernels take; a launch compiles, down to machine code,
-and computes nothing. Triton must not interpret: TRITON_INTERPRET has to be unset.
+The code runs with CPU tensors. A launch compiles down to machine code and computes nothing.
+TRITON_INTERPRET must be unset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
 
 
 class Driver:
-    """Stands for the driver of a GPU: names its architecture."""
+    """A stub of the GPU driver that names an architecture."""
 
     def get_current_target(self) -> GPUTarget:
         return GPUTarget("cuda", ARCHITECTURE, 32)
@@ -47,7 +47,7 @@ def compile_only(self: JITFunction, grid: Any) -> Any:
 
 
 def spilled(ptx: str) -> int:
-    """Bytes of registers that did not fit, as the assembler says."""
+    """Bytes of spilled registers, from the assembler's report."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "kernel.ptx")
         source.write_text(ptx)

@@ -1,6 +1,6 @@
-"""Inputs of `memory_scan` drawn from a few numbers, and all that comes out of it, to compare.
+"""Inputs of `memory_scan` drawn from a few numbers, and its results and gradients to compare.
 
-A case is small and plain, so that hypothesis can shrink it and its text tells what went wrong.
+A case is a small dataclass, so that hypothesis can shrink and print it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Case:
             return torch.randn(shape, generator=g, dtype=torch.float64)
 
         def unit(*shape: int) -> Tensor:
-            """In [0, 1], and now and then exactly 0 or 1."""
+            """In [0, 1], sometimes exactly 0 or 1."""
             value = torch.rand(shape, generator=g, dtype=torch.float64) * 1.4 - 0.2
             return value.clamp(0, 1)
 
@@ -116,22 +116,22 @@ def floating(x: Tensors) -> list[str]:
 
 
 def slow(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:
-    """-> outputs and all rows of the final memory, by the equations."""
+    """-> outputs and all rows of the final memory, by the reference"""
     return reference(**x, memory_size=case.N)
 
 
 def fast(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:
-    """The same by the operator."""
+    """-> the same by the operator"""
     outputs, cells, rows = memory_scan(**x, memory_size=case.N)
     return outputs, all_rows(cells, rows, x, case.N)
 
 
 def all_rows(cells: Tensor, rows: Tensor, x: Tensors, memory_size: int) -> Tensor:
-    """A final memory as it comes out -> (B, H, N, D): what each cell holds."""
+    """A final memory as `memory_scan` returns it -> the rows of all cells (B, H, N, D)"""
     B, H, P, D = rows.shape
     if cells.shape[-1] == 0 and memory_size == P:
         return rows
-    full = rows.new_zeros(B, H, memory_size + 1, D)  # the last row takes the unused places
+    full = rows.new_zeros(B, H, memory_size + 1, D)  # the last row is for unused places
     if "fresh_left" in x:
         fresh = x["fresh_left"].unsqueeze(2) + x["fresh_right"].unsqueeze(1)  # (H, R, C, D)
         fresh = fresh.flatten(1, 2)[:, :memory_size].expand(B, -1, -1, -1)
@@ -170,7 +170,7 @@ def everything(scan: Scan, x: Tensors, case: Case) -> Tensors:
 def assert_near(
     found: Tensors, wanted: Tensors, *, absolute: float = 0.0, relative: float = 0.0
 ) -> None:
-    """Every value near the wanted one; `relative` is measured against the largest of its tensor."""
+    """All values near the wanted ones; `relative` refers to the largest value of the tensor."""
     assert found.keys() == wanted.keys()
     for name, value in found.items():
         want = wanted[name]
@@ -200,7 +200,7 @@ def small(kind: str) -> tuple[Case, Tensors]:
 
 
 def of_leaves(x: Tensors, case: Case) -> tuple[Callable[..., tuple[Tensor, Tensor]], list[Tensor]]:
-    """The scan as a function of its floating-point inputs -> outputs, final rows; and these."""
+    """-> the scan as a function of its floating-point inputs, and these inputs"""
     names = floating(x)
 
     def scan(*values: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,6 +212,6 @@ def of_leaves(x: Tensors, case: Case) -> tuple[Callable[..., tuple[Tensor, Tenso
 
 
 def arguments(x: Tensors) -> list[Tensor | None]:
-    """The operator's tensors in its order, differentiable where they can be."""
+    """The operator's tensors in order, with gradients for the floating-point ones."""
     leaves = {name: x[name].detach().requires_grad_() for name in floating(x)}
     return [{**x, **leaves}.get(name) for name in Inputs._fields]

@@ -54,7 +54,7 @@ def test_gradient_of_a_sum_that_torch_expands() -> None:
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_forward_mode_is_refused() -> None:
-    """Not answered with tangents that are silently none."""
+    """An error, not missing tangents."""
     case, x = small("no-initial-memory")
     gate = x.pop("gate")
 
@@ -105,7 +105,7 @@ def test_hessian_by_torch_func_equals_autograd() -> None:
 
 
 def test_third_derivatives_are_refused() -> None:
-    """They would miss terms: an error is better than a wrong number."""
+    """They would miss terms."""
     case, x = small("no-initial-memory")
     gate = x["gate"].requires_grad_()
     value = fast(x, case)[0].pow(3).sum()

@@ -1,4 +1,4 @@
-"""Arguments that do not fit: the error names the argument, what was expected and what came."""
+"""Errors of wrong arguments: the name, the expected value and the value that came."""
 
 from __future__ import annotations
 

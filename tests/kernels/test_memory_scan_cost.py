@@ -1,4 +1,4 @@
-"""What autograd keeps for backward: free of the number of cells, linear in the steps."""
+"""The memory saved for backward: independent of the number of cells, linear in the steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INITIAL = pytest.mark.parametrize("initial", ["none", "cells"])
 
 
 def saved_bytes(T: int, N: int, initial: str, want_final: bool = True) -> int:
-    """Bytes of all memory that is kept between forward and backward, inputs included."""
+    """Bytes saved between forward and backward, inputs included."""
     x = Case(B=2, T=T, H=2, K=4, J=4, D=16, N=64).tensors(torch.float32)
     if initial == "cells":
         x["initial_cells"] = torch.arange(10).expand(2, 2, 10).clone()
@@ -62,7 +62,7 @@ def test_native_kernels_save_nothing_but_the_inputs(path: str, initial: str) -> 
 
 @pytest.mark.parametrize("initial", ["none", "cells"])
 def test_no_tensor_has_as_many_rows_as_the_memory_cells(initial: str) -> None:
-    """Forward and backward at 2^40 cells: a table of them would not fit anywhere."""
+    """Forward and backward at 2^40 cells, for which no table fits into memory."""
     case = Case(T=5, N=2**20)
     x = case.tensors()
     x["write_index"] *= 2**20

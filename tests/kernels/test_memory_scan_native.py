@@ -1,4 +1,4 @@
-"""What is particular to the native kernel of `memory_scan`: blocks, slices, segments, hashing."""
+"""The native kernel of `memory_scan`: blocks, slices, segments, hashing, threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_width_equals_the_reference(isa: str, D: int) -> None:
 
 @pytest.mark.parametrize("heads", [1, 5, 9])
 def test_float32_is_near_float64_in_slices_of_the_width(isa: str, heads: int) -> None:
-    """The width is cut in slices where there are few sequences and heads."""
+    """Few sequences and heads: the width is cut into slices."""
     case = Case(B=1, T=12, H=heads, D=70, initial="dense", fresh=True)
     x = case.tensors(torch.float32)
     exact = {name: value.double() if name in floating(x) else value for name, value in x.items()}
@@ -86,7 +86,7 @@ def test_threads_change_no_bit(isa: str, shape: dict[str, int]) -> None:
 
 
 def test_far_apart_cells_change_no_bit(isa: str) -> None:
-    """A table of few cells and a growing hash of many give every cell the same row."""
+    """A direct table and a growing hash table give every cell the same row."""
     case = Case(B=2, T=400, H=1, K=4, D=5, N=3000, initial="cells", reset=True)
     x = case.tensors(torch.float32)
     x["reset"] &= torch.arange(400) == 300

@@ -1,4 +1,4 @@
-"""`memory_scan` keeps the rules of torch's own operators: opcheck, vmap, jacrev, compile."""
+"""`memory_scan` as an operator of torch: opcheck, vmap, jacrev, compile."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from torch.library import opcheck
 from ramgru.kernels.memory_scan import memory_scan
 
 KINDS = pytest.mark.parametrize("kind", SMALL)
+WITH_ALL_OPTIONS = ["cells-and-all-options", "all-rows-and-all-options"]
 
 
 @KINDS
 def test_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
     case, x = small(kind)
-    args = (*arguments(x), case.N, True)
-    opcheck(torch.ops.ramgru.memory_scan, args)
-    opcheck(torch.ops.ramgru.memory_scan, (*args[:-1], False))
+    want_final = kind != "no-initial-memory"
+    opcheck(torch.ops.ramgru.memory_scan, (*arguments(x), case.N, want_final))
 
 
-@KINDS
+@pytest.mark.parametrize("kind", WITH_ALL_OPTIONS)
 def test_backward_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
     case, x = small(kind)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_backward_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
     plain = [None if v is None else v.detach() for v in arguments(x)]
     for given in (upstream, [upstream[0], None]):
         opcheck(torch.ops.ramgru.memory_scan_backward, (*given, *plain, case.N, saved))
-    # Second derivatives read the order of events: they run eagerly and are not traced.
+    # Second derivatives read integers from the data, so they run eagerly alone.
     args = (*(v.requires_grad_() for v in upstream), *arguments(x), case.N, saved)
     eager = ("test_schema", "test_autograd_registration", "test_faketensor")
     opcheck(torch.ops.ramgru.memory_scan_backward, args, test_utils=eager)
@@ -50,7 +50,7 @@ def test_backward_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
 
 @KINDS
 def test_vmap_equals_a_loop(kind: str) -> None:
-    """Over a mapped dimension of its own, with the integers and the fresh memory shared."""
+    """Over a new dimension, with shared integers and a shared fresh memory."""
     case, x = small(kind)
     scan, leaves = of_leaves(x, case)
     fresh = [name.startswith("fresh") for name in floating(x)]
@@ -108,7 +108,7 @@ def test_jacrev_equals_autograd() -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-@KINDS
+@pytest.mark.parametrize("kind", WITH_ALL_OPTIONS)
 def test_compiled_equals_eager(kind: str) -> None:
     case, x = small(kind)
     torch.compiler.reset()

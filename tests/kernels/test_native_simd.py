@@ -1,4 +1,4 @@
-"""The vector functions that kernels are made of, compiled alone for each instruction set."""
+"""The vector functions of the kernels, compiled alone for each instruction set."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(probe: ctypes.CDLL, name: str, x: Tensor, dtype: torch.dtype | None = No
 
 
 def grid(dtype: torch.dtype) -> Tensor:
-    """Both signs, from the smallest numbers to beyond every tail, near 0 and near whole numbers."""
+    """Both signs, from the smallest numbers to the far tails, near 0 and near whole numbers."""
     wide = torch.linspace(-100, 100, 200_003, dtype=torch.float64)
     small = torch.logspace(-44, 2, 20_001, dtype=torch.float64)
     x = torch.cat([wide, small, -small, torch.tensor([0.0, -0.0])])
@@ -76,7 +76,7 @@ def test_functions_are_accurate_to_a_few_units_in_the_last_place(probe, name, dt
 
 @pytest.mark.parametrize("dtype", C_TYPE, ids=str)
 def test_cosine(probe, dtype):
-    """Beside its zeros only the absolute error is small: the argument has no more digits."""
+    """The absolute error alone is small near the zeros, where the argument has too few digits."""
     near = torch.arange(-40, 41, dtype=torch.float64) * torch.pi / 4  # where signs and parts change
     x = torch.cat(
         [grid(dtype), near.to(dtype), near.to(dtype).nextafter(torch.zeros(81, dtype=dtype))]

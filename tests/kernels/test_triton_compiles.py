@@ -1,4 +1,4 @@
-"""Triton's kernels compile down to the machine code of GPUs, which takes none."""
+"""Triton kernels compile to the machine code of GPUs, on a machine without a GPU."""
 
 from __future__ import annotations
 

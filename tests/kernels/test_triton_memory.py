@@ -1,6 +1,6 @@
 """`memory_scan` by its Triton kernels: on a GPU, or through Triton's interpreter on the CPU.
 
-The interpreter is slow, and so the cases are small, and blocks shorter than on a GPU.
+The interpreter is slow, so the cases are small and the blocks shorter than on a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ALL = {"fresh": True, "reset": True, "lengths": True, "holes": True}
 
 @pytest.fixture(scope="module")
 def modules(gpu_device):
-    """The modules of the kernels, which only import where triton is."""
+    """The modules of the kernels, which import triton."""
     from ramgru.kernels.memory_scan import triton
 
     return triton, triton.scan, triton.rows
@@ -33,14 +33,14 @@ def modules(gpu_device):
 
 @pytest.fixture
 def draw(modules, gpu_device, monkeypatch):
-    """The tensors of a case on the device; blocks of 8 events."""
+    """Draws the tensors of a case on the device; blocks have 8 events."""
     monkeypatch.setattr(modules[1], "EVENTS", 8)
     return on(gpu_device)
 
 
 @pytest.fixture
 def narrow(modules, monkeypatch):
-    """Programs of 2 columns, so that few make a row of several parts."""
+    """Programs of 2 columns, so that short rows have several parts."""
     monkeypatch.setattr(modules[2], "WIDTH", 2)
 
 
@@ -52,7 +52,7 @@ def on(device: str):
 
 
 def wanted(x: Tensors, case: Case) -> Tensors:
-    """All that comes out, by the equations, in float64 on the CPU."""
+    """Results and gradients by the reference, in float64 on the CPU."""
     wide = {name: value.cpu() for name, value in x.items()}
     return everything(by_equations, {**wide, **{n: wide[n].double() for n in floating(x)}}, case)
 
@@ -215,7 +215,7 @@ def test_nan_stays_in_its_sequence(draw, initial):
 
 
 def test_nothing_behind_a_length_counts(draw):
-    """NaN there, and indices that name no cell, change no bit of anything."""
+    """NaN and invalid indices in the padding change no bit."""
     case = Case(B=3, T=5, H=1, K=2, J=1, N=4, initial="dense", fresh=True, reset=True)
     x = draw(case)
     x["lengths"] = torch.tensor([0, 3, 5], device=x["gate"].device)
@@ -250,7 +250,7 @@ def test_a_sequence_alone_has_the_bits_that_it_has_in_a_batch(draw):
 
 
 def test_pieces_equal_the_whole(draw):
-    """From no memory over a compact one to one with all rows."""
+    """From no memory to a compact one to a dense one."""
     case = Case(B=1, T=9, H=1, K=2, N=14, fresh=True)
     x = draw(case)
     fresh = {name: x.pop(name) for name in ("fresh_left", "fresh_right")}
