@@ -417,7 +417,7 @@ class RAMGRUState:
                 }
                 fresh = (mine.get("fresh_left"), mine.get("fresh_right"))
                 memory.append(MemoryState(mine["cells"], mine["rows"], size, carried, *fresh))
-            return RAMGRUState(values["hidden"], tuple(memory))
+            return _whole(RAMGRUState(values["hidden"], tuple(memory)))
         except FileNotFoundError as error:
             raise CheckpointError(f"{path} is missing") from error
         except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
@@ -438,6 +438,24 @@ class RAMGRUState:
 def _flat_shapes(hidden_size: int, m: MemoryState) -> list[tuple[int, ...]]:
     carried = [tuple(value.shape[1:]) for value in m.carried.values()]
     return [(hidden_size,), *carried, (m.rows.shape[1], m.memory_size, m.rows.shape[3])]
+
+
+def _whole(state: RAMGRUState) -> RAMGRUState:
+    """A state from a file, if its tensors fit together."""
+    L, B, _ = state.hidden.shape
+    for m in state.memory:
+        (b, heads, P), (*same, R, _) = m.cells.shape, m.rows.shape
+        outside = (m.cells < -1) | (m.cells >= m.memory_size)
+        if (
+            not (b == B and same == [b, heads] and R in (P, m.memory_size) and m.memory_size >= P)
+            or any(len(value) != B for value in m.carried.values())
+            or m.cells.dtype != torch.int64
+            or bool(outside.any())
+        ):
+            raise ValueError("its tensors do not fit together")
+    if len(state.memory) != L:
+        raise ValueError(f"it has {len(state.memory)} memories for {L} hidden vectors")
+    return state
 
 
 def _named(m: MemoryState) -> dict[str, Tensor]:

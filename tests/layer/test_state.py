@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -167,9 +168,35 @@ def test_a_broken_file_is_refused(keep: int, tmp_path: Path) -> None:
         RAMGRUState.load(path)
 
 
-def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
-    import safetensors.torch
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("memory.0.cells", lambda x: x.masked_fill(x >= 0, 10**6)),
+        ("memory.0.cells", lambda x: x - 2),
+        ("memory.0.cells", lambda x: x.double()),
+        ("memory.0.cells", lambda x: x[:, :, 1:]),
+        ("memory.1.rows", lambda x: x[:, :1]),
+        ("memory.1.rows", lambda x: x[..., 0]),
+        ("memory.1.carried.key", lambda x: x[1:]),
+        ("hidden", lambda x: x[:, 1:]),
+        ("hidden", lambda x: x[1:]),
+        ("hidden", lambda x: x[0]),
+    ],
+)
+def test_tensors_that_do_not_fit_together_are_refused(
+    name: str, change: Any, tmp_path: Path
+) -> None:
+    path = used(make()).save(tmp_path / "state")
+    with safetensors.safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    tensors[name] = change(tensors[name]).contiguous()
+    safetensors.torch.save_file(tensors, path, metadata)
+    with pytest.raises(CheckpointError, match="holds no state that ramgru saved"):
+        RAMGRUState.load(path)
 
+
+def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
     foreign = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(make().state_dict(), foreign)
     (tmp_path / "text").write_text("hello", encoding="utf-8")
