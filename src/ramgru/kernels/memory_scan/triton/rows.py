@@ -57,19 +57,9 @@ def tables(x: Inputs, versions: Tensor, fresh: Tensor) -> tuple[Any, ...]:
 def rows_at(
     code,  # (E,) int64
     column,  # (W,)
-    versions,
-    initial,
-    left,
-    right,
-    fresh,
-    made,
-    given,
-    columns,
-    sets,
-    D,
-    INITIAL: tl.constexpr,
-    FRESH: tl.constexpr,
-):
+    versions, initial, left, right, fresh, made, given, columns, sets, D,
+    INITIAL: tl.constexpr, FRESH: tl.constexpr,
+):  # fmt: skip
     """-> (E, W) float32; zeros for a code below 0 and beyond the last column."""
     inside = (column < D)[None, :]
     at = column[None, :]
@@ -98,22 +88,10 @@ def sum_reads(
     weight,  # (S, J)
     outputs,  # (S, D)
     S,
-    versions,
-    initial,
-    left,
-    right,
-    fresh,
-    made,
-    given,
-    columns,
-    sets,
-    D,
-    INITIAL: tl.constexpr,
-    FRESH: tl.constexpr,
-    J: tl.constexpr,
-    STEPS: tl.constexpr,
+    versions, initial, left, right, fresh, made, given, columns, sets, D,
+    INITIAL: tl.constexpr, FRESH: tl.constexpr, J: tl.constexpr, STEPS: tl.constexpr,
     WIDTH: tl.constexpr,
-):
+):  # fmt: skip
     step = tl.program_id(0).to(tl.int64) * STEPS + tl.arange(0, STEPS)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     live = step < S
@@ -136,22 +114,10 @@ def dot_reads(
     grad_output,  # (S, D)
     grad_weight,  # (parts of the width, S, J)
     S,
-    versions,
-    initial,
-    left,
-    right,
-    fresh,
-    made,
-    given,
-    columns,
-    sets,
-    D,
-    INITIAL: tl.constexpr,
-    FRESH: tl.constexpr,
-    J: tl.constexpr,
-    STEPS: tl.constexpr,
+    versions, initial, left, right, fresh, made, given, columns, sets, D,
+    INITIAL: tl.constexpr, FRESH: tl.constexpr, J: tl.constexpr, STEPS: tl.constexpr,
     WIDTH: tl.constexpr,
-):
+):  # fmt: skip
     step = tl.program_id(0).to(tl.int64) * STEPS + tl.arange(0, STEPS)
     part = tl.program_id(1).to(tl.int64)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
@@ -180,22 +146,10 @@ def dot_writes(
     grad_gate,  # (parts of the width, S)
     grad_candidate,  # (S, D)
     S,
-    versions,
-    initial,
-    left,
-    right,
-    fresh,
-    made,
-    given,
-    columns,
-    sets,
-    D,
-    INITIAL: tl.constexpr,
-    FRESH: tl.constexpr,
-    K: tl.constexpr,
-    STEPS: tl.constexpr,
+    versions, initial, left, right, fresh, made, given, columns, sets, D,
+    INITIAL: tl.constexpr, FRESH: tl.constexpr, K: tl.constexpr, STEPS: tl.constexpr,
     WIDTH: tl.constexpr,
-):
+):  # fmt: skip
     """Version m = (1 - g) m' + g c with g = weight · gate: from adjoints of m, all gradients."""
     step = tl.program_id(0).to(tl.int64) * STEPS + tl.arange(0, STEPS)
     part = tl.program_id(1).to(tl.int64)
@@ -232,21 +186,9 @@ def copy_rows(
     places,  # (rows,) or -1
     table,  # (any, D)
     rows,
-    versions,
-    initial,
-    left,
-    right,
-    fresh,
-    made,
-    given,
-    columns,
-    sets,
-    D,
-    INITIAL: tl.constexpr,
-    FRESH: tl.constexpr,
-    STEPS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    versions, initial, left, right, fresh, made, given, columns, sets, D,
+    INITIAL: tl.constexpr, FRESH: tl.constexpr, STEPS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     """table[places] = rows of the codes"""
     item = tl.program_id(0).to(tl.int64) * STEPS + tl.arange(0, STEPS)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)

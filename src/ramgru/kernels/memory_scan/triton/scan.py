@@ -10,7 +10,9 @@ last event to the first, and every read adds its part. A gate of 0 is the map (1
 changes no bit: x + -0.0 is x, also for x = -0.0.
 
 Source: the segmented scan of Blelloch, "Prefix Sums and Their Applications", 1990, of pairs (a, b).
-R = B·H sequences and heads of M events each; other letters as in `plan`.
+R = B·H sequences and heads of M events each; S = B·T·H steps; other letters as in `plan`.
+Arguments: order and base (R, M), weight and read_weight (S, K) and (S, J), gate (S,), candidate,
+grad_output (S, D), grad_rows (final rows, D); the rest as in `rows_at`.
 """
 
 # Triton types the arguments of its kernels.
@@ -100,34 +102,13 @@ def store_block(a, b, column, blocks_a, blocks_b, item, D, EVENTS: tl.constexpr)
 
 @triton.jit(do_not_specialize=SIZES)
 def scan_writes(
-    order,
-    base,
-    weight,
-    gate,
-    candidate,
+    order, base, weight, gate, candidate,
     blocks_a,  # (R, blocks)
     blocks_b,  # (R, blocks, D)
-    M,
-    T,
-    H,
-    K,
-    J,
-    P,
-    versions,
-    initial,
-    left,
-    right,
-    fresh,
-    made,
-    given,
-    columns,
-    sets,
-    D,
-    INITIAL: tl.constexpr,
-    FRESH: tl.constexpr,
-    EVENTS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    M, T, H, K, J, P,
+    versions, initial, left, right, fresh, made, given, columns, sets, D,
+    INITIAL: tl.constexpr, FRESH: tl.constexpr, EVENTS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     blocks = tl.cdiv(M, EVENTS)
     row = item // blocks
@@ -159,22 +140,11 @@ def scan_writes(
 
 @triton.jit(do_not_specialize=SIZES)
 def finish_writes(
-    order,
-    base,
-    weight,
-    gate,
+    order, base, weight, gate,
     blocks_b,  # (R, blocks, D) the row that each block ends with
-    versions,
-    M,
-    T,
-    H,
-    K,
-    J,
-    P,
-    D,
-    EVENTS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    versions, M, T, H, K, J, P, D,
+    EVENTS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     blocks = tl.cdiv(M, EVENTS)
     row = item // blocks
@@ -195,11 +165,9 @@ def finish_writes(
 def scan_blocks(
     blocks_a,  # (R, blocks)
     blocks_b,  # (R, blocks, D): the map of each block; becomes the row that each block ends with
-    blocks,
-    D,
-    EVENTS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    blocks, D,
+    EVENTS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     inside = (column < D)[None, :]
@@ -224,29 +192,13 @@ def scan_blocks(
 
 @triton.jit(do_not_specialize=SIZES)
 def scan_adjoints(
-    order,
-    base,
+    order, base,
     final,  # (R, M), read only if FINAL
-    weight,
-    gate,
-    read_weight,
-    grad_output,
-    grad_rows,
+    weight, gate, read_weight, grad_output, grad_rows,
     adjoint,  # (made + given + R·M if fresh, D)
-    blocks_a,
-    blocks_b,
-    M,
-    T,
-    H,
-    K,
-    J,
-    P,
-    made,
-    D,
-    FINAL: tl.constexpr,
-    EVENTS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    blocks_a, blocks_b, M, T, H, K, J, P, made, D,
+    FINAL: tl.constexpr, EVENTS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     blocks = tl.cdiv(M, EVENTS)
     row = item // blocks
@@ -292,23 +244,9 @@ def scan_adjoints(
 
 @triton.jit(do_not_specialize=SIZES)
 def finish_adjoints(
-    order,
-    base,
-    weight,
-    gate,
-    blocks_b,
-    adjoint,
-    M,
-    T,
-    H,
-    K,
-    J,
-    P,
-    made,
-    D,
-    EVENTS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    order, base, weight, gate, blocks_b, adjoint, M, T, H, K, J, P, made, D,
+    EVENTS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     blocks = tl.cdiv(M, EVENTS)
     row = item // blocks

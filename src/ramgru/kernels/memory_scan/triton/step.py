@@ -25,12 +25,9 @@ def write_and_read(
     read_cells,  # (R, J)
     read_weight,  # (R, J)
     outputs,  # (R, D)
-    N,
-    D,
-    K: tl.constexpr,
-    J: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    N, D,
+    K: tl.constexpr, J: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     inside = column < D

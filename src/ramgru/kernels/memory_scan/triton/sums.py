@@ -33,12 +33,9 @@ def sum_blocks(
     sums,  # (number, D)
     blocks_a,  # (blocks,)
     blocks_b,  # (blocks, D)
-    Q,
-    number,
-    D,
-    EVENTS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    Q, number, D,
+    EVENTS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     q = item * EVENTS + tl.arange(0, EVENTS)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
@@ -59,13 +56,9 @@ def sum_blocks(
 def finish_sums(
     keys,
     blocks_b,  # the row that each block ends with
-    sums,
-    Q,
-    number,
-    D,
-    EVENTS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    sums, Q, number, D,
+    EVENTS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     q = item * EVENTS + tl.arange(0, EVENTS)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
