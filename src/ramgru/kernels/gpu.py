@@ -71,11 +71,6 @@ def _missing() -> str:
     return ""
 
 
-def available() -> bool:
-    """Whether triton and a device for its kernels are present."""
-    return (interprets() or torch.cuda.is_available()) and not _missing()
-
-
 def refusal() -> str:
     """Why no Triton kernel runs at all; empty if they run. Warns once if triton is missing."""
     if mode() == OFF:
