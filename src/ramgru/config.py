@@ -85,7 +85,7 @@ class Memory:
     Memory(cells=1024, heads='key key:2 tape')
     """
 
-    cells: int = 4096
+    cells: int = 16_384
     """N, cells a head; rounded up, with a warning, to a product of nearly equal factors. The cost
     of a step hardly depends on it."""
     heads: tuple[Head, ...] = (Key(),) * 4
@@ -93,12 +93,12 @@ class Memory:
     key:2 tape". key finds cells by the current input, key:2 by the last two; tape counts."""
     width: int | None = None
     """D, numbers a cell holds; None: the layer's hidden_size / heads, rounded up."""
-    writes: int = 4
+    writes: int = 2
     """Cells that a step writes in each key head, the nearest ones to its key; at most `cells`."""
-    reads: int = 4
+    reads: int = 2
     """Cells that a step reads in each key head; at most `cells`."""
-    gate_bias: float = -1.0
-    """Initial bias of the update gates: sigmoid(-1) = 0.27 of a cell is overwritten at first."""
+    gate_bias: float = 0.0
+    """Initial bias of the update gates: at 0, half of a cell is overwritten at first."""
     learned_start: bool = False
     """Train what cells hold before they are written; otherwise they hold zeros."""
 
