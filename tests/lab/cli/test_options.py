@@ -9,13 +9,12 @@ import pytest
 from ramgru.lab import tasks
 from ramgru.lab.cli.generate import GenerateConfig
 from ramgru.lab.cli.parse import options
-from ramgru.lab.cli.taskoptions import with_help
 from ramgru.lab.compare.compare import CompareConfig, ReportConfig
 from ramgru.lab.evaluate import EvaluateConfig
 from ramgru.lab.show.inspect import InspectConfig
 from ramgru.lab.train import TrainConfig
 
-TASK = with_help(tasks.get("mqar"))
+TASK = tasks.get("mqar")
 DEFAULTS = {
     "generate": GenerateConfig(task=TASK),
     "train": TrainConfig(task=TASK),

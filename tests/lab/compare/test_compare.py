@@ -254,13 +254,13 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop(name, None)
 
 
-def test_tasks_layers_and_widths_by_two_processes_and_again(small, own, capsys):
+def test_two_tasks_and_a_layer_of_ones_own_by_two_processes_and_again(small, own, capsys):
     """A layer of one's own is among them; the rate that diverges is not chosen."""
     config = replace(
         small,
         also=("parity,length=5",),
         layers=(f"{own},layers=2",),
-        widths=(4, 8),
+        widths=(8,),
         lr=(1e-2, 1e-12),
         steps=8,
         jobs=2,
@@ -268,13 +268,13 @@ def test_tasks_layers_and_widths_by_two_processes_and_again(small, own, capsys):
     path = compare(config)
     whole = from_json((config.folder / "compare.json").read_text(encoding="utf-8"))
     assert [task.task for task in whole.tasks] == ["mqar", "parity"]
-    contenders = [f"{own},layers=2,d_model={width}" for width in (4, 8)]
+    contenders = [f"{own},layers=2,d_model=8"]
     assert whole.layers == contenders
     for task in whole.tasks:
         assert [run.layer for run in task.runs] == contenders
         assert {run.lr for run in task.runs} == {1e-2}
         assert {trial.given_up for trial in task.tried if not trial.chosen} == {True}
-        assert [run.state_bytes for run in task.runs] == [4 * 2 * 4, 4 * 2 * 8]
+        assert [run.state_bytes for run in task.runs] == [4 * 2 * 8]
     assert "mean over 2 tasks" in capsys.readouterr().out
     text = path.read_text(encoding="utf-8")
     assert "Leaderboard" in text

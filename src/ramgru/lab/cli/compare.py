@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ramgru.lab.cli.ownlayer import take
+from ramgru.lab.cli.arguments import listing, split_tasks, take
 from ramgru.lab.cli.parse import UsageError, parse
-from ramgru.lab.cli.taskoptions import listing, split_tasks, with_help, without_help
 from ramgru.lab.compare.compare import compare
 from ramgru.lab.compare.config import CompareConfig, sized
 from ramgru.lab.compare.runs import Interrupted
@@ -56,12 +55,11 @@ def configure(args: Sequence[str]) -> CompareConfig:
         rest,
         prog="ramgru compare",
         description=DESCRIPTION.format(layers=", ".join(LAYERS)) + "\n" + listing(),
-        default=CompareConfig(task=with_help(task)),
+        default=CompareConfig(task=task),
     )
     try:
         return replace(
             config,
-            task=without_help(config.task),
             also=(*names[1:], *config.also),
             layers=(*config.layers, *own),
         )

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ramgru.lab.cli.ownlayer import imported
+from ramgru.lab.cli.arguments import imported, split_task
 from ramgru.lab.cli.parse import parse
-from ramgru.lab.cli.taskoptions import split_task
 from ramgru.lab.evaluate import EvaluateConfig, evaluate
 
 DESCRIPTION = """Measure a trained model: `ramgru evaluate [RUN] [OPTIONS]`.

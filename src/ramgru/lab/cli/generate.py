@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ramgru.lab import tasks
+from ramgru.lab.cli.arguments import listing, named, split_task
 from ramgru.lab.cli.parse import parse
-from ramgru.lab.cli.taskoptions import listing, named, split_task, with_help, without_help
 from ramgru.lab.tasks import Task, write_examples
 
 DESCRIPTION = """Write examples of a task to a file: `ramgru generate [TASK] [OPTIONS]`.
@@ -57,11 +57,10 @@ def run(args: Sequence[str]) -> int:
 def configure(args: Sequence[str]) -> GenerateConfig:
     """The configuration of a command line. Raises UsageError."""
     name, rest = split_task(args)
-    config = parse(
+    return parse(
         GenerateConfig,
         rest,
         prog="ramgru generate",
         description=DESCRIPTION + listing(),
-        default=GenerateConfig(task=with_help(named(name or "mqar"))),
+        default=GenerateConfig(task=named(name or "mqar")),
     )
-    return replace(config, task=without_help(config.task))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ramgru.lab.cli.arguments import split_task
 from ramgru.lab.cli.parse import parse
-from ramgru.lab.cli.taskoptions import split_task
 from ramgru.lab.show.inspect import InspectConfig, inspect
 
 DESCRIPTION = """Show the memory of a trained RAM-GRU: `ramgru inspect [RUN] [OPTIONS]`.

@@ -6,13 +6,17 @@ interface gives them as data.
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import dataclasses
 import difflib
+import inspect
 import io
 import itertools
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -40,6 +44,9 @@ class UsageError(Exception):
     """A command line cannot be parsed; the message is one sentence for the user."""
 
 
+# An entry of a docstring that describes fields: `    name, other: text`.
+ENTRY = re.compile(r"^    (\w+(?:, \w+)*):\s+(.*)$")
+
 # A memory's heads are one word on the command line, in their text form.
 REGISTRY = tyro.constructors.ConstructorRegistry()
 
@@ -55,6 +62,66 @@ def _heads(info: Any) -> Any:
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda heads: [heads_text(heads)],
     )
+
+
+@REGISTRY.struct_rule
+def _dataclass(info: Any) -> Any:
+    """A dataclass whose fields have the help texts of `field_help`."""
+    kind: Any = info.type
+    if not dataclasses.is_dataclass(kind):
+        return None
+    hints, lines = get_type_hints(kind), field_help(kind)
+    fields = [
+        tyro.constructors.StructFieldSpec(
+            field.name, hints[field.name], _default(field, info.default), lines.get(field.name)
+        )
+        for field in dataclasses.fields(kind)
+    ]
+    return tyro.constructors.StructConstructorSpec(kind, tuple(fields))
+
+
+def _default(field: dataclasses.Field[Any], of: Any) -> Any:
+    if hasattr(of, field.name):
+        return getattr(of, field.name)
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    factory = field.default_factory
+    return tyro.MISSING_NONPROP if factory is dataclasses.MISSING else factory()
+
+
+def field_help(cls: type[Any]) -> dict[str, str]:
+    """{field: help} of a dataclass and its bases: the string below a field, or the entry
+    `name: text` of the docstring."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        found.update(_strings(base))
+        names: list[str] = []
+        for line in (base.__doc__ or "").splitlines():
+            entry = ENTRY.match(line)
+            if entry:
+                names = entry[1].split(", ")
+                found.update(dict.fromkeys(names, entry[2].strip()))
+            elif names and line.startswith(" " * 8) and line.strip():
+                found.update({name: f"{found[name]} {line.strip()}" for name in names})
+            else:
+                names = []
+    return found
+
+
+def _strings(cls: type[Any]) -> dict[str, str]:
+    """{field: the string below it}, each as one line."""
+    try:
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError):  # a class without source, as in an interactive session
+        return {}
+    assert isinstance(node, ast.ClassDef)
+    found = {}
+    for field, below in itertools.pairwise(node.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            text = getattr(below, "value", None)
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                found[field.target.id] = " ".join(text.value.split())
+    return found
 
 
 def parse(

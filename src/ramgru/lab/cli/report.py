@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ramgru.lab.cli.arguments import split_task
 from ramgru.lab.cli.parse import parse
-from ramgru.lab.cli.taskoptions import split_task
 from ramgru.lab.compare.compare import DATA, ReportConfig, report
 
 DESCRIPTION = """Draw a report again, without training: `ramgru report [COMPARISON]`.

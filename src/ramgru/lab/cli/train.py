@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ramgru.lab import tasks
-from ramgru.lab.cli.ownlayer import as_model
+from ramgru.lab.cli.arguments import as_model, listing, named, split_task
 from ramgru.lab.cli.parse import UsageError, parse
-from ramgru.lab.cli.taskoptions import listing, named, split_task, with_help, without_help
 from ramgru.lab.train import TrainConfig, newest_run, train
 from ramgru.lab.train.config import source
 from ramgru.lab.train.configfile import read_config
@@ -64,14 +63,13 @@ def configure(args: Sequence[str]) -> TrainConfig:
             )
     else:
         default = TrainConfig(task=_task(name, rest))
-    config = parse(
+    return parse(
         TrainConfig,
         rest,
         prog="ramgru train",
         description=DESCRIPTION + listing(),
-        default=replace(default, task=with_help(default.task)),
+        default=default,
     )
-    return replace(config, task=without_help(config.task))
 
 
 def take_resume(args: Sequence[str]) -> tuple[Path | None, list[str]]:
