@@ -1,4 +1,4 @@
-"""What every test shares: hypothesis profiles, and one seeded source of randomness."""
+"""Shared by all tests: hypothesis profiles, and one seeded source of randomness."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 CI = bool(os.environ.get("CI"))
 settings.load_profile("ci" if CI else "default")
 
-# Numbers that a test draws without a generator of its own are fresh in every run by hand, and in a
-# build those of the test's name, whatever ran before it. Processes of one run share the seed.
+# The seed of numbers that a test draws without a generator of its own: another one in every run by
+# hand, and 0 in CI. Each test is seeded with it and its own name: a test alone draws the same.
+# Processes of one run share the seed.
 SEED = int(
     os.environ.setdefault(
         "RAMGRU_TEST_SEED", str(0 if CI else random.SystemRandom().getrandbits(31))
@@ -36,26 +37,26 @@ def seed_everything(name: str = "") -> None:
     torch.manual_seed(seed)
 
 
-seed_everything()  # what modules draw while they are collected
+seed_everything()  # for numbers that modules draw during collection
 
 
 def pytest_report_header() -> str:
-    return f"draws repeat with RAMGRU_TEST_SEED={SEED}"
+    return f"the same random numbers again: RAMGRU_TEST_SEED={SEED}"
 
 
 @pytest.fixture(autouse=True)
 def draws(request: pytest.FixtureRequest) -> None:
-    """A test's own draws, the same when it runs alone."""
+    """Seed each test, with the same numbers when it runs alone."""
     seed_everything(request.node.nodeid)
 
 
-# Without a GPU, Triton's kernels run in its interpreter, which has to be chosen before anything
-# imports triton. What runs in a test does not depend on it, but for the fixture `gpu_device`.
+# Without a GPU, Triton's kernels run in its interpreter, which must be chosen before triton is
+# imported. Only tests with the fixture `gpu_device` depend on it.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture
 def generator() -> torch.Generator:
-    """A source of randomness that is the same in every test and in no test's way."""
+    """A generator with one fixed seed, separate from the global one."""
     return torch.Generator().manual_seed(20241124)

@@ -1,4 +1,4 @@
-"""Every dtype and device that `nn.GRU` runs on without an accelerator (contract, 10)."""
+"""Every dtype and device that `nn.GRU` runs on without an accelerator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Key heads: the best of all cells without a score for each; reads find what was written."""
+"""Key heads: the best of all cells without a score for each; a key is read where it was written."""
 
 from __future__ import annotations
 

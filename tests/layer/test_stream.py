@@ -115,7 +115,7 @@ def test_a_stream_owns_its_state(dense: bool) -> None:
     assert given.hidden.requires_grad
     for state, expected in zip(taken, kept):
         assert torch.equal(state.to_tensor(), expected)
-    taken[0].hidden.fill_(7)  # and nothing that is done to a copy reaches the stream
+    taken[0].hidden.fill_(7)  # a change of a copy does not reach the stream
     assert not (stream.state.hidden == 7).any()
 
 

@@ -1,4 +1,4 @@
-"""Derivatives, functional transforms, copies, parametrizations, compilation (contract, 11, 12)."""
+"""Derivatives, functional transforms, copies, parametrizations, compilation."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_parametrization_reaches_what_the_layer_computes() -> None:
 
 @pytest.fixture
 def compiled():
-    """Compile to one graph; what the compiler keeps is dropped at the end."""
+    """Compile to one graph; the compiler's cache is cleared at the end."""
     yield lambda layer: torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch._dynamo.reset()
 

@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_the_former_model(saved, monkeypatch):
 
 def test_without_safetensors_it_says_how_to_get_it(saved, monkeypatch):
     model, folder = saved
-    monkeypatch.setitem(sys.modules, "safetensors.torch", None)  # what a failed import leaves
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)  # as after a failed import
     for act in (lambda: model.save_pretrained(folder), lambda: type(model).from_pretrained(folder)):
         with pytest.raises(RamgruError, match=r"need the library safetensors: pip install"):
             act()
