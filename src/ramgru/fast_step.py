@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ramgru.kernels.dispatch import CPU
+from ramgru.kernels.dispatch import CPU, are_plain
 from ramgru.kernels.layer_step import OPERATION, Constants, layer_step_
 from ramgru.kernels.projection import Projection
 from ramgru.keys import CODE, autocasts
@@ -32,7 +32,7 @@ class Part:
 
     is_gru: bool  # False: a minGRU
     input_size: int
-    weights: list[Place]  # weight_ih, weight_hh, bias_ih, bias_hh; missing where there is none
+    weights: list[Place | None]  # weight_ih, weight_hh, bias_ih, bias_hh; None: the layer has none
     memory: RandomAccessMemory
 
 
@@ -73,7 +73,7 @@ class _Plan:
     """The arguments that the steps of one layer have in common."""
 
     modules: list[tuple[dict[str, Any], str, nn.Module]]  # where each module was found
-    weights: list[Place]
+    weights: list[Place | None]
     storage: list[int]  # where the weights lie in memory
     constants: Constants
     hidden_size: int
@@ -86,7 +86,9 @@ class _Plan:
         for owner, name, module in self.modules:
             if owner.get(name) is not module or module._forward_hooks or module._forward_pre_hooks:
                 return False
-        return dtype == self.dtype and self.storage == _storage(_found(self.weights))
+        found = _found(self.weights)
+        straight = all(w is None or w.is_contiguous() for w in found)
+        return dtype == self.dtype and straight and self.storage == _storage(found)
 
     def fits(self, memory: MemoryState, batch: int) -> bool:
         """Whether a state is as the kernel takes it, which does not check again."""
@@ -105,8 +107,8 @@ class _Plan:
 _plans: WeakKeyDictionary[RandomAccessMemory, _Plan] = WeakKeyDictionary()
 
 
-def _found(places: Sequence[Place]) -> list[Tensor | None]:
-    return [owner.get(name) for owner, name in places]
+def _found(places: Sequence[Place | None]) -> list[Tensor | None]:
+    return [None if place is None else place[0].get(place[1]) for place in places]
 
 
 def _storage(weights: Sequence[Tensor | None]) -> list[int]:
@@ -131,9 +133,14 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
     tensors, codes = keys.step_tensors()
     required = [*memory.step_tensors(), *tensors[:-1], *codes]  # only taps may be missing
     weights = [*part.weights, *memory.step_tensors(), *tensors, *codes]
-    if any(w is None for w in _found([part.weights[0], *required])) or not all(
-        w is None or (w.dtype == dtype and w.is_contiguous() and w.device.type == "cpu")
-        for w in _found(weights)
+    required += [place for place in part.weights if place is not None]
+    if (
+        any(w is None for w in _found(required))  # computed, as by a parametrization
+        or not are_plain(*_found(weights))
+        or not all(
+            w is None or (w.dtype == dtype and w.is_contiguous() and w.device.type == "cpu")
+            for w in _found(weights)
+        )
     ):
         return None
     storage, U = _storage(_found(weights)), len(codes)

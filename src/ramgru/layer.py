@@ -493,11 +493,12 @@ class RAMGRU(RecurrentContract):
     def _parts(self) -> list[fast_step.Part]:
         """The layers of the stack as the native step takes them."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        own = [name if name in self._weight_names else None for name in names]
         return [
             fast_step.Part(
                 self.controller == "gru",
                 self.layer_input_size(layer),
-                [(self._parameters, f"{name}_{suffix}") for name in names],
+                [None if n is None else (self._parameters, f"{n}_{suffix}") for n in own],
                 memory,
             )
             for (layer, suffix), memory in zip(self.directions(), self.memories)

@@ -20,6 +20,7 @@ from layer_cases import (
     whole,
 )
 from torch import Tensor
+from torch.nn.utils import parametrizations, prune
 
 from ramgru import RAMGRU, Memory, RAMGRUState, fast_step
 from ramgru.config import heads_text
@@ -278,6 +279,28 @@ def test_the_general_path_runs_options_that_the_native_step_does_not_support() -
     with native.use(native.PORTABLE):
         assert not takes(dense)
     assert takes(dense)
+
+
+def transpose_a_weight(layer: RAMGRU) -> None:
+    layer.stream(2).step(normal(2, 6))  # a plan with the former layout is in the cache
+    weight = layer.memories[0].read_out.weight
+    weight.data = weight.data.t()
+
+
+CHANGES = {
+    "weight_norm": lambda layer: parametrizations.weight_norm(layer, "weight_hh_l0"),
+    "pruned": lambda layer: prune.random_unstructured(layer, "bias_ih_l0", 0.5),
+    "pruned_memory": lambda layer: prune.identity(layer.memories[0].candidate, "bias"),
+    "transposed": transpose_a_weight,
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_weights_that_are_computed_or_strided_give_the_numbers_of_forward(how: str) -> None:
+    layer, x = make(), normal(2, 5, 6)
+    CHANGES[how](layer)
+    stream = layer.stream(2)
+    close(torch.stack([stream.step(now) for now in x.unbind(1)], 1), layer(x)[0])
 
 
 @pytest.mark.parametrize("reset", [None, torch.tensor([False])], ids=["native", "general"])
