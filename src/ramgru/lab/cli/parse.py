@@ -67,8 +67,8 @@ def _heads(info: Any) -> Any:
 @REGISTRY.struct_rule
 def _dataclass(info: Any) -> Any:
     """A dataclass whose fields have the help texts of `field_help`."""
-    kind: Any = info.type
-    if not dataclasses.is_dataclass(kind):
+    kind = info.type
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return None
     hints, lines = get_type_hints(kind), field_help(kind)
     fields = [
