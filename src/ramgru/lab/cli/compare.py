@@ -17,7 +17,7 @@ DESCRIPTION = """Train layers with the same budget: `ramgru compare [TASK …] [
 RAM-GRU, nn.GRU, minGRU, other peers and layers of your own train on the same tasks and are then
 evaluated at sizes far beyond training. The result is a table for each task, a leaderboard of
 several tasks, one self-contained HTML report, and all numbers as CSV and JSON (and Parquet, with
-pyarrow). Killed at any moment, the same command goes on. The write cost, an auxiliary loss on open
+pyarrow). Killed at any moment, the same command resumes. The write cost, an auxiliary loss on open
 update gates, is charged to ramgru layers only. A TASK may have its sizes after commas, and a layer
 its options; --task.* are the sizes of the first task.
 

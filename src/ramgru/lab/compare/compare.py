@@ -1,7 +1,7 @@
 """`ramgru compare`: layers trained with one budget, a table, and a report.
 
 First each layer's learning rate is tuned on each task, then one run a seed is trained. Killed at
-any moment, the same command goes on: finished runs are reused and others are resumed.
+any moment, the same command resumes: finished runs are reused and others are resumed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a step of a trained model costs: time of streaming and of training, bytes of cells.
+"""The cost of a step of a trained model: time of streaming and of training, bytes of cells.
 
 Times hold for this process and the number of threads that torch has here.
 """

@@ -119,7 +119,7 @@ class _Queue:
             try:
                 while left:
                     if wish.signal is not None:
-                        raise runs.Interrupted("interrupted; the same command goes on", wish.signal)
+                        raise runs.Interrupted("interrupted; the same command resumes", wish.signal)
                     if waiting and len(self.workers) < min(self.crew.processes, left):
                         self.begin()
                     time.sleep(POLL)

@@ -76,8 +76,7 @@ def trained(
     outcome = train(config, quiet=quiet, watch=watch)
     if outcome.reason == "interrupted":
         raise Interrupted(
-            f"interrupted at step {outcome.step:,} of {folder.name}; the same command goes on "
-            "there",
+            f"interrupted at step {outcome.step:,} of {folder.name}; the same command resumes it",
             outcome.signal,
         )
     return True

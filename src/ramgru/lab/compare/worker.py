@@ -35,7 +35,7 @@ PATIENCE = 60.0  # seconds that the former owner of a run has to save it
 
 @dataclass(frozen=True)
 class Given:
-    """What a worker is told.
+    """The instructions of a worker.
 
     name:    the worker's own, by which its parent finds its trials
     storage: URL of the Optuna storage

@@ -1,4 +1,4 @@
-"""What a model did with one input: answers and their provenance, gates, cells in use, one cell."""
+"""A model while it reads one input: its answers, their provenance, gates, cells in use, one cell."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _choose(
 def _answers(
     model: SequenceModel, task: Task, inputs: Tensor, example: Example, weights: np.ndarray
 ) -> list[Answer]:
-    """What the model answers to each question. weights: (T, S), the provenance of every read."""
+    """The answer to each question. weights: (T, S), the provenance of every read."""
     with torch.no_grad():
         hidden, _ = model.hidden(inputs)
         logits = model.head(hidden[0, [question.step for question in example.questions]])
