@@ -61,9 +61,9 @@ class CompareConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network of the RAM-GRU; peers get the same network around another layer."""
     equal: Literal["parameters", "state", "nothing"] = "parameters"
-    """The quantity that all layers share: the number of parameters (the width of a peer's layer is chosen to
-    match the RAM-GRU), the bytes of state (at most --state-bytes each), or nothing (a peer's layer
-    is as wide as the network)."""
+    """The quantity that all layers share: the number of parameters (the width of a peer's layer is
+    chosen to match the RAM-GRU), the bytes of state (at most --state-bytes each), or nothing (a
+    peer's layer is as wide as the network)."""
     state_bytes: int = 16_384
     """Bytes of recurrent state at most, with --equal state; a growing state is measured at the
     training length."""

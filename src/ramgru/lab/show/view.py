@@ -1,4 +1,4 @@
-"""A model while it reads one input: its answers, their provenance, gates, cells in use, one cell."""
+"""A model while it reads one input: answers and their provenance, gates, cells in use, one cell."""
 
 from __future__ import annotations
 
