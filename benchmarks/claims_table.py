@@ -22,11 +22,11 @@ def ours(**memory: Any) -> ModelConfig:
     return ModelConfig(memory=Memory(**memory))
 
 
-# Changes of the memory that several rows share.
+# Changes of the memory.
 MANY_CELLS = ours(cells=2**20)
-PHRASES = ours(cells=2**16, heads="key key key:2 key:3 key:4 key:3:1 key:3:2 key:3:3", width=32)
+PHRASES = ours(cells=2**20, heads="key key key:2 key:3 key:4 key:3:1 key:3:2 key:3:3", width=32)
 LISTS = ours(heads="key key key key tape tape tape tape")
-WHY_PHRASES = "because keys are several steps long, and values need the width"
+WHY_PHRASES = "for keys of several steps, and values that need the width"
 
 # Quality: recall, copying, state tracking far beyond the sizes trained on
 
@@ -62,7 +62,7 @@ MQAR_LARGE = Row(
     training(
         "mqar",
         {"vocab_size": 65_536, "pairs": 16, "length": 64},
-        ours(cells=2**20),
+        MANY_CELLS,
         steps=250,
         lr=1e-2,  # training shows each of so many tokens only a few times
         curriculum=False,
@@ -82,9 +82,8 @@ MQAR_LARGE = Row(
 MQAR_UPDATE = Row(
     "mqar_update",
     "For a key that was written twice, the layer recalls the later value.",
-    training("mqar_update", {"pairs": 16, "updates": 16, "length": 128}, MANY_CELLS, steps=300),
+    training("mqar_update", {"pairs": 16, "updates": 16, "length": 128}, steps=300),
     (ask("mqar_update", {"pairs": 256, "updates": 256, "length": 2048}, Bar(least=0.99)),),
-    changes="to have room for 512 writes",
 )
 
 COMPOSED = training(
@@ -128,7 +127,7 @@ COPY = Row(
     training(
         "copy",
         {"length": 20},
-        ours(heads="key key key key tape tape tape tape"),
+        LISTS,
         steps=400,
         lr=1e-2,
     ),
@@ -170,7 +169,7 @@ HOLD = Row(
     "hold",
     "The layer recalls sixteen pairs after a million steps of noise, and the cells addressed by "
     "single tokens keep exactly the same bits.",
-    training("hold", {"pairs": 16, "distance": 100}, ours(cells=2**20), steps=250),
+    training("hold", {"pairs": 16, "distance": 100}, MANY_CELLS, steps=250),
     (
         RECALLED,
         replace(

@@ -157,14 +157,15 @@ def operators(run: Run) -> None:
     pairs: dict[str, Callable[[], tuple[Call, Call]]] = {
         "memory_scan": lambda: who.memory(B, T, H, D, 2**16, at),
         "linear_scan": lambda: who.recurrence(B, T, H * D, at),
-        "product_keys": lambda: who.addresses(B, T, H, 4, 2**16, at),
+        "product_keys": lambda: who.addresses(B, T, H, who.READS, 2**16, at),
         "gated delta rule (fla)": lambda: who.delta_rule(B, T, H, D, at),
         "gated slot attention (fla)": lambda: who.slots(B, T, H, D, at),
     }
     run.add(
         "## Operators",
         "",
-        f"B = {B}, T = {T}, {H} heads of width {D}, N = 65,536, 4 cells written and read a step; "
+        f"B = {B}, T = {T}, {H} heads of width {D}, N = 65,536, {who.WRITES} cells written and "
+        f"{who.READS} read a step; "
         "ours in float32, flash-linear-attention's in bfloat16.",
         "",
     )

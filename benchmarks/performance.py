@@ -251,7 +251,7 @@ def scaling(run: Run) -> None:
     B, T, width = run.plan.scaling
     shape, x = (B, T, 4, width // 4), leaf(B, T, width)
 
-    operators = run.times({str(N): operator(N, shape, 4) for N in run.plan.cells})
+    operators = run.times({str(N): operator(N, shape, Memory.reads) for N in run.plan.cells})
     found = run.trained({str(N): who.of(ram(width, cells=N)) for N in run.plan.cells}, x)
     first = str(run.plan.cells[0])
     rows = []
@@ -281,7 +281,7 @@ def scaling(run: Run) -> None:
     run.add(f"### Batch: {T} steps, width {width}", "", *table(head, rows))
 
     found = run.trained({str(K): who.of(ram(width, reads=K)) for K in run.plan.reads}, x)
-    operators = run.times({str(K): operator(4096, shape, K) for K in run.plan.reads})
+    operators = run.times({str(K): operator(Memory.cells, shape, K) for K in run.plan.reads})
     rows = [[K, operators[K].milliseconds(), found[K].milliseconds()] for K in found]
     head = ["reads", "operator, ms", f"{OURS}, ms"]
     run.add(f"### Cells that a step reads: {name_of(run.plan.scaling)}", "", *table(head, rows))

@@ -28,7 +28,7 @@ from ramgru.lab.train.run import load_run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-MEMORY = Memory(cells=256, heads=2, width=4)
+MEMORY = Memory(cells=256, heads=2, width=4, writes=4)
 EFFORT = Effort(questions=8, examples=2, tokens=64)
 MODULES = ("claims", "claims_table", "claims_rows", "claims_runs", "claims_page")
 
