@@ -125,6 +125,7 @@ class RAMGRU(RecurrentContract):
         self.gru_kernel = gru_kernel
         self._control = GRU_KERNELS[gru_kernel] if controller == "gru" else CONTROLLERS[controller]
         self._warned = False  # that a tensor hx carries no memory
+        self._cached_parts: tuple[Any, list[fast_step.Part]] = (None, [])
         for layer, suffix in self.directions():
             width = self.layer_input_size(layer)
             module = RandomAccessMemory(width, self.output_size, memory, device, dtype)
@@ -404,15 +405,21 @@ class RAMGRU(RecurrentContract):
         assert after is not None
         return y.squeeze(1), after
 
-    @torch.no_grad()
     def step_(
         self, input: Tensor, state: RAMGRUState, *, reset: Tensor | None = None
     ) -> tuple[Tensor, RAMGRUState]:
         """As `step`, but the cells of `state` are overwritten in place, and no gradient is kept."""
-        self._check_step(input, state)
-        check_reset(reset.unsqueeze(1) if isinstance(reset, Tensor) else reset, len(input), 1)
         if reset is None and (taken := fast_step.step_(self._parts(), input, state)) is not None:
             return taken
+        with torch.no_grad():
+            return self._general_step_(input, state, reset)
+
+    def _general_step_(
+        self, input: Tensor, state: RAMGRUState, reset: Tensor | None
+    ) -> tuple[Tensor, RAMGRUState]:
+        """`step_` for every option, and with an error for every wrong argument."""
+        self._check_step(input, state)
+        check_reset(reset.unsqueeze(1) if isinstance(reset, Tensor) else reset, len(input), 1)
         check_state(state, self._state_shapes())
         self.check_hidden(state.hidden, len(input))
         x, r = input.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
@@ -491,10 +498,18 @@ class RAMGRU(RecurrentContract):
         return [memory_shape(m) for m in self.initial_state(0).memory]
 
     def _parts(self) -> list[fast_step.Part]:
-        """The layers of the stack as the native step takes them."""
+        """The layers of the stack as the native step takes them, cached while modules stay."""
+        if self.bidirectional:
+            return []
+        owner, parts = self._cached_parts
+        modules = self._modules
+        if owner is self._parameters and all(
+            part.memory is modules.get(f"memory_l{n}") for n, part in enumerate(parts)
+        ):
+            return parts
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         own = [name if name in self._weight_names else None for name in names]
-        return [
+        parts = [
             fast_step.Part(
                 self.controller == "gru",
                 self.layer_input_size(layer),
@@ -503,3 +518,5 @@ class RAMGRU(RecurrentContract):
             )
             for (layer, suffix), memory in zip(self.directions(), self.memories)
         ]
+        self._cached_parts = (self._parameters, parts)
+        return parts

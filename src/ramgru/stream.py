@@ -41,7 +41,6 @@ class Stream:
         """A copy of the state, which later steps leave as it is."""
         return self._state.clone()
 
-    @torch.no_grad()
     def step(self, x: Tensor, *, reset: Tensor | None = None) -> Tensor:
         """One step of every sequence: x (B, I) -> output (B, C).
 
