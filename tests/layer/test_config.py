@@ -72,7 +72,7 @@ def test_text(text: str, expected: tuple[Head, ...]) -> None:
 
 
 def test_a_number_of_heads_is_so_many_of_the_default() -> None:
-    assert Memory(heads=4) == Memory() == Memory(heads="key key key key")
+    assert Memory(heads=3) == Memory(heads="key key key")
     assert Memory(heads=[Tape(), Key()]).heads == (Key(), Tape())
     assert repr(Memory()) == "Memory()"
 
@@ -159,9 +159,10 @@ def test_the_default_writes_and_reads_fit_few_cells(cells: int) -> None:
     memory = Memory(cells=cells)
     layer = RAMGRU(3, 4, memory=memory)
     keys = layer.memories[0].heads["key"]
-    assert (keys.writes, keys.reads) == (cells, cells)
+    assert keys.writes == min(cells, Memory().writes)
+    assert keys.reads == min(cells, Memory().reads)
     assert layer(torch.randn(5, 2, 3))[0].isfinite().all()
-    assert replace(memory, cells=4096) == Memory()
+    assert replace(memory, cells=Memory().cells) == Memory()
 
 
 def test_dealt_repeats_the_heads_in_order_or_cuts_them_off() -> None:
