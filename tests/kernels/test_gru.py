@@ -14,8 +14,8 @@ from ramgru.kernels import native
 from ramgru.kernels.recurrence import gru
 from ramgru.kernels.recurrence.reference import gru as reference
 
-SIZES = list(itertools.product((1, 5, 15, 16, 17, 48, 50), (1, 2, 7, 8, 9, 17), (1, 2, 9)))
-# With one unit alone a gradient can cancel to little: also torch's own float32 is then 4e-6 away.
+SIZES = list(itertools.product((1, 15, 16, 17, 50), (1, 2, 7, 8, 9, 17), (1, 2, 9)))
+# With one unit, terms of a gradient can cancel: torch's own float32 is then 4e-6 away as well.
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 every_isa = pytest.mark.parametrize("isa", native.supported())
 dtypes = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -49,14 +49,14 @@ def results(
     upstream: list[Tensor],
     *rest: Any,
 ) -> list[Tensor]:
-    """states, last, and the gradients of all that is given."""
+    """The states, the last state, and the gradients of all inputs in `given`."""
     found = function(*given, *rest)
     loss = sum((y * g.to(y.dtype)).sum() for y, g in zip(found, upstream))
     return [*found, *torch.autograd.grad(loss, given, materialize_grads=True)]
 
 
 def assert_close(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
-    """As vectors: the norm of the error against that of what is expected, or against 1."""
+    """The norm of each error, relative to the norm of the expected tensor or to 1."""
     for n, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
         error = (ours.double() - theirs).norm() / theirs.norm().clamp_min(1)
         assert error <= tolerance, (n, tuple(theirs.shape), error.item())
@@ -92,12 +92,12 @@ def test_numbers_of_nn_gru(isa: str, dtype: torch.dtype) -> None:
 @dtypes
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 def test_resets_and_lengths(isa: str, dtype: torch.dtype, bias: bool) -> None:
-    for H, B, T in SIZES:
+    for n, (H, B, T) in enumerate(SIZES):
         given = inputs(B, T, H, dtype)
         upstream = [torch.randn(B, T, H), torch.randn(B, H)]
         reset, lengths = ragged(B, T)
         exact = [x.detach().double().requires_grad_() for x in given]
-        rest: tuple[Tensor | None, ...] = (reset, lengths)
+        rest: tuple[Tensor | None, ...] = ((reset, lengths), (reset, None), (None, lengths))[n % 3]
         if not bias:
             given, exact, rest = given[:3], exact[:3], (None, *rest)
         with native.use(isa):
@@ -106,19 +106,7 @@ def test_resets_and_lengths(isa: str, dtype: torch.dtype, bias: bool) -> None:
 
 
 @every_isa
-@pytest.mark.parametrize("given", ["reset", "lengths"])
-def test_resets_or_lengths_alone(isa: str, given: str) -> None:
-    tensors = inputs(11, 6, 33)
-    reset, lengths = ragged(11, 6)
-    rest = (reset, None) if given == "reset" else (None, lengths)
-    upstream = [torch.randn(11, 6, 33), torch.randn(11, 33)]
-    with native.use(isa):
-        found = results(gru, tensors, upstream, *rest)
-    assert_close(found, results(reference, tensors, upstream, *rest), 1e-12)
-
-
-@every_isa
-def test_nothing_behind_the_end_is_read_and_zeros_are_there(isa: str) -> None:
+def test_padding_is_never_read_and_gives_zeros(isa: str) -> None:
     B, T, H = 9, 7, 17
     given = inputs(B, T, H, torch.float32)
     reset, lengths = ragged(B, T)
@@ -138,7 +126,7 @@ def test_nothing_behind_the_end_is_read_and_zeros_are_there(isa: str) -> None:
 
 
 @every_isa
-def test_a_reset_cuts_every_tie(isa: str) -> None:
+def test_a_reset_separates_the_steps_before_and_after(isa: str) -> None:
     B, T, H, t = 3, 8, 17, 5
     given = inputs(B, T, H)
     reset = torch.zeros(B, T, dtype=torch.bool)
@@ -186,7 +174,7 @@ def test_same_bits_alone_and_in_any_batch(isa: str) -> None:
 
 
 @every_isa
-def test_gates_that_are_shut_keep_the_bits(isa: str) -> None:
+def test_shut_gates_keep_the_bits(isa: str) -> None:
     projected, initial, *_ = inputs(3, 5, 17, torch.float32)
     with torch.no_grad():
         projected[..., 17:34] = 200  # z = 1
@@ -261,7 +249,7 @@ def test_first_and_second_derivatives(given: str) -> None:
 
 @every_isa
 @pytest.mark.parametrize(("B", "T", "H"), [(2, 500, 48), (17, 9, 50), (8, 40, 130)])
-def test_float32_is_as_near_as_it_should_be(isa: str, B: int, T: int, H: int) -> None:
+def test_float32_is_accurate(isa: str, B: int, T: int, H: int) -> None:
     given = inputs(B, T, H, torch.float32)
     upstream = [torch.randn(B, T, H), torch.randn(B, H)]
     with native.use(isa):

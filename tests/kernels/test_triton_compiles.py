@@ -76,10 +76,7 @@ REST = "dot_writes write_and_read"
         (BEST, {"extend", "scatter"}),
         (
             GATES,
-            {"walk"}
-            | {
-                f"{part}_{way}" for part in ("summarise", "walk") for way in ("forward", "backward")
-            },
+            {"summarise", "walk", "walk_backward"},
         ),
         (MEMORY, {*SCANNED.split(), *READ.split(), *REST.split()}),
     ],

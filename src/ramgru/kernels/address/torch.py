@@ -48,7 +48,7 @@ def product_keys(
     for h, offset in enumerate(offsets):
         v, c = (shift(each[:, :, h], offset, W) for each in (value, cell))
         if reset is not None and offset:
-            outside = behind_reset(reset, offset).unsqueeze(-1)
+            outside = reset_between(reset, offset).unsqueeze(-1)
             v = torch.where(outside, nothing_value[:, :, h], v)
             c = torch.where(outside, nothing_cell[:, :, h], c)
         values.append(v)
@@ -89,7 +89,7 @@ def short_convolution(
     for offset, tap in enumerate(taps.unbind(0)):
         there = shift(every, offset, before.shape[1])
         if reset is not None and offset:
-            there = torch.where(behind_reset(reset, offset).unsqueeze(-1), nothing, there)
+            there = torch.where(reset_between(reset, offset).unsqueeze(-1), nothing, there)
         total = total + tap * there
     return (total,)
 
@@ -99,7 +99,7 @@ def shift(x: Tensor, offset: int, before: int) -> Tensor:
     return x[:, before - offset : x.shape[1] - offset]
 
 
-def behind_reset(reset: Tensor, offset: int) -> Tensor:
-    """(B, T): whether a reset lies between each step and the one `offset` steps before."""
+def reset_between(reset: Tensor, offset: int) -> Tensor:
+    """(B, T): whether a sequence starts anew between each step and the step `offset` before."""
     segment = torch.nn.functional.pad(reset.long().cumsum(1), (offset, 0))
     return shift(segment, offset, offset) != segment[:, offset:]

@@ -107,6 +107,15 @@ void gru_tile(const real* packed, int64_t K, const real* x, int64_t row, int64_t
     if (block < end) gru_tile<real, G, U / 2, R>(packed, K, x, row, block, end, finish);
 }
 
+// f(R), where the constant R is `size`, at most the given one
+template <int R, class F>
+RAMGRU_INLINE void gru_of_size(int64_t size, F&& f) {
+  if (size == R)
+    f(std::integral_constant<int, R>{});
+  else if constexpr (R > 1)
+    gru_of_size<R - 1>(size, f);
+}
+
 // finish(row, rows, block, sums (rows, G)) for all tiles of rows x (rows, K) times packed weights.
 template <class real, int G, class F>
 void gru_multiply(const real* packed, int64_t K, const real* x, int64_t row, int64_t first,
@@ -120,18 +129,7 @@ void gru_multiply(const real* packed, int64_t K, const real* x, int64_t row, int
           packed, K, x + from * row, row, block, end,
           [&](int64_t j, const vec<real>* sums) { finish(from, size, j, sums); });
     };
-    switch (size) {
-      case 1: of(std::integral_constant<int, 1>{}); break;
-      case 2: of(std::integral_constant<int, 2>{}); break;
-      case 3: of(std::integral_constant<int, 3>{}); break;
-      case 4: of(std::integral_constant<int, 4>{}); break;
-#if RAMGRU_VECTOR_BYTES == 64 || defined(__aarch64__)
-      case 5: of(std::integral_constant<int, 5>{}); break;
-      case 6: of(std::integral_constant<int, 6>{}); break;
-      case 7: of(std::integral_constant<int, 7>{}); break;
-      case 8: of(std::integral_constant<int, 8>{}); break;
-#endif
-    }
+    gru_of_size<gru_rows>(size, of);
   }
 }
 
@@ -340,13 +338,13 @@ struct GruBackwardWalk {
   void start() {
     std::fill_n(carry.get(), a.B * padded, real(0));
     for (int64_t row = 0; row < a.B; ++row) {
-      int64_t b = rows.sequence[row], behind = b * a.T + rows.length[row];
+      int64_t b = rows.sequence[row], end = b * a.T + rows.length[row];
       if (a.grad_last)
         std::copy_n(static_cast<const real*>(a.grad_last) + b * a.H, a.H, &carry[row * padded]);
       int64_t size = (a.T - rows.length[row]) * a.H;
-      std::fill_n(static_cast<real*>(a.grad_projected) + behind * 3 * a.H, 3 * size, real(0));
+      std::fill_n(static_cast<real*>(a.grad_projected) + end * 3 * a.H, 3 * size, real(0));
       for (void* to : {a.grad_hn, a.before})
-        if (to) std::fill_n(static_cast<real*>(to) + behind * a.H, size, real(0));
+        if (to) std::fill_n(static_cast<real*>(to) + end * a.H, size, real(0));
     }
   }
 
