@@ -28,6 +28,7 @@ class Choice(NamedTuple):
 NATIVE = Choice(CPU, "the native library has a kernel for these tensors")
 ON_GPU = Choice(TRITON, "a Triton kernel takes these tensors")
 TRACED = Choice(TORCH, "torch.compile, a torch.func transform or forward-mode AD is active")
+_DISPATCH = Tensor.__torch_dispatch__  # subclasses that wrap other tensors replace it
 WRAPPED = Choice(TORCH, "a tensor subclass or a negative-bit view hides the numbers in memory")
 
 
@@ -43,13 +44,16 @@ def choose(*tensors: Tensor | None, triton: bool = False, in_operator: bool = Fa
             return TRACED
         if not are_plain(*tensors):
             return WRAPPED
+    interprets = triton and gpu.interprets()
+    refused = native_refusal(*tensors)
+    if not refused and not interprets:
+        return NATIVE
     if triton:
-        refused = triton_refusal(*tensors)
-        if not refused:
+        why = triton_refusal(*tensors)
+        if not why:
             return ON_GPU
         if any(t is not None and t.device.type == "cuda" for t in tensors):
-            return Choice(TORCH, refused)
-    refused = native_refusal(*tensors)
+            refused = why
     return Choice(TORCH, refused) if refused else NATIVE
 
 
@@ -65,10 +69,10 @@ def is_eager() -> bool:
 
 def are_plain(*tensors: Tensor | None) -> bool:
     """Whether the numbers lie in memory at the tensors' addresses, with their own signs."""
-    return all(
-        t is None or (type(t).__torch_dispatch__ is Tensor.__torch_dispatch__ and not t.is_neg())
-        for t in tensors
-    )
+    for t in tensors:
+        if t is not None and (t.is_neg() or type(t).__torch_dispatch__ is not _DISPATCH):
+            return False
+    return True
 
 
 def native_refusal(*tensors: Tensor | None) -> str:
@@ -78,7 +82,7 @@ def native_refusal(*tensors: Tensor | None) -> str:
             continue
         if t.device.type != "cpu":
             return f"native kernels need CPU tensors, got {t.device.type}"
-        if t.dtype not in native.STORAGE and is_number(t):
+        if t.dtype not in native.STORAGE and is_number(t.dtype):
             return f"native kernels take {', '.join(native.STORAGE.values())}, got {t.dtype}"
     return native.refusal()
 
@@ -90,7 +94,7 @@ def triton_refusal(*tensors: Tensor | None) -> str:
     for t in given:
         if t.device.type not in places:
             return f"Triton kernels need tensors on {' or '.join(places)}, got {t.device.type}"
-        if t.dtype not in gpu.STORAGE and is_number(t):
+        if t.dtype not in gpu.STORAGE and is_number(t.dtype):
             return f"Triton kernels take {gpu.DTYPES}, got {t.dtype}"
         if t.is_neg():
             return "Triton kernels take no negative-bit views"
@@ -99,9 +103,9 @@ def triton_refusal(*tensors: Tensor | None) -> str:
     return gpu.refusal()
 
 
-def is_number(t: Tensor) -> bool:
+def is_number(dtype: torch.dtype) -> bool:
     """Whether the elements are real or complex numbers, as opposed to integers or booleans."""
-    return t.is_floating_point() or t.is_complex()
+    return dtype.is_floating_point or dtype.is_complex
 
 
 _OPERATIONS: dict[str, Operation] = {}

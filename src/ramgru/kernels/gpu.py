@@ -53,7 +53,7 @@ def use(wanted: str) -> Iterator[None]:
 
 def interprets() -> bool:
     """Whether Triton's interpreter runs the kernels on CPU tensors, as in the tests."""
-    return os.environ.get("RAMGRU_TRITON") == "1" and os.environ.get("TRITON_INTERPRET") == "1"
+    return os.environ.get("TRITON_INTERPRET") == "1" and os.environ.get("RAMGRU_TRITON") == "1"
 
 
 def devices() -> tuple[str, ...]:
