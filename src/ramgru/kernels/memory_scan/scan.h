@@ -427,46 +427,5 @@ void memory_scan_backward(const MemoryBackward& a) {
   });
 }
 
-struct MemoryStep {
-  int64_t bytes, threads;
-  int64_t B, H, N, K, J, D;
-  void* rows;                  // (B, H, N, D), overwritten
-  const int64_t* write_index;  // (B, H, K)
-  const void* write_weight;
-  const void* gate;            // (B, H)
-  const void* candidate;       // (B, H, D)
-  const int64_t* read_index;   // (B, H, J)
-  const void* read_weight;
-  void* outputs;               // (B, H, D)
-};
-
-// One step of one head, in place: `table` is (N, D).
-template <class real, class storage>
-RAMGRU_INLINE void memory_step_head(
-    real* table, int64_t D, int64_t K, const int64_t* write_index,
-    const real* write_weight, real gate, const storage* candidate, int64_t J,
-    const int64_t* read_index, const real* read_weight, storage* output) {
-  auto row = [&](int64_t cell) { return cell < 0 ? nullptr : table + cell * D; };
-  auto written = [&](int64_t k) { return row(write_index[k]); };
-  memory_write(K, write_weight, gate, candidate, D, written, written);
-  memory_read(J, read_weight, output, D, [&](int64_t j) { return row(read_index[j]); });
-}
-
-template <class storage>
-void memory_step(const MemoryStep& a) {
-  using real = real_of<storage>;
-  constexpr int64_t each = 64;  // heads of a work item; fewer are not worth a thread
-  int64_t heads = a.B * a.H;
-  parallel(a.threads, (heads + each - 1) / each, [&](Work& work) {
-    for (int64_t item; work.next(item);)
-      for (int64_t r = item * each; r < std::min(heads, (item + 1) * each); ++r)
-        memory_step_head(
-            (real*)a.rows + r * a.N * a.D, a.D, a.K, a.write_index + r * a.K,
-            (const real*)a.write_weight + r * a.K, ((const real*)a.gate)[r],
-            (const storage*)a.candidate + r * a.D, a.J, a.read_index + r * a.J,
-            (const real*)a.read_weight + r * a.J, (storage*)a.outputs + r * a.D);
-  });
-}
-
 }  // namespace RAMGRU_ISA
 }  // namespace ramgru

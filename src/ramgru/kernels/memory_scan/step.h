@@ -4,6 +4,9 @@
 // table in place and a table of versions run the same code.
 #pragma once
 
+#include <algorithm>
+
+#include "../native/parallel.h"
 #include "../native/simd.h"
 
 namespace ramgru {
@@ -140,6 +143,39 @@ RAMGRU_INLINE void memory_step_backward(
       store_block(d + i, (1 - g) * after, n);
     }
     store_block(grad_candidate + i, dc, n);
+  });
+}
+
+struct MemoryStep {
+  int64_t bytes, threads;
+  int64_t B, H, N, K, J, D;
+  void* rows;                  // (B, H, N, D), overwritten
+  const int64_t* write_index;  // (B, H, K)
+  const void* write_weight;
+  const void* gate;            // (B, H)
+  const void* candidate;       // (B, H, D)
+  const int64_t* read_index;   // (B, H, J)
+  const void* read_weight;
+  void* outputs;               // (B, H, D)
+};
+
+// One step of every head, in place.
+template <class storage>
+void memory_step(const MemoryStep& a) {
+  using real = real_of<storage>;
+  constexpr int64_t each = 64;  // heads of a work item; fewer are not worth a thread
+  const int64_t heads = a.B * a.H;
+  parallel(a.threads, (heads + each - 1) / each, [&](Work& work) {
+    for (int64_t item; work.next(item);)
+      for (int64_t r = item * each; r < std::min(heads, (item + 1) * each); ++r) {
+        real* table = (real*)a.rows + r * a.N * a.D;
+        auto row = [&](int64_t cell) { return cell < 0 ? nullptr : table + cell * a.D; };
+        auto written = [&](int64_t k) { return row(a.write_index[r * a.K + k]); };
+        memory_write(a.K, (const real*)a.write_weight + r * a.K, ((const real*)a.gate)[r],
+                     (const storage*)a.candidate + r * a.D, a.D, written, written);
+        memory_read(a.J, (const real*)a.read_weight + r * a.J, (storage*)a.outputs + r * a.D, a.D,
+                    [&](int64_t j) { return row(a.read_index[r * a.J + j]); });
+      }
   });
 }
 
