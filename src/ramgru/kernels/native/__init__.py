@@ -77,9 +77,7 @@ def fix() -> str:
     source = FILE.parents[4]
     if (source / "setup.py").exists():  # an editable install
         return f"pip install --no-deps --editable {source}"
-    return (
-        "pip install --force-reinstall --no-deps --no-cache-dir ramgru (or the path to its source)"
-    )
+    return "pip install --force-reinstall --no-deps --no-cache-dir PATH-OF-THE-SOURCE"
 
 
 @cache
