@@ -137,7 +137,7 @@ def info() -> dict[str, str]:
     pool = "threads of its own" if runtime is None else f"torch's OpenMP ({runtime._name})"
     return {
         "library": os.environ.get("RAMGRU_LIBRARY", str(FILE)),
-        "runs": f"{isa()}{forced}; this processor has {', '.join(supported())}",
+        "runs": f"{isa()}{forced}; available: {', '.join(supported())}",
         "threads": f"{torch.get_num_threads()}, {pool}",
     }
 
