@@ -28,8 +28,9 @@ class Choice(NamedTuple):
 NATIVE = Choice(CPU, "the native library has a kernel for these tensors")
 ON_GPU = Choice(TRITON, "a Triton kernel takes these tensors")
 TRACED = Choice(TORCH, "torch.compile, a torch.func transform or forward-mode AD is active")
-_DISPATCH = Tensor.__torch_dispatch__  # subclasses that wrap other tensors replace it
 WRAPPED = Choice(TORCH, "a tensor subclass or a negative-bit view hides the numbers in memory")
+
+_DISPATCH = Tensor.__torch_dispatch__  # subclasses that wrap other tensors replace it
 
 
 def choose(*tensors: Tensor | None, triton: bool = False, in_operator: bool = False) -> Choice:
