@@ -336,7 +336,7 @@ def test_convolution_in_single_precision(isa: str) -> None:
         found = convolved(short_convolution, given, above)
     exact = convolved(reference.short_convolution, wide, above.double())
     for a, b in zip(found, exact, strict=True):
-        assert float((a - b).norm() / b.norm()) < 1e-6
+        assert (a - b).norm() <= 1e-6 * b.norm()  # a gradient may be zero: all is behind resets
 
 
 @every_path
