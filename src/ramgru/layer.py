@@ -476,8 +476,8 @@ class RAMGRU(RecurrentContract):
                     there, h = reverse(x, lengths), reverse(h, lengths)
                     r = reverse_reset(reset, lengths)
                     w, q = (None if v is None else reverse(v, lengths) for v in (w, q))
-                before = state.memory[n] if carries else None
-                out, after, steps = memories[n](there, h, before, lengths, r, w, q)
+                before = state.memory[n]
+                out, after, steps = memories[n](there, h, before, carries, lengths, r, w, q)
                 if record is not None:
                     record.append(steps)
                 h_n.append(last_output(out, lengths, ends[n]))

@@ -152,19 +152,18 @@ class RandomAccessMemory(nn.Module):
         self,
         x: Tensor,  # (B, T, I)
         h: Tensor,  # (B, T, C)
-        state: MemoryState | None,  # None: a fresh memory, and none at the end
+        state: MemoryState,
+        carry: bool,  # whether the state at the end is put together
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
         write_index: Tensor | None = None,
         read_index: Tensor | None = None,
     ) -> tuple[Tensor, MemoryState | None, Steps]:
         """-> h plus the memory's read-out (B, T, C), the state after it, and the steps."""
-        carry = state is not None
-        before = self.initial_state(x.shape[0]) if state is None else state
-        s = self.steps(x, before.carried, lengths, reset, write_index, read_index, carry)
+        s = self.steps(x, state.carried, lengths, reset, write_index, read_index, carry)
         if x.shape[0] == 0:
-            return self.add_to(h, x, s.candidate), before if carry else None, s
-        y, after = self.scan(s, before, lengths, reset, carry)
+            return self.add_to(h, x, s.candidate), state if carry else None, s
+        y, after = self.scan(s, state, lengths, reset, carry)
         return self.add_to(h, x, y), after, s
 
     @torch.no_grad()
