@@ -281,6 +281,31 @@ def variable_tracking(task: Task, batch: Batch) -> np.ndarray:
     return predicted
 
 
+def feature_recall(task: Task, batch: Batch) -> np.ndarray:
+    """The value of the nearest key; what is no key is found from the end of the features."""
+    options = task.options()
+    width = task.features - 33 - options["distractors"]
+    predicted = np.full(batch.labels.shape, NONE)
+    for row, (steps, length) in enumerate(zip(batch.inputs, batch.lengths, strict=True)):
+        pairs = length // 2
+        keys, flags = steps[:length, :width], steps[:length, width + 32]
+        assert np.array_equal(flags > 0, np.arange(length) >= pairs)
+        assert not steps[pairs:length, width : width + 32].any()
+        apart = ((keys[pairs:, None] - keys[None, :pairs]) ** 2).sum(-1)
+        values = steps[:pairs, width : width + 32].argmax(axis=1)
+        predicted[row, pairs:length] = values[apart.argmin(axis=1)]
+    return predicted
+
+
+def lag_recall(task: Task, batch: Batch) -> np.ndarray:
+    lag = task.options()["lag"]
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        for step in range(lag, len(tokens)):
+            predicted[row, step] = tokens[step - lag]
+    return predicted
+
+
 def digest(batch: Batch) -> str:
     """The digest by which a generator is compared with the one of another project."""
     content = batch.inputs.astype("<i8").tobytes() + batch.labels.astype("<i8").tobytes()
@@ -291,7 +316,9 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "mqar": pairs,
     "mqar_update": pairs,
     "mqar_compositional": phrases,
+    "feature_recall": feature_recall,
     "hold": hold,
+    "lag_recall": lag_recall,
     "copy": copy,
     "associative_recall": associative_recall,
     "parity": parity,

@@ -16,8 +16,12 @@ compression | length | 8 16 32 64 128 256 1024
 copy | length | 5 10 20 30 50 120 200 1000
 cycle_navigation | length | 10 20 40 41 100 200 300 400 500
 duplicate | length | 10 20 40 41 100 200 300 400 500
+feature_recall | pairs | 4 16 64 256 1024
+feature_recall,one_hot=64 | pairs | 4 16 64
 hold | distance | 64 200 256 1024 16384 131072 1000000
 in_context_recall,length=100 | length | 32 64 100 128 256 512 1024 4096
+lag_recall | length | 96 256 1024 4096
+lag_recall,lag=64,length=192 | length | 192 256 1024 4096
 listops | length | 50 100 200 500 2000
 listops,min_length=4,length=11,arguments=3,depth=3 | length | 11
 missing_duplicate | length | 10 20 40 41 100 200 300 400 500
@@ -53,8 +57,10 @@ associative_recall | items | 2 4 6
 compression | length | 4 8 16 32
 copy,length=18 | length | 5 10 18
 copy,min_length=6 | length | 10 20
+feature_recall | min_pairs pairs | 1,2 1,4 1,8 1,16
 hold | distance | 25 50 100 200
 in_context_recall | length | 16 32 64 128
+lag_recall | lag length | 32,96
 listops | min_length length | 5,10 10,20 20,40 20,80 20,160 20,200
 mqar,pairs=12,length=96 | pairs length | 2,16 4,32 8,64 12,96
 mqar_compositional | pairs length | 4,40 8,80 16,160
@@ -71,10 +77,13 @@ LEVELS = [  # specification, chance, plateau
     ("compression", 1 / 15, 1 / 31 + 30 / 31 / 15),
     ("compression,length=2", 1 / 15, None),
     ("copy", 1 / 2, None),
+    ("feature_recall", 1 / 32, 1 / 16 + 15 / 16 / 32),
+    ("feature_recall,pairs=1", 1 / 32, None),
     ("hold", 2 / (8192 - 64), None),
     ("hold,vocab_size=15,noise=4,pairs=4", 1 / 6, 1 / 4),
     ("in_context_recall", 1 / 8, 1 / 8 + 7 / 8 / 8),
     ("in_context_recall,vocab_size=17,length=4", 1 / 9, None),
+    ("lag_recall,symbols=5", 1 / 5, None),
     ("mqar", 2 / 8192, 1 / 8),
     ("mqar_compositional,vocab_size=100,alphabet=9", 1 / 90, 1 / 16),
     ("mqar_update,pairs=6,updates=2", 2 / 8192, 1 / 8),
@@ -102,6 +111,14 @@ copy,bits=0 | bits must be at least 1, got 0
 copy,length=0 | length must be at least 1, got 0
 copy,min_length=21 | min_length must be from 1 to 20, got 21
 cycle_navigation,min_length=0 | min_length must be from 1 to 40, got 0
+feature_recall,pairs=0 | pairs must be at least 1, got 0
+feature_recall,min_pairs=17 | min_pairs must be from 1 to 16, got 17
+feature_recall,noise=-0.1 | noise must be at least 0 and finite, got -0.1
+feature_recall,noise=inf | noise must be at least 0 and finite, got inf
+feature_recall,scale=0.0 | scale must be positive and finite, got 0.0
+feature_recall,distractors=-1 | distractors must be at least 0, got -1
+feature_recall,one_hot=-1 | one_hot must be at least 0, got -1
+feature_recall,one_hot=8 | pairs must be at most 8, .* one_hot=8, got 16
 hold,distance=-1 | distance must be at least 0, got -1
 hold,min_distance=201 | min_distance must be from 0 to 200, got 201
 hold,noise=0 | noise must be at least 1, got 0
@@ -112,6 +129,9 @@ in_context_recall,vocab_size=3 | vocab_size must be at least 4, got 3
 in_context_recall,length=2 | length must be at least 4, got 2
 in_context_recall,length=5 | length must be even, got 5
 japanese_vowels,split=all | split must be one of train, test, got 'all'
+lag_recall,symbols=1 | symbols must be at least 2, got 1
+lag_recall,lag=0 | lag must be at least 1, got 0
+lag_recall,length=95 | length must be at least 96 for lag=32, got 95
 listops,length=3 | length must be at least 4, got 3
 listops,min_length=3 | min_length must be from 4 to 200, got 3
 listops,arguments=1 | arguments must be at least 2, got 1
@@ -249,3 +269,13 @@ def test_widths_of_tasks_over_features() -> None:
     ):
         task = get(name, bits=bits)
         assert (task.vocab_size, task.features, task.outputs) == (0, features, outputs)
+
+
+def test_widths_of_feature_recall() -> None:
+    for name, features in (
+        ("feature_recall", 65),
+        ("feature_recall,distractors=0", 49),
+        ("feature_recall,one_hot=64", 113),
+    ):
+        task = from_text(name)
+        assert (task.vocab_size, task.features, task.outputs) == (0, features, 32)
