@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 STOREYS = [
     {"errors", "files", "version", "config"},
     {"kernels"},
-    {"ragged", "gru", "keys", "tape", "open_gates", "state", "memory"},
+    {"ragged", "gru", "keys", "lag", "tape", "open_gates", "state", "memory"},
     {"layer", "arguments", "contract", "fast_step", "stream", "trace"},
     {"sequence", "generation", "pretrained", "model"},
     {"__init__"},

@@ -81,6 +81,7 @@ def test_public_names_are_as_listed():
     assert ramgru.__all__ == [
         "RAMGRU",
         "Key",
+        "Lag",
         "Memory",
         "RAMGRUModel",
         "RAMGRUState",

@@ -1,6 +1,6 @@
 """ramgru: GRU layers with a random-access memory, a drop-in for `torch.nn.GRU`."""
 
-from ramgru.config import Key, Memory, Tape
+from ramgru.config import Key, Lag, Memory, Tape
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.layer import RAMGRU
 from ramgru.model import RAMGRUModel
@@ -12,6 +12,7 @@ from ramgru.version import __version__
 __all__ = [
     "RAMGRU",
     "Key",
+    "Lag",
     "Memory",
     "RAMGRUModel",
     "RAMGRUState",

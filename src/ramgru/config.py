@@ -66,6 +66,15 @@ class Key(Head):
 
 
 @dataclass(frozen=True)
+class Lag(Head):
+    """A head that reads what came a number of steps ago, from 0 to `reach` - 1 steps; it learns the
+    number."""
+
+    name: ClassVar[str] = "lag"
+    reach: int = field(default=256, metadata={"least": 1})
+
+
+@dataclass(frozen=True)
 class Tape(Head):
     """A head with a position that each step advances or takes back: it copies lists in order. Every
     second tape head can also move backwards."""
@@ -74,7 +83,7 @@ class Tape(Head):
 
 
 # The kinds of heads by name. The heads of a layer are sorted in this order.
-KINDS: dict[str, type[Head]] = {kind.name: kind for kind in (Key, Tape)}
+KINDS: dict[str, type[Head]] = {kind.name: kind for kind in (Key, Lag, Tape)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,8 @@ class Memory:
     of a step hardly depends on it."""
     heads: tuple[Head, ...] = (Key(),) * 4
     """Heads side by side, each with cells of its own: as heads, as their number, or as text, "key
-    key:2 tape". key finds cells by the current input, key:2 by the last two; tape counts."""
+    key:2 lag tape". key finds cells by the current input, key:2 by the last two; lag reads what
+    came a learned number of steps ago; tape counts."""
     width: int | None = None
     """D, numbers a cell holds; None: the layer's hidden_size / heads, rounded up."""
     writes: int = 2
@@ -125,6 +135,11 @@ class Memory:
             if value > self.cells and value != getattr(Memory, name):  # the default always fits
                 raise ValueError(
                     f"Memory.{name}: expected at most Memory.cells = {self.cells}, got {value}"
+                )
+        for head in self.of_kind(Lag):
+            if head.reach > self.cells and head.reach != Lag.reach:  # the default always fits
+                raise ValueError(
+                    f"Lag.reach: expected at most Memory.cells = {self.cells}, got {head.reach}"
                 )
         if self.cells < 2 and any(isinstance(head, Tape) for head in self.heads):
             raise ValueError(
@@ -225,7 +240,7 @@ def _heads(given: Any) -> tuple[Head, ...]:
     if not isinstance(given, tuple | list) or not all(isinstance(head, Head) for head in given):
         raise TypeError(
             "Memory.heads: expected heads as in (Key(), Tape()), their number, or text as in "
-            f"'key key:2 tape', got {given!r}"
+            f"'key key:2 lag tape', got {given!r}"
         )
     if not given:
         raise ValueError("Memory.heads: expected at least one head, got none")

@@ -14,16 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import open_gates
-from ramgru.config import Head, Key, Memory, Tape, factorise
+from ramgru.config import Head, Key, Lag, Memory, Tape, factorise
 from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.projection import Projection, gated_sum
 from ramgru.kernels.transforms import is_readable
 from ramgru.keys import Address, KeyHeads
+from ramgru.lag import LagHeads, ReadAllLags
 from ramgru.state import MemoryState
 from ramgru.tape import TapeHeads
 
 # The module that finds the addresses of each kind of head: a new kind is a file and a line here.
-ADDRESSES: dict[type[Head], Callable[..., nn.Module]] = {Key: KeyHeads, Tape: TapeHeads}
+ADDRESSES: dict[type[Head], Callable[..., nn.Module]] = {
+    Key: KeyHeads,
+    Lag: LagHeads,
+    Tape: TapeHeads,
+}
 
 # Initial scale of the read-out, in units of the usual 1/sqrt(fan-in): an untrained memory must not
 # disturb the controller (a larger one costs accuracy on tasks that need no memory).
@@ -130,6 +135,12 @@ class RandomAccessMemory(nn.Module):
                 reads.append(read)
             if carry:
                 after["key"] = keys.after(x, before, lengths, reset)
+        if "lag" in self.heads:
+            write, read, after["lag"] = self.heads["lag"](
+                x.shape[1], carried["lag"], lengths, reset
+            )
+            writes.append(write)
+            reads.append(read)
         if "tape" in self.heads:  # positions move on even where addresses are given
             tape, after["tape"] = self.heads["tape"](x, carried["tape"], lengths, reset)
             writes.append(tape)
@@ -145,6 +156,10 @@ class RandomAccessMemory(nn.Module):
             read = Address.join(reads)
         gate = torch.sigmoid(self.update_gate(x))
         open_gates.record(self, gate[..., : len(self.memory.of_kind(Key))], lengths)
+        if "lag" in self.heads:  # the ring holds candidates as they are
+            lag = self.part(Lag)
+            parts = gate[..., : lag.start], torch.ones_like(gate[..., lag]), gate[..., lag.stop :]
+            gate = torch.cat(parts, dim=-1)
         candidate = self.candidate(x).unflatten(-1, (self.num_heads, self.width))
         return Steps(write, read, gate, candidate, after)
 
@@ -164,6 +179,8 @@ class RandomAccessMemory(nn.Module):
         if x.shape[0] == 0:
             return self.add_to(h, x, s.candidate), state if carry else None, s
         y, after = self.scan(s, state, lengths, reset, carry)
+        if "lag" in self.heads and write_index is None and read_index is None:
+            y = self.learn_lags(y, s, state, reset)
         return self.add_to(h, x, y), after, s
 
     @torch.no_grad()
@@ -192,8 +209,8 @@ class RandomAccessMemory(nn.Module):
             s.candidate[:, 0],
             s.read.index[:, 0],
             s.read.weight[:, 0],
-            # Product keys never name a cell twice; unused places beside a tape head may.
-            distinct=write_index is None and "tape" not in self.heads,
+            # Product keys never name a cell twice; unused places beside a lag or tape head may.
+            distinct=write_index is None and not {"lag", "tape"} & {*self.heads},
         )
         return self.add_to(h, x, y.unsqueeze(1)), replace(state, carried=s.carried)
 
@@ -228,6 +245,23 @@ class RandomAccessMemory(nn.Module):
         after = replace(state, cells=cells, rows=rows, carried=s.carried)
         # The number of cells in use is data-dependent, so it is unavailable while tracing.
         return y, after.trimmed() if is_readable(cells) else after
+
+    def learn_lags(self, y: Tensor, s: Steps, state: MemoryState, reset: Tensor | None) -> Tensor:
+        """The reads y (B, T, H, D), through which the lags learn."""
+        if not torch.is_grad_enabled():
+            return y
+        part, lags = self.part(Lag), self.heads["lag"]
+        held, fresh = state.first_rows(part, lags.ring)
+        candidate, cell = s.candidate[:, :, part], s.write.index[:, :, part, 0]
+        with_rule: Tensor = ReadAllLags.apply(
+            y, lags.shares(), candidate, cell, held, fresh, reset, part.start
+        )
+        return with_rule
+
+    def part(self, kind: type[Head]) -> slice:
+        """The numbers of the heads of one kind, which stand side by side."""
+        numbers = [n for n, head in enumerate(self.memory.heads) if isinstance(head, kind)]
+        return slice(numbers[0], numbers[-1] + 1)
 
     def add_to(self, h: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """h + sigmoid(o) * W y: h (B, T, C), x (B, T, I), y (B, T, H, D) -> (B, T, C)"""

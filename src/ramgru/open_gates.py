@@ -29,7 +29,7 @@ def begin(memories: Iterable[nn.Module]) -> None:
 
 
 def record(memory: nn.Module, gate: Tensor, lengths: Tensor | None) -> None:
-    """Note the update gates (B, T, H) of key heads; tape heads fill no further cells."""
+    """Note the update gates (B, T, H) of key heads; others fill no further cells."""
     if not (memory.training and torch.is_grad_enabled() and is_eager()):
         return
     opening = gate.to(torch.promote_types(gate.dtype, torch.float32)).sum(-1)  # (B, T)

@@ -52,7 +52,8 @@ class MemoryState:
     start, as they were when the stream began), or zeros.
 
     carried: by kind of head, a tensor (B, …): "key" the last inputs (B, window, I) that keys reach
-    back to, "tape" the positions (B, tape heads) in float64.
+    back to, "lag" the cell of the ring (B, 1) that is written next, in int64, "tape" the positions
+    (B, tape heads) in float64.
     """
 
     cells: Tensor
@@ -165,6 +166,26 @@ class MemoryState:
         left, right = self.fresh
         columns = right.shape[1]
         return (left[head, cell // columns] + right[head, cell % columns]).to(self.rows.dtype)
+
+    def first_rows(self, heads: slice, number: int) -> tuple[Tensor, Tensor | None]:
+        """(B, heads, number, D) the values of the first cells, and their values before they were
+        written (heads, number, D); None for zeros."""
+        fresh = None
+        if self.fresh is not None:
+            left, right = self.fresh
+            cell, columns = torch.arange(number, device=left.device), right.shape[1]
+            fresh = (left[heads, cell // columns] + right[heads, cell % columns]).to(
+                self.rows.dtype
+            )
+        rows, cells = self.rows[:, heads], self.cells[:, heads]
+        if self.is_dense:
+            return rows[:, :, :number], fresh
+        B, H, _, D = rows.shape
+        table = rows.new_zeros(B, H, number, D) if fresh is None else fresh.expand(B, -1, -1, -1)
+        table = torch.nn.functional.pad(table, (0, 0, 0, 1))  # one more, for all other cells
+        other = (cells < 0) | (cells >= number)
+        where = cells.masked_fill(other, number).unsqueeze(-1).expand_as(rows)
+        return table.scatter(2, where, rows)[:, :, :number], fresh
 
     def of_sequences(self, index: Index) -> MemoryState:
         """The chosen sequences alone, in tensors of their own."""

@@ -13,7 +13,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ramgru import RAMGRU, Key, Memory, RAMGRUState, Tape
+from ramgru import RAMGRU, Key, Lag, Memory, RAMGRUState, Tape
 from ramgru.config import heads_text
 
 Tensors = dict[str, Tensor]
@@ -21,7 +21,7 @@ Result = tuple[Tensor, RAMGRUState]
 Run = Callable[[RAMGRU, Tensor, RAMGRUState, Tensors], Result]
 CONTROLLERS = ("gru", "mingru")
 # A head of every kind: keys of several steps, of former steps, and written where they are read.
-MIXED = "key:2:write_after=2 key:skip=1:write_after=0 tape tape"
+MIXED = "key:2:write_after=2 key:skip=1:write_after=0 lag:4 lag:3 tape tape"
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def whole(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Res
 key_heads = st.builds(
     Key, steps=st.integers(1, 3), skip=st.integers(0, 1), write_after=st.integers(0, 2)
 )
-heads = st.lists(key_heads | st.just(Tape()), min_size=1, max_size=3)
+heads = st.lists(key_heads | st.just(Lag()) | st.just(Tape()), min_size=1, max_size=3)
 
 
 @st.composite

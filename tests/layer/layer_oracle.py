@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from ramgru import RAMGRU, RAMGRUState
+from ramgru import RAMGRU, Key, RAMGRUState
 from ramgru.memory import RandomAccessMemory
 
 Written = dict[tuple[int, int], Tensor]  # (head, cell) -> (D,)
@@ -57,6 +57,24 @@ def neighbours(position: Tensor, cells: int) -> list[tuple[int, Tensor]]:
     return [(i % cells, 1 - (position - i).abs()) for i in (below, below + 1)]
 
 
+def read_lags(
+    unit: RandomAccessMemory, head: int, place: int, held: list[Tensor], fresh: Tensor, taught: bool
+) -> Tensor:
+    """The read of one lag head, whose logits have the gradient of a read of all its lags.
+
+    held: the cells of the ring; fresh: (N, D) what they held before they were written;
+    taught: whether the head wrote them
+    """
+    lags = unit.heads["lag"]
+    share = (30 * lags.logits[head, : lags.reach[head]]).softmax(0)
+    values = [held[(place - lag) % lags.ring] for lag in range(len(share))]
+    changes = [v - fresh[(place - lag) % lags.ring] for lag, v in enumerate(values)]
+    best, chosen = share.detach().topk(min(unit.memory.reads, lags.ring, len(share)))
+    read = sum((w * values[int(lag)] for w, lag in zip(best / best.sum(), chosen)), 0 * values[0])
+    every = sum((p * v.detach() for p, v in zip(share, changes)), torch.zeros_like(read))
+    return read + every - every.detach() if taught else read
+
+
 def controller_step(layer: RAMGRU, suffix: str, x: Tensor, h: Tensor) -> Tensor:
     def affine(kind: str, v: Tensor) -> Tensor:
         out = getattr(layer, f"weight_{kind}_{suffix}") @ v
@@ -86,6 +104,7 @@ def memory_step(
     table: Tensor,  # (H, N, D) the cells that are not in `written`
     written: Written,
     position: Tensor,  # (tape heads,)
+    place: int,  # the cell that lag heads write
     write_to: Tensor | None,  # (H, K) cells that the caller names
     read_from: Tensor | None,
 ) -> Tensor:
@@ -99,20 +118,28 @@ def memory_step(
             return written.get((head, cell), table[head, cell])
 
         tape = head - unit.num_heads + len(position)  # the last heads are tape heads
+        lag = head - len(options.of_kind(Key)) if tape < 0 else -1
         if write_to is not None:
             write = [(int(i), (i >= 0).to(x.dtype)) for i in write_to[head]]
+        elif lag >= 0:
+            write = [(place, x.new_ones(()))]
         elif tape >= 0:
             write = neighbours(position[tape], options.cells)
         else:
             value, cells = address(unit, window, head, write=True).topk(options.writes)
             write = list(zip(cells.tolist(), (value - value[0]).exp()))
-        c, z = candidates[head], gates[head]
+        c, z = candidates[head], gates[head] if lag < 0 else x.new_ones(())
         for i, a in write:
             if i >= 0:
                 written[head, i] = (1 - z * a) * at(i) + z * a * c
         if read_from is not None:
             named = [int(i) for i in read_from[head] if i >= 0]
             read = [(i, x.new_ones(()) / len(named)) for i in named]
+        elif lag >= 0:
+            ring = [at(i) for i in range(unit.heads["lag"].ring)]
+            taught = write_to is None
+            reads.append(read_lags(unit, lag, place, ring, fresh_table(unit)[head], taught))
+            continue
         elif tape >= 0:
             read = neighbours(position[tape], options.cells)
         else:
@@ -149,9 +176,11 @@ def run(
         for n, (_, suffix) in enumerate(layer.directions()):
             backward, unit, before = suffix.endswith("reverse"), layer.memories[n], state.memory[n]
             h, table, written = state.hidden[n, b], before.dense().rows[b], Written()
-            past, position = [], x.new_zeros(0)
+            past, position, place = [], x.new_zeros(0), x.new_zeros(0)
             if "key" in before.carried:
                 past = list(before.carried["key"][b].flip(0))  # newest first
+            if "lag" in before.carried:
+                place = before.carried["lag"][b]
             if "tape" in before.carried:
                 position = before.carried["tape"][b]
             kept, ys = len(past), [h] * T
@@ -159,7 +188,7 @@ def run(
                 if anew[t + 1] if backward and t + 1 < T else not backward and anew[t]:
                     h, table, written = torch.zeros_like(h), fresh_table(unit), Written()
                     past = [torch.zeros_like(v) for v in past]
-                    position = torch.zeros_like(position)
+                    position, place = torch.zeros_like(position), torch.zeros_like(place)
                 window = [inputs[t], *past]
                 past = window[:kept]
                 w, r = (
@@ -169,11 +198,13 @@ def run(
                 h = controller_step(layer, suffix, inputs[t], h)
                 if len(position):
                     position = move(unit, inputs[t], position)
-                ys[t] = h + memory_step(unit, window, table, written, position, w, r)
+                cell = int(place[0]) % unit.heads["lag"].ring if len(place) else 0
+                ys[t] = h + memory_step(unit, window, table, written, position, cell, w, r)
+                place = (place + 1) % unit.heads["lag"].ring if len(place) else place
             if written:
                 places = tuple(torch.tensor(each) for each in zip(*written))
                 table = table.index_put(places, torch.stack(list(written.values())))
-            flat.append(torch.cat([h, *past[::-1], position, table.flatten()]))
+            flat.append(torch.cat([h, *past[::-1], place, position, table.flatten()]))
             halves.append(ys)
             if backward or not layer.bidirectional:
                 inputs = [torch.cat(each) for each in zip(*halves)]

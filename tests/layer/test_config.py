@@ -100,7 +100,7 @@ def test_a_number_of_heads_is_so_many_of_the_default() -> None:
         ({"heads": " "}, ValueError, "heads: expected at least one head, got none"),
         ({"heads": (Key,)}, TypeError, "heads: expected heads as in .*, got .*Key"),
         ({"heads": 2.0}, TypeError, "heads: expected heads as in .*, got 2.0"),
-        ({"heads": "key lag"}, ValueError, "heads: expected heads of key, tape, got 'lag'"),
+        ({"heads": "key stack"}, ValueError, "heads: expected heads of key, .*, got 'stack'"),
         ({"heads": "key:x"}, ValueError, "heads: expected an integer for steps, got 'key:x'"),
         ({"heads": "key:span=2"}, ValueError, "heads: key takes steps, skip, .* got 'key:span=2'"),
         ({"heads": "key:2:steps=2"}, ValueError, "heads: key takes .* got 'key:2:steps=2'"),

@@ -28,7 +28,9 @@ def test_every_cell_scored(cells: int, codebooks: int) -> None:
 
 @pytest.mark.parametrize("controller", CONTROLLERS)
 @pytest.mark.parametrize(
-    "heads", [MIXED, "tape", "key:3:skip=1:write_after=2"], ids=["mixed", "tape", "key"]
+    "heads",
+    [MIXED, "tape", "lag", "key:3:skip=1:write_after=2"],
+    ids=["mixed", "tape", "lag", "key"],
 )
 def test_all_options_at_once(controller: str, heads: str) -> None:
     case = Case(
