@@ -213,6 +213,25 @@ def in_context_recall(task: Task, batch: Batch) -> np.ndarray:
     return predicted
 
 
+def fuzzy_recall(task: Task, batch: Batch) -> np.ndarray:
+    """A dictionary of phrases: runs of tokens below `first` are keys, those after them values."""
+    pad = task.options()["vocab_size"] - 1
+    first = pad // 2
+    predicted = np.full(batch.inputs.shape, NONE)
+    for row, tokens in enumerate(batch.inputs.tolist()):
+        memory: dict[tuple[int, ...], list[int]] = {}
+        begin = next(step for step, token in enumerate(tokens) if token != pad)
+        runs = [list(run) for _, run in itertools.groupby(tokens[begin:], lambda t: t < first)]
+        step = begin
+        for key, value in itertools.zip_longest(runs[::2], runs[1::2], fillvalue=[]):
+            asked = step + len(key) - 1
+            known = memory.setdefault(tuple(key), value)
+            if known is not value:
+                predicted[row, asked : asked + len(known)] = known
+            step += len(key) + len(value)
+    return predicted
+
+
 def selective_copy(task: Task, batch: Batch) -> np.ndarray:
     """What is no blank before the marker, then nothing but blanks."""
     marker = task.options()["vocab_size"] - 1
@@ -317,6 +336,7 @@ SOLVERS: dict[str, Callable[[Task, Batch], np.ndarray]] = {
     "mqar_update": pairs,
     "mqar_compositional": phrases,
     "feature_recall": feature_recall,
+    "fuzzy_recall": fuzzy_recall,
     "hold": hold,
     "lag_recall": lag_recall,
     "copy": copy,

@@ -201,6 +201,7 @@ def tasks(draw: st.DrawFn) -> Task:
             **{"min_pairs": n, "pairs": n + extra, "noise": one(0.0, 0.1), "distractors": extra},
             **{"scale": one(0.1, 1.0, 10.0), "one_hot": one(0, n + extra, 64)},
         },
+        "fuzzy_recall": {"key": size(1, 3), "value": size(1, 3), "vocab_size": 7 + extra},
         "hold": {"pairs": n, "noise": size(1, 9), "min_distance": extra},
         "in_context_recall": {"length": 2 * size(2, 20), "exact": yes},
         "japanese_vowels": {"split": one("train", "test")},
@@ -233,6 +234,9 @@ def tasks(draw: st.DrawFn) -> Task:
     if name == "associative_recall":
         most = min(1 + n + extra, 2 ** (options["bits"] * options["vectors"]))
         options |= {"min_items": min(1 + n, most), "items": most}
+    elif name == "fuzzy_recall":
+        options["min_key"] = size(1, options["key"])
+        options["length"] = 2 * (options["key"] + options["value"]) + 1 + 3 * extra
     elif name == "hold":
         options["vocab_size"] = 2 * n + 2 + options["noise"] + extra
         options["distance"] = extra + size(0, 9)

@@ -18,6 +18,8 @@ cycle_navigation | length | 10 20 40 41 100 200 300 400 500
 duplicate | length | 10 20 40 41 100 200 300 400 500
 feature_recall | pairs | 4 16 64 256 1024
 feature_recall,one_hot=64 | pairs | 4 16 64
+fuzzy_recall | length | 32 64 128 256 512 1024 4096
+fuzzy_recall,key=7,value=8,length=31 | length | 31 32 64 128 256 512 1024 4096
 hold | distance | 64 200 256 1024 16384 131072 1000000
 in_context_recall,length=100 | length | 32 64 100 128 256 512 1024 4096
 lag_recall | length | 96 256 1024 4096
@@ -58,6 +60,7 @@ compression | length | 4 8 16 32
 copy,length=18 | length | 5 10 18
 copy,min_length=6 | length | 10 20
 feature_recall | min_pairs pairs | 1,2 1,4 1,8 1,16
+fuzzy_recall | min_key length | 1,32 1,64 1,128
 hold | distance | 25 50 100 200
 in_context_recall | length | 16 32 64 128
 lag_recall | lag length | 32,96
@@ -79,6 +82,8 @@ LEVELS = [  # specification, chance, plateau
     ("copy", 1 / 2, None),
     ("feature_recall", 1 / 32, 1 / 16 + 15 / 16 / 32),
     ("feature_recall,pairs=1", 1 / 32, None),
+    ("fuzzy_recall", 1 / 8, None),
+    ("fuzzy_recall,vocab_size=18", 1 / 9, None),
     ("hold", 2 / (8192 - 64), None),
     ("hold,vocab_size=15,noise=4,pairs=4", 1 / 6, 1 / 4),
     ("in_context_recall", 1 / 8, 1 / 8 + 7 / 8 / 8),
@@ -119,6 +124,12 @@ feature_recall,scale=0.0 | scale must be positive and finite, got 0.0
 feature_recall,distractors=-1 | distractors must be at least 0, got -1
 feature_recall,one_hot=-1 | one_hot must be at least 0, got -1
 feature_recall,one_hot=8 | pairs must be at most 8, .* one_hot=8, got 16
+fuzzy_recall,vocab_size=2 | vocab_size must be at least 3, got 2
+fuzzy_recall,min_key=4 | min_key must be from 1 to 3, got 4
+fuzzy_recall,key=8 | key must be from 1 to 7, got 8
+fuzzy_recall,value=9 | value must be from 1 to 8, got 9
+fuzzy_recall,vocab_size=65536,key=4 | vocab_size \*\* key must be at most .*, got 65536 \*\* 4
+fuzzy_recall,length=12 | length must be at least 13 for key=3 and value=3, got 12
 hold,distance=-1 | distance must be at least 0, got -1
 hold,min_distance=201 | min_distance must be from 0 to 200, got 201
 hold,noise=0 | noise must be at least 1, got 0

@@ -9,6 +9,7 @@ from ramgru.lab.tasks.base import IGNORE, Batch, ExactAnswers, Slice, Task, exac
 from ramgru.lab.tasks.bit_vectors import AssociativeRecall, Copy, PrioritySort, RepeatCopy
 from ramgru.lab.tasks.feature_recall import FeatureRecall
 from ramgru.lab.tasks.files import FileTask, read_examples, write_examples
+from ramgru.lab.tasks.fuzzy_recall import FuzzyRecall
 from ramgru.lab.tasks.hold import Hold
 from ramgru.lab.tasks.lag_recall import LagRecall
 from ramgru.lab.tasks.length_generalisation import (
