@@ -175,7 +175,10 @@ def test_info_says_what_runs_on_a_gpu(monkeypatch, has_gpu, why, line):
     assert kernels.info()["gated_sum"].endswith("; PyTorch on a GPU")
 
 
-NATIVE = "gated_sum gru layer_step linear_scan memory_scan mingru product_keys short_convolution"
+NATIVE = (
+    "gated_sum gru key_attention layer_step linear_scan memory_scan mingru product_keys "
+    "short_convolution"
+)
 
 
 @built

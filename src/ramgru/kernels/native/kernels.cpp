@@ -2,6 +2,7 @@
 #include "entry.h"
 #include "../address/product_keys.h"
 #include "../address/short_convolution.h"
+#include "../key_attention/key_attention.h"
 #include "../layer_step/layer_step.h"
 #include "../memory_scan/scan.h"
 #include "../projection/gated_sum.h"
@@ -12,6 +13,7 @@ RAMGRU_EXPORT(gated_sum_forward, GatedSumForward)
 RAMGRU_EXPORT(gated_sum_backward, GatedSumBackward)
 RAMGRU_EXPORT(gru_forward, GruForward)
 RAMGRU_EXPORT(gru_backward, GruBackward)
+RAMGRU_EXPORT_WIDE(key_attention_backward, KeyAttentionBackward)
 RAMGRU_EXPORT_WIDE(layer_step, LayerStep)
 RAMGRU_EXPORT_WIDE(linear_scan, LinearScan)
 RAMGRU_EXPORT(memory_scan_forward, MemoryForward)
