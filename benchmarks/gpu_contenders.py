@@ -142,16 +142,15 @@ def recurrence(B: int, T: int, H: int, device: str) -> tuple[Call, Call]:
 
 def addresses(B: int, T: int, H: int, K: int, N: int, device: str) -> tuple[Call, Call]:
     sizes = codebook_sizes(N)
-    width = H * len(sizes) * 16
     codes = torch.randn(H, sum(sizes), 16, device=device)
-    before, nothing = torch.zeros(B, 1, width, device=device), torch.zeros(width, device=device)
+    features = torch.randn(H, len(sizes) * 16, 16, device=device)
+    key, before = (torch.randn(B, steps, H * 16, device=device) for steps in (T, 1))
 
-    def run(query: Tensor, sharpness: Tensor) -> Tensor:
-        given = (query, before, nothing, codes, sharpness, None)
+    def run(sharpness: Tensor) -> Tensor:
+        given = (key, before, features, features[..., 0], codes, sharpness, None)
         return product_keys(*given, writes=K, reads=K, sizes=sizes, offsets=(1,) * H)[3]
 
-    query = torch.randn(B, T, width, device=device)
-    return both_ways(run, [query, torch.zeros(H, device=device)])
+    return both_ways(run, [torch.zeros(H, device=device)])
 
 
 def delta_rule(B: int, T: int, H: int, D: int, device: str) -> tuple[Call, Call]:

@@ -258,7 +258,7 @@ def test_kept_cells_are_those_that_noise_does_not_touch(c, tmp_path, monkeypatch
     assert shut == {"kept": 1.0, "cells": 3 * 2 * 4}  # sequences, heads, cells a write
     with torch.no_grad():
         memory.update_gate.weight[:, 0] = 0.0  # noise is written too …
-        memory.heads["key"].query_weight.zero_()  # … and to the same cells, whatever the key
+        memory.heads["key"].frozen.zero_()  # … and to the same cells, whatever the key
     assert c.measures.kept_cells(Path(), task, EFFORT)["kept"] == 0.0
 
 

@@ -1,6 +1,6 @@
 """ramgru: GRU layers with a random-access memory, a drop-in for `torch.nn.GRU`."""
 
-from ramgru.config import Key, Lag, Memory, Tape
+from ramgru.config import Key, Lag, Learned, Memory, Tape
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.layer import RAMGRU
 from ramgru.model import RAMGRUModel
@@ -13,6 +13,7 @@ __all__ = [
     "RAMGRU",
     "Key",
     "Lag",
+    "Learned",
     "Memory",
     "RAMGRUModel",
     "RAMGRUState",

@@ -49,20 +49,36 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Key(Head):
+class ContentHead(Head):
     """A head that finds cells by content. Its key is `steps` consecutive inputs, the last of which
-    came `skip` steps ago. It reads at the key of the current step, and writes at the key of
-    `write_after` steps before: what follows a key is found where the key comes again."""
+    came `skip` steps ago; their scale does not count. It reads at the key of the current step, and
+    writes at the key of `write_after` steps before."""
 
-    name: ClassVar[str] = "key"
+    name: ClassVar[str] = "key"  # also the name of all these heads together
     steps: int = field(default=1, metadata={"least": 1})
     skip: int = field(default=0, metadata={"least": 0})
-    write_after: int = field(default=1, metadata={"least": 0})
+    write_after: int = field(default=0, metadata={"least": 0})
 
     @property
     def reach(self) -> int:
         """Steps before the current one that the head's addresses depend on."""
         return self.skip + self.steps + self.write_after - 1
+
+
+@dataclass(frozen=True)
+class Key(ContentHead):
+    """A head whose key is the whole input, as for tokens: every two inputs have cells of their own.
+    What follows a key is found where the key comes again."""
+
+    write_after: int = field(default=1, metadata={"least": 0})
+
+
+@dataclass(frozen=True)
+class Learned(ContentHead):
+    """A head that learns which part of the input is the key, and how alike two keys are. A step
+    writes at its own key: a key and its value come in one step."""
+
+    name: ClassVar[str] = "learned"
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,7 @@ class Tape(Head):
 
 
 # The kinds of heads by name. The heads of a layer are sorted in this order.
-KINDS: dict[str, type[Head]] = {kind.name: kind for kind in (Key, Lag, Tape)}
+KINDS: dict[str, type[Head]] = {kind.name: kind for kind in (Key, Learned, Lag, Tape)}
 
 
 @dataclass(frozen=True)
@@ -99,14 +115,16 @@ class Memory:
     of a step hardly depends on it."""
     heads: tuple[Head, ...] = (Key(),) * 4
     """Heads side by side, each with cells of its own: as heads, as their number, or as text, "key
-    key:2 lag tape". key finds cells by the current input, key:2 by the last two; lag reads what
-    came a learned number of steps ago; tape counts."""
+    key:2 learned lag tape". key finds cells by the current input, key:2 by the last two, learned by
+    a part of the input that is trained; lag reads what came a learned number of steps ago; tape
+    counts."""
     width: int | None = None
     """D, numbers a cell holds; None: the layer's hidden_size / heads, rounded up."""
     writes: int = 2
-    """Cells that a step writes in each key head, the nearest ones to its key; at most `cells`."""
+    """Cells that a step writes in each key or learned head, the nearest ones to its key; at most
+    `cells`."""
     reads: int = 2
-    """Cells that a step reads in each key head; at most `cells`."""
+    """Cells that a step reads in each key or learned head; at most `cells`."""
     gate_bias: float = 0.0
     """Initial bias of the update gates: at 0, half of a cell is overwritten at first."""
     learned_start: bool = False

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ramgru.kernels.dispatch import CPU, are_plain
 from ramgru.kernels.layer_step import OPERATION, Constants, layer_step_
 from ramgru.kernels.projection import Projection
-from ramgru.keys import CODE, autocasts
+from ramgru.keys import FEATURES, autocasts
 from ramgru.memory import RandomAccessMemory
 from ramgru.state import MemoryState, RAMGRUState
 
@@ -79,6 +79,8 @@ class _Plan:
     modules: list[tuple[dict[str, Any], str, nn.Module]]  # where each module was found
     weights: list[Place | None]
     storage: list[int]  # where the weights lie in memory
+    sources: list[Place]  # the tensors of the key heads that constants were computed from
+    contents: list[Any]  # where those lie, and their versions
     constants: Constants
     hidden_size: int
     cells: tuple[int, int, int]  # H, N, D
@@ -96,7 +98,7 @@ class _Plan:
                 return False
             if w is None and where:
                 return False
-        return dtype == self.dtype
+        return dtype == self.dtype and self.contents == _contents(_found(self.sources))
 
     def fits(self, memory: MemoryState, batch: int) -> bool:
         """Whether a state is as the kernel takes it, which does not check again."""
@@ -123,6 +125,15 @@ def _storage(weights: Sequence[Tensor | None]) -> list[int]:
     return [0 if w is None else w.data_ptr() for w in weights]
 
 
+def _contents(tensors: Sequence[Tensor | None]) -> list[Any]:
+    """Equal as long as no tensor is replaced or changed in place."""
+    return [
+        # Tensors of inference mode count no changes: object() equals nothing.
+        t if t is None else object() if t.is_inference() else (t.data_ptr(), t._version)
+        for t in tensors
+    ]
+
+
 def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
     """The cached plan, or a new one; None where the native step does not support the layer."""
     memory: Any = part.memory
@@ -138,20 +149,19 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
     keys = memory.heads["key"]
     modules = [(memory.heads._modules, "key", keys)]
     modules += [(memory._modules, name, module) for name, module in linears.items()]
-    tensors, codes = keys.step_tensors()
-    required = [*memory.step_tensors(), *tensors[:-1], *codes]  # only taps may be missing
-    weights = [*part.weights, *memory.step_tensors(), *tensors, *codes]
-    required += [place for place in part.weights if place is not None]
+    sources = keys.step_sources()
+    weights = [*part.weights, *memory.step_tensors(), (keys._parameters, "sharpness")]
+    needed = _found([place for place in (*weights, *sources) if place is not None])
     if (
-        any(w is None for w in _found(required))  # computed, as by a parametrization
-        or not are_plain(*_found(weights))
+        any(w is None for w in needed)  # computed, as by a parametrization
+        or not are_plain(*needed)
         or not all(
-            w is None or (w.dtype == dtype and w.is_contiguous() and w.device.type == "cpu")
-            for w in _found(weights)
+            w is not None and w.dtype == dtype and w.is_contiguous() and w.device.type == "cpu"
+            for w in needed
         )
     ):
         return None
-    storage, U = _storage(_found(weights)), len(codes)
+    storage, contents = _storage(_found(weights)), _contents(_found(sources))
     H, N, D = memory.num_heads, memory.memory.cells, memory.width
     constants = Constants(
         I=part.input_size,
@@ -162,19 +172,29 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
         K=keys.writes,
         J=keys.reads,
         window=keys.window + 1,
-        A=CODE,
-        steps=0 if keys.taps is None else keys.taps.shape[1],
+        F=FEATURES,
         gru=part.is_gru,
         offsets=keys.write_after,
         skips=[head.skip for head in keys.heads],
         spans=[head.steps for head in keys.heads],
         sizes=keys.sizes,
-        weights=storage[:-U],
-        codes=storage[-U:],
+        weights=storage,
+        keys=keys.step_constants(),
         dtype=dtype,
     )
     hidden_size = linears["output_gate"].out_features
     context = (keys.window, part.input_size)
-    plan = _Plan(modules, weights, storage, constants, hidden_size, (H, N, D), context, dtype)
+    plan = _Plan(
+        modules,
+        weights,
+        storage,
+        sources,
+        contents,
+        constants,
+        hidden_size,
+        (H, N, D),
+        context,
+        dtype,
+    )
     _plans[memory] = plan
     return plan if plan.is_valid(dtype) else None

@@ -1,15 +1,19 @@
 """Key heads: a step's cells are found by a hash of its key, product keys over random features.
 
-Each head scores its cells with U small codebooks instead of one of N rows: the best codes of each,
-merged two by two, are exactly the best of all N cells (product keys, arXiv 1907.05242). The address
-is a function of the inputs alone, so a read finds the cells that a write with the same key chose.
+A key is a projection of the input, scaled to one length, so that the input's scale does not count.
+The hash of a key is frozen: two keys are as alike as exp(-b (1 - cos of their angle)), where b is
+the head's bandwidth (random Fourier features, Rahimi and Recht, NeurIPS 2007). Each head scores its
+cells with U small codebooks instead of one of N rows: the best codes of each, merged two by two,
+are exactly the best of all N cells (product keys, arXiv 1907.05242). The address is a function of
+the inputs alone, so a read finds the cells that a write with the same key chose.
 
-B sequences, T steps, I inputs, H key heads, U codebooks, A = CODE numbers a code, W steps written
-and J read at a step.
+B sequences, T steps, I inputs, H heads, A = CODE numbers a key, U codebooks, F = FEATURES random
+features a codebook, W steps written and J read at a step.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,12 +23,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ramgru.config import Key, Memory, codebook_sizes
-from ramgru.kernels.address import product_keys, short_convolution
+from ramgru.config import ContentHead, Key, Memory, codebook_sizes
+from ramgru.kernels.address import earlier, packed, product_keys, short_convolution, unit
 from ramgru.kernels.projection import projection
 from ramgru.ragged import last_steps
 
-CODE = 16  # A, numbers of a code
+CODE = 16  # A, numbers of a key
+FEATURES = 16  # F, random features of a key for each codebook
+
+# Bandwidths to begin with. Exact keys: independent inputs are e^-32 alike, give or take. Learned
+# keys: a key that comes back with noise is found.
+EXACT, LEARNED = 32.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,17 @@ class Address:
         )
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """What a step writes and reads, and the unit keys of both: query of the step itself, key of the
+    step that its write is found by; (B, T, H, A), or None where nobody asked for them."""
+
+    write: Address
+    read: Address
+    query: Tensor | None
+    key: Tensor | None
+
+
 def autocasts(device: str) -> bool:
     """Whether autocast is on for a kind of device; not every kind has it."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
@@ -60,61 +80,78 @@ def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
 
 
 class KeyHeads(nn.Module):
-    """The write and read addresses of all key heads of a layer.
+    """The write and read addresses of all heads with a key, first `Key`, then `Learned`.
 
-    The key of head h is the `steps[h]` inputs that end `skip[h]` steps ago. The head reads at the
-    key of the current step and writes at the key of `write_after[h]` steps before, both hashed by
-    the same function:
+        p[t]  = sum_j taps[j] (P x[t - skip - j])       the window of `steps` inputs
+        u     = p / sqrt(mean p²)                       a zero key stays zero
+        query = cos(sqrt(b / A) features u + phases)    then the nearest cells
 
-        query = cos(sum_j taps[j] * (W x[t - j] + b))        random Fourier features of the key
-
-    Two keys are as similar as a Gaussian of their distance (Rahimi and Recht, NeurIPS 2007), so
-    keys that differ in a single step are as far apart as any others. W, b, taps and codes are
-    random and frozen; only the sharpness of the weights is trained.
+    A head reads at the key of the current step and writes at the key of `write_after` steps before,
+    both hashed alike. Features, phases, codes and taps are random and frozen. P and b are frozen
+    too in `Key` heads, and parameters of `Learned` heads. The hash has no gradient: P learns from
+    the unit keys u, and b where they are compared. The sharpness of the weights is trained.
     """
 
-    query_weight: Tensor  # (H·U·A, I)
-    query_bias: Tensor  # (H·U·A,)
-    taps: Tensor | None  # (H, longest key, U·A); None where every key is the current input
+    frozen: Tensor | None  # (Key heads · A, I) P of the Key heads
+    frozen_log_bandwidth: Tensor | None  # (Key heads,)
+    features: Tensor  # (H, U·F, A)
+    phases: Tensor  # (H, U·F)
+    codes: Tensor  # (H, n_1 + … + n_U, F) codebook after codebook; their lengths have no effect
+    taps: Tensor | None  # (H, longest key, A); None where every key is the current input
+    projection: nn.Parameter | None  # (Learned heads · A, I) their P
+    log_bandwidth: nn.Parameter | None  # (Learned heads,)
 
     def __init__(
         self,
-        heads: tuple[Key, ...],
+        heads: tuple[ContentHead, ...],
         input_size: int,
         memory: Memory,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.input_size = heads, input_size
         self.writes, self.reads = min(memory.writes, memory.cells), min(memory.reads, memory.cells)
         self.sizes = codebook_sizes(memory.cells)
         self.write_after = tuple(head.write_after for head in heads)
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
-        H, rows = len(heads), len(heads) * len(self.sizes) * CODE
+        H, U, A, F = len(heads), len(self.sizes), CODE, FEATURES
+        fixed = sum(isinstance(head, Key) for head in heads)
         longest = max(head.skip + head.steps for head in heads)
         self.window = longest + max(self.write_after) - 1
+
+        def empty(*shape: int) -> Tensor | None:
+            return torch.empty(shape, device=device, dtype=dtype) if shape[0] else None
+
+        def parameter(*shape: int) -> nn.Parameter | None:
+            return None if (value := empty(*shape)) is None else nn.Parameter(value)
+
         # Buffers, not parameters without gradients: who collects gradients meets none missing.
-        self.register_buffer("query_weight", torch.empty(rows, input_size, **made))
-        self.register_buffer("query_bias", torch.empty(rows, **made))
-        for u, n in enumerate(self.sizes):
-            self.register_buffer(f"codes_{u}", torch.empty(H, n, CODE, **made))
-        taps = torch.empty(H, longest, rows // H, **made) if longest > 1 else None
-        self.register_buffer("taps", taps)
-        self.sharpness = nn.Parameter(torch.empty(H, **made))
+        self.register_buffer("frozen", empty(fixed * A, input_size))
+        self.register_buffer("frozen_log_bandwidth", empty(fixed))
+        self.register_buffer("features", empty(H, U * F, A))
+        self.register_buffer("phases", empty(H, U * F))
+        self.register_buffer("codes", empty(H, sum(self.sizes), F))
+        self.register_buffer("taps", empty(H, longest, A) if longest > 1 else None)
+        self.register_parameter("projection", parameter((H - fixed) * A, input_size))
+        self.register_parameter("log_bandwidth", parameter(H - fixed))
+        self.sharpness = nn.Parameter(torch.empty(H, device=device, dtype=dtype))
         self.reset_parameters()
 
     @property
-    def codes(self) -> list[Tensor]:
-        """Of each codebook (H, n_u, A); the length of a code has no effect."""
-        return [getattr(self, f"codes_{u}") for u in range(len(self.sizes))]
+    def log_bandwidths(self) -> Tensor:
+        """(H,) the logarithm of each head's bandwidth."""
+        return _joined(self.frozen_log_bandwidth, self.log_bandwidth)
 
     def reset_parameters(self) -> None:
-        # Independent inputs of unit variance are e^-8 alike; inputs that differ by a tenth, half.
-        nn.init.normal_(self.query_weight, std=(8 / self.query_weight.shape[1]) ** 0.5)
-        nn.init.uniform_(self.query_bias, -math.pi, math.pi)
-        for codes in self.codes:
-            nn.init.normal_(codes)
+        for weight in (self.frozen, self.projection):
+            if weight is not None:
+                nn.init.normal_(weight, std=self.input_size**-0.5)
+        for bandwidth, start in ((self.frozen_log_bandwidth, EXACT), (self.log_bandwidth, LEARNED)):
+            if bandwidth is not None:
+                nn.init.constant_(bandwidth, math.log(start))
+        nn.init.normal_(self.features)
+        nn.init.uniform_(self.phases, -math.pi, math.pi)
+        nn.init.normal_(self.codes)
         nn.init.constant_(self.sharpness, 0.0)
         if self.taps is None:
             return
@@ -129,7 +166,7 @@ class KeyHeads(nn.Module):
 
     def start(self, batch_size: int) -> Tensor:
         """(B, window, I) the inputs before the first step of fresh streams."""
-        return self.query_weight.new_zeros(batch_size, self.window, self.query_weight.shape[1])
+        return self.codes.new_zeros(batch_size, self.window, self.input_size)
 
     def after(
         self, x: Tensor, carried: Tensor, lengths: Tensor | None, reset: Tensor | None
@@ -142,52 +179,90 @@ class KeyHeads(nn.Module):
         x: Tensor,  # (B, T, I)
         carried: Tensor,  # (B, window, I) the inputs before
         reset: Tensor | None,  # (B, T)
-    ) -> tuple[Address, Address]:
-        """-> the addresses of writes and of reads.
+        unit_keys: bool = False,  # whether the result has query and key
+    ) -> Addresses:
+        """Unit keys of `Learned` heads have a gradient, for P and x; `Key` heads have none.
 
-        A key does not reach across a reset. Always computed in float32 or wider, so that ties stay
-        rare.
+        A key does not reach across a reset: a step before it has the zero key. Always computed in
+        float32 or wider, so that ties stay rare.
         """
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         with without_autocast(x):
-            weight, nothing = self.query_weight.to(wide), self.query_bias.to(wide)
-            query, before = (projection(v.to(wide), weight, nothing) for v in (x, carried))
-            if self.taps is not None:
-                query, before, nothing = self._convolved(query, before, nothing, reset)
-            query, before, nothing = query.cos(), before.cos(), nothing.cos()
-            codes = torch.cat([codes.to(query.dtype) for codes in self.codes], dim=1)
+            with torch.set_grad_enabled(unit_keys and torch.is_grad_enabled()):
+                key, before = self._keys(x.to(wide), carried.to(wide), reset)
             write_index, write_weight, read_index, read_weight = product_keys(
-                query,
+                key,
                 before,
-                nothing,
-                codes,
-                self.sharpness.to(query.dtype),
+                *self._scaled_features(wide),
+                self.codes.to(wide),
+                self.sharpness.to(wide),
                 reset,
                 writes=self.writes,
                 reads=self.reads,
                 sizes=self.sizes,
                 offsets=self.write_after,
             )
-        return Address(write_index, write_weight), Address(read_index, read_weight)
+            units = self._unit_keys(key, before, reset) if unit_keys else (None, None)
+        write, read = Address(write_index, write_weight), Address(read_index, read_weight)
+        return Addresses(write, read, *units)
 
-    def _convolved(
-        self, query: Tensor, before: Tensor, nothing: Tensor, reset: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of single steps -> queries of keys; as many before as writes reach back to."""
-        assert self.taps is not None
-        taps = self.taps.to(query.dtype).transpose(0, 1).flatten(1)  # (longest key, H·U·A)
-        reach, steps = max(self.write_after), len(taps)
-        every = torch.cat([before, query], dim=1)
+    def _keys(self, x: Tensor, carried: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
+        """-> keys of any length (B, T, H·A), and as many before as writes reach back to."""
+        key, before = self._projected(x), self._projected(carried)
+        if self.taps is None:
+            return key, before
+        taps = self.taps.to(key.dtype).transpose(0, 1).flatten(1)  # (longest key, H·A)
+        reach, longest = max(self.write_after), len(taps)
+        every = torch.cat([before, key], dim=1)
         if reset is not None:
             reset = nn.functional.pad(reset, (reach, 0))
-        every = short_convolution(
-            every[:, steps - 1 :], every[:, : steps - 1], nothing, taps, reset
-        )
-        return every[:, reach:], every[:, :reach], nothing * taps.sum(0)
+        every = short_convolution(every[:, longest - 1 :], every[:, : longest - 1], taps, reset)
+        return every[:, reach:], every[:, :reach]
 
-    def step_tensors(self) -> tuple[list[tuple[dict[str, Any], str]], ...]:
-        """Where the native step finds its tensors: query weight, bias, sharpness, taps; codes."""
-        found: list[tuple[dict[str, Any], str]]
-        found = [(self._buffers, "query_weight"), (self._buffers, "query_bias")]
-        found += [(self._parameters, "sharpness"), (self._buffers, "taps")]
-        return found, [(self._buffers, f"codes_{u}") for u in range(len(self.sizes))]
+    def _projected(self, x: Tensor) -> Tensor:
+        """(B, T, I) -> (B, T, H·A)"""
+        parts = []
+        if self.frozen is not None:
+            parts.append(projection(x.detach(), self.frozen.to(x.dtype)))
+        if self.projection is not None:
+            parts.append(projection(x, self.projection.to(x.dtype)))
+        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+
+    def _unit_keys(
+        self, key: Tensor, before: Tensor, reset: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """-> unit keys of each step and of what it writes, both (B, T, H, A)."""
+        every = unit(torch.cat([before, key], dim=1).unflatten(-1, (len(self.heads), CODE)))
+        written, h = [], 0
+        for offset, same in itertools.groupby(self.write_after):
+            heads = slice(h, h := h + len(list(same)))
+            written.append(earlier(every[:, :, heads], offset, before.shape[1], reset))
+        query = every[:, before.shape[1] :]
+        return query, torch.cat(written, dim=2) if len(written) > 1 else written[0]
+
+    def _scaled_features(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """-> features times sqrt(b / A), and phases."""
+        scale = (self.log_bandwidths.to(dtype).exp() / CODE).sqrt()
+        return self.features.to(dtype) * scale.view(-1, 1, 1), self.phases.to(dtype)
+
+    def step_sources(self) -> list[tuple[dict[str, Any], str]]:
+        """Where the tensors lie that `step_constants` is a function of."""
+        parameters, buffers = self._parameters, self._buffers
+        places: list[tuple[dict[str, Any], str]] = [
+            *((parameters, name) for name in ("projection", "log_bandwidth")),
+            *((buffers, name) for name in ("frozen", "frozen_log_bandwidth", "taps")),
+            *((buffers, name) for name in ("features", "phases", "codes")),
+        ]
+        return [place for place in places if place[0][place[1]] is not None]
+
+    @torch.no_grad()
+    def step_constants(self) -> tuple[Tensor | None, ...]:
+        """What the native step takes: P, taps, features and codes."""
+        weight = _joined(self.frozen, self.projection)
+        features, phases = self._scaled_features(weight.dtype)
+        return weight, self.taps, *packed(features, phases, self.codes, self.sizes)
+
+
+def _joined(*parts: Tensor | None) -> Tensor:
+    """Rows below each other; None stands for no rows."""
+    return torch.cat([part for part in parts if part is not None])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import open_gates
-from ramgru.config import Head, Key, Lag, Memory, Tape, factorise
+from ramgru.config import ContentHead, Head, Lag, Memory, Tape, factorise
 from ramgru.kernels.memory_scan import memory_scan, step_
 from ramgru.kernels.projection import Projection, gated_sum
 from ramgru.kernels.transforms import is_readable
@@ -25,7 +25,7 @@ from ramgru.tape import TapeHeads
 
 # The module that finds the addresses of each kind of head: a new kind is a file and a line here.
 ADDRESSES: dict[type[Head], Callable[..., nn.Module]] = {
-    Key: KeyHeads,
+    ContentHead: KeyHeads,
     Lag: LagHeads,
     Tape: TapeHeads,
 }
@@ -130,9 +130,9 @@ class RandomAccessMemory(nn.Module):
         if "key" in self.heads:
             keys, before = self.heads["key"], carried["key"]
             if not given:
-                write, read = keys(x, before, reset)
-                writes.append(write)
-                reads.append(read)
+                addresses = keys(x, before, reset)
+                writes.append(addresses.write)
+                reads.append(addresses.read)
             if carry:
                 after["key"] = keys.after(x, before, lengths, reset)
         if "lag" in self.heads:
@@ -155,7 +155,7 @@ class RandomAccessMemory(nn.Module):
         else:
             read = Address.join(reads)
         gate = torch.sigmoid(self.update_gate(x))
-        open_gates.record(self, gate[..., : len(self.memory.of_kind(Key))], lengths)
+        open_gates.record(self, gate[..., : len(self.memory.of_kind(ContentHead))], lengths)
         if "lag" in self.heads:  # the ring holds candidates as they are
             lag = self.part(Lag)
             parts = gate[..., : lag.start], torch.ones_like(gate[..., lag]), gate[..., lag.stop :]

@@ -1,4 +1,4 @@
-"""Product keys and the short convolution: every path against the equations, with gradients."""
+"""Product keys, unit keys and the short convolution: every path against the equations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import native
-from ramgru.kernels.address import product_keys, reference, short_convolution
+from ramgru.kernels.address import product_keys, reference, short_convolution, unit
 from ramgru.kernels.address import torch as portable
 
 every_isa = pytest.mark.parametrize("isa", native.supported())
@@ -27,7 +27,7 @@ def _seed() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """B sequences of T steps after W, H heads, codebooks of `sizes` codes, A wide.
+    """B sequences of T steps after W, H heads, keys of A numbers, codebooks of `sizes` codes of F.
 
     K cells are written and J are read, K where J is None.
     """
@@ -37,6 +37,7 @@ class Case:
     W: int = 3
     H: int = 3
     A: int = 5
+    F: int = 4
     K: int = 3
     J: int | None = None
     sizes: tuple[int, ...] = (4, 5)
@@ -44,15 +45,16 @@ class Case:
     resets: float = 0.3
 
     def tensors(self, dtype: torch.dtype) -> list[Tensor | None]:
-        """query, before, nothing, codes, sharpness, reset"""
-        size = self.H * len(self.sizes) * self.A
+        """key, before, features, phases, codes, sharpness, reset"""
+        H, A, F, U = self.H, self.A, self.F, len(self.sizes)
         reset = torch.rand(self.B, self.T) < self.resets if self.resets else None
         shapes = (
-            (self.B, self.T, size),
-            (self.B, self.W, size),
-            (size,),
-            (self.H, sum(self.sizes), self.A),
-            (self.H,),
+            (self.B, self.T, H * A),
+            (self.B, self.W, H * A),
+            (H, U * F, A),
+            (H, U * F),
+            (H, sum(self.sizes), F),
+            (H,),
         )
         return [*(torch.randn(shape, dtype=dtype) for shape in shapes), reset]
 
@@ -71,10 +73,10 @@ SMALL = {
     "one_step_of_many": Case(B=70, T=1),
     "shorter_than_the_window": Case(B=9, T=2),
     "no_context": Case(W=0, offsets=(0,)),
-    "one_part": Case(sizes=(300,), A=16),
+    "one_part": Case(sizes=(300,), A=16, F=16),
     "one_cell": Case(K=1, sizes=(7, 3, 2)),
-    "two": Case(K=2, A=2),
-    "eight": Case(K=8, A=17, sizes=(9, 16)),
+    "two": Case(K=2, A=2, F=3),
+    "eight": Case(K=8, A=17, F=33, sizes=(9, 16)),
     "more_than_a_codebook_has": Case(K=9, sizes=(2, 3, 4)),
     "more_than_there_are": Case(K=40, sizes=(3, 2, 5)),
     "one_code": Case(K=4, sizes=(1, 1)),
@@ -84,8 +86,8 @@ SMALL = {
     "two_read_of_more_than_there_are": Case(K=40, J=2, sizes=(3, 2)),
 }
 LARGE = {
-    "usual": Case(B=3, T=40, H=4, A=32, K=4, sizes=(64, 64)),
-    "four_parts": Case(B=2, T=50, H=2, A=32, K=4, sizes=(32,) * 4),
+    "usual": Case(B=3, T=40, H=4, A=16, F=16, K=4, sizes=(64, 64)),
+    "four_parts": Case(B=2, T=50, H=2, A=32, F=16, K=4, sizes=(32,) * 4),
     "many": Case(K=64, sizes=(17, 33), T=20),
     "long": Case(B=2, T=600, A=3, K=2, sizes=(3, 4)),
 }
@@ -98,20 +100,18 @@ LARGE |= {
     for tokens in (127, 128, 129)  # the edges of a work item
 }
 CASES = SMALL | LARGE
-LEARNED = (0, 1, 4)  # query, before, sharpness
+SHARPNESS = 5  # its place among the tensors
 
 
 def evaluate(run: Any, tensors: Sequence[Tensor | None], case: Case) -> list[Tensor]:
-    """Addresses, and the gradients of the query, the context and the sharpness."""
+    """Addresses, and the gradient of the sharpness."""
     given = list(tensors)
-    leaves = [given[i].clone().requires_grad_() for i in LEARNED]
-    for i, leaf in zip(LEARNED, leaves, strict=True):
-        given[i] = leaf
+    given[SHARPNESS] = sharpness = given[SHARPNESS].clone().requires_grad_()
     results = run(given, case)
     weights = results[1::2]
     g = torch.Generator().manual_seed(1)
     above = [torch.randn(w.shape, generator=g, dtype=torch.float64).to(w.dtype) for w in weights]
-    grads = torch.autograd.grad(weights, leaves, above, materialize_grads=True)
+    grads = torch.autograd.grad(weights, sharpness, above, materialize_grads=True)
     return [*(r.detach() for r in results), *grads]
 
 
@@ -166,12 +166,12 @@ def test_single_precision(name: str, isa: str) -> None:
     assert all(s.float().mean() > 0.99 for s in same)
     for a, b, where in zip(found[1:4:2], exact[1:4:2], same, strict=True):
         error = (a.double() - b)[where].norm() / b[where].norm()
-        assert error < 1e-6
+        assert error < 3e-6
     if all(s.all() for s in same):  # nearly as accurate as torch
         torch_code = evaluate(by_torch, tensors, case)
         for a, b, right in zip(found[4:], torch_code[4:], exact[4:], strict=True):
             error = (a.double() - right).norm()
-            assert error <= 2 * (b.double() - right).norm() + 2e-6 * right.norm()
+            assert error <= 2 * (b.double() - right).norm() + 1e-5 * right.norm()
 
 
 @every_isa
@@ -180,20 +180,22 @@ def test_single_precision(name: str, isa: str) -> None:
 def test_the_nearest_cells_are_the_best_sums_also_with_ties(
     K: int, dtype: torch.dtype, isa: str
 ) -> None:
-    """Scores of unit codes along the axes are the numbers of the query: small integers here."""
-    sizes, A = (4, 4, 4), 4
-    codes = torch.eye(A, dtype=dtype).repeat(1, len(sizes), 1)
-    values = torch.tensor(list(itertools.permutations([0, 1, 1, 2.0])), dtype=dtype)
-    query = values[torch.randint(len(values), (1, 200, len(sizes)))].flatten(-2)
-    tensors = (query, query[:, :0], query[0, 0], codes, torch.zeros(1, dtype=dtype), None)
+    """Scores of unit codes along the axes are the numbers of the query: halves here."""
+    sizes, F, H, T = (4, 4, 4), 4, 30, 20
+    codes = torch.eye(F, dtype=dtype).repeat(H, len(sizes), 1)
+    values = torch.tensor(list(itertools.permutations([0, 0.5, 0.5, 1])), dtype=dtype)
+    query = values[torch.randint(len(values), (H, len(sizes)))]  # of all steps: no features
+    phases, key = query.acos().flatten(1), torch.randn(1, T, H, dtype=dtype)
+    features, sharpness = torch.zeros(H, 3 * F, 1, dtype=dtype), torch.zeros(H, dtype=dtype)
+    tensors = (key, key[:, :0], features, phases, codes, sharpness, None)
     with native.use(isa):
-        *_, cell, weight = product_keys(*tensors, writes=1, reads=K, sizes=sizes, offsets=(0,))
-    scale = math.sqrt(A / 6)
-    first, second, third = query.unflatten(-1, (3, A)).unbind(-2)
+        options = {"writes": 1, "reads": K, "sizes": sizes, "offsets": (0,) * H}
+        *_, cell, weight = product_keys(*tensors, **options)
+    first, second, third = query.unbind(-2)
     sums = first[..., :, None, None] + second[..., None, :, None] + third[..., None, None, :]
-    sums = scale * sums.flatten(2)
-    torch.testing.assert_close(sums.gather(-1, cell[:, :, 0]), sums.topk(K).values)
-    torch.testing.assert_close(weight[:, :, 0], sums.topk(K).values.softmax(-1))
+    sums = (math.sqrt(F / 1.5) * sums).flatten(1).expand(1, T, H, -1)
+    torch.testing.assert_close(sums.gather(-1, cell), sums.topk(K).values, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(weight, sums.topk(K).values.softmax(-1), rtol=1e-5, atol=1e-5)
     assert all(len(set(cells)) == K for cells in cell.flatten(0, 2).tolist())
 
 
@@ -205,17 +207,17 @@ def test_a_token_has_the_same_bits_alone_and_in_any_batch(
 ) -> None:
     case = replace(CASES[name], B=2, T=45)
     tensors = case.tensors(dtype)
-    query, before, *others, reset = tensors
-    assert query is not None
+    key, before, *others, reset = tensors
+    assert key is not None
     assert reset is not None
     W = case.W
     with native.use(isa):
         whole = ours(tensors, case)
         for start, end in ((0, 1), (1, 2), (2, 5), (5, 22), (22, 45)):
-            past = torch.cat([before, query[:, :start]], dim=1)[:, -W:]
-            # A layer carries `nothing` in place of an input before a reset.
-            past = torch.where(_before_reset(reset, start, W).unsqueeze(-1), others[0], past)
-            piece = ours((query[:, start:end], past, *others, reset[:, start:end]), case)
+            past = torch.cat([before, key[:, :start]], dim=1)[:, -W:]
+            # A layer carries zeros in place of an input before a reset.
+            past = past.masked_fill(_before_reset(reset, start, W).unsqueeze(-1), 0)
+            piece = ours((key[:, start:end], past, *others, reset[:, start:end]), case)
             for a, b in zip(piece, whole, strict=True):
                 assert torch.equal(a, b[:, start:end])
 
@@ -228,7 +230,7 @@ def _before_reset(reset: Tensor, start: int, W: int) -> Tensor:
 
 @every_isa
 def test_more_cells_than_32_bits_can_number(isa: str) -> None:
-    case = Case(T=40, H=2, sizes=(2000, 2000, 2000), A=4, K=4)
+    case = Case(T=40, H=2, sizes=(2000, 2000, 2000), K=4)
     tensors = case.tensors(torch.float32)
     wide = [t.double() if t is not None and t.is_floating_point() else t for t in tensors]
     with native.use(isa):
@@ -239,80 +241,117 @@ def test_more_cells_than_32_bits_can_number(isa: str) -> None:
 
 
 @every_isa
-def test_gradients_of_one_input_or_from_one_address_alone(isa: str) -> None:
-    case = Case()
-    tensors = case.tensors(torch.float64)
-
-    def given(*learned: int) -> list[Any]:
-        return [
-            t if t is None or i not in learned else t.clone().requires_grad_()
-            for i, t in enumerate(tensors)
-        ]
-
+@pytest.mark.parametrize("which", [1, 3], ids=["written", "read"])
+def test_gradient_from_one_address_alone(which: int, isa: str) -> None:
+    case, grads = Case(), []
+    given = case.tensors(torch.float64)
+    given[SHARPNESS].requires_grad_()
     with native.use(isa):
-        full = evaluate(ours, tensors, case)
-        for n, i in enumerate(LEARNED):
-            leaves = given(i)
-            weights = ours(leaves, case)[1::2]
-            g = torch.Generator().manual_seed(1)
-            above = [torch.randn(w.shape, generator=g, dtype=w.dtype) for w in weights]
-            (one,) = torch.autograd.grad(weights, leaves[i], above)
-            assert torch.equal(one, full[4 + n])
-        for which, reached in ((1, LEARNED), (3, (0, 4))):  # written alone, read alone
-            grads = []
-            for run in (ours, by_torch):
-                leaves = given(*LEARNED)
-                loss = run(leaves, case)[which].sin().sum()
-                grads.append(torch.autograd.grad(loss, [leaves[i] for i in reached]))
-            assert_same(*map(list, grads))
+        for run in (ours, by_torch):
+            loss = run(given, case)[which].sin().sum()
+            grads.append(torch.autograd.grad(loss, given[SHARPNESS])[0])
+    torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-12)
 
 
 @every_path
-def test_constants_get_no_gradient(path: str) -> None:
+def test_the_hash_passes_no_gradient_on(path: str) -> None:
     case = Case()
-    tensors = [t if t is None else t.requires_grad_() for t in case.tensors(torch.float64)[:5]]
-    x, before, nothing, taps = (torch.randn(s, requires_grad=True) for s in shapes(2, 5, 3, 2))
-    reset = torch.rand(2, 5) < 0.5
+    tensors = [t if t is None else t.requires_grad_() for t in case.tensors(torch.float64)[:-1]]
     with native.use(path):
         product_keys(*tensors, None, **case.options)[1].sum().backward()
-        short_convolution(x, before, nothing, taps, reset).sum().backward()
-    assert [t.grad is None for t in tensors] == [False, False, True, True, False]
-    assert [t.grad is None for t in (x, before, nothing, taps)] == [False, False, True, False]
+    assert [t.grad is None for t in tensors] == [True] * SHARPNESS + [False]
 
 
-@every_isa
+@every_path
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_scale_of_a_key_does_not_count(path: str, dtype: torch.dtype) -> None:
+    case = CASES["usual"]
+    key, before, *others = case.tensors(dtype)
+    with native.use(path):
+        usual = ours((key, before, *others), case)
+        for exponent in (-60, 60):  # 1e-18, 1e18
+            scale = 2.0**exponent * torch.rand(case.B, 1, 1).exp2().round()
+            found = ours((key * scale.to(dtype), before * scale.to(dtype), *others), case)
+            assert all(map(torch.equal, found, usual))
+
+
+@every_path
 @pytest.mark.parametrize("B", [0, 1])
-def test_empty_batch_and_a_query_of_zeros(B: int, isa: str) -> None:
-    case = Case(B=B)
-    tensors = [
-        t if t is None or t.dtype == torch.bool else t * 0 for t in case.tensors(torch.float32)
-    ]
-    tensors[3] = torch.randn_like(tensors[3])
-    with native.use(isa):
+def test_empty_batch_and_a_zero_key(B: int, path: str) -> None:
+    """All zero keys have the cells of a step before a reset."""
+    case = Case(B=B, resets=1.0)
+    tensors = case.tensors(torch.float32)
+    tensors[:2] = [torch.zeros_like(t) for t in tensors[:2]]
+    with native.use(path):
         results = evaluate(ours, tensors, case)
     assert results[0].shape == (B, 7, 3, 3)
-    assert all(r.isfinite().all() for r in results[:4])
-    if B:
-        torch.testing.assert_close(results[3], torch.full_like(results[3], 1 / 3))
+    assert all(r.isfinite().all() for r in results)
+    for r in results[:4]:
+        assert torch.equal(r, r[:, :1].expand_as(r))
+    assert torch.equal(results[0], results[2])
+
+
+@every_path
+def test_nan_of_another_sequence_stays_there_and_cells_stay_in_the_memory(path: str) -> None:
+    case = Case(B=3, T=40)
+    tensors = case.tensors(torch.float32)
+    with native.use(path):
+        usual = ours(tensors, case)
+        tensors[0][1] = float("nan")
+        found = ours(tensors, case)
+    assert found[3][1].isnan().all()
+    for a, b in zip(found, usual, strict=True):
+        assert torch.equal(a[[0, 2]], b[[0, 2]])
+    for cells in (found[0], found[2]):
+        assert ((cells >= 0) & (cells < math.prod(case.sizes))).all()
+
+
+# Unit keys
+
+
+@every_path
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (3, 7, 16), (513, 3), (40, 33)], ids=str)
+def test_unit_keys_equal_the_equation(path: str, shape: tuple[int, ...]) -> None:
+    key, above = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
+    key[len(key) // 2 :][:1] = 0
+    key.requires_grad_()
+    with native.use(path):
+        found = unit(key)
+        (grad,) = torch.autograd.grad(found, key, above)
+    wanted = reference.unit(key)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(grad, torch.autograd.grad(wanted, key, above)[0])
+    assert not grad[key.detach() == 0].any()
+
+
+@every_path
+def test_unit_keys_of_any_scale(path: str) -> None:
+    key, above = torch.randn(40, 16), torch.randn(40, 16)
+    with native.use(path):
+        for scale in (2.0**-60, 1.0, 2.0**60):
+            leaf = (scale * key).requires_grad_()
+            found = unit(leaf)
+            (grad,) = torch.autograd.grad(found, leaf, above)
+            assert torch.equal(found, unit(key))
+            torch.testing.assert_close(found.square().mean(-1), torch.ones(40))
+            assert (grad * leaf).sum(-1).abs().max() < 1e-4  # the length does not count
+            (wanted,) = torch.autograd.grad(reference.unit(leaf), leaf, above)
+            torch.testing.assert_close(grad * scale, wanted * scale, rtol=1e-4, atol=1e-5)
 
 
 # The short convolution
 
 
-def shapes(B: int, T: int, C: int, W: int) -> tuple[tuple[int, ...], ...]:
-    """Shapes of x, before, nothing and taps."""
-    return (B, T, C), (B, W, C), (C,), (W + 1, C)
-
-
 def draw(T: int, C: int, W: int, resets: bool, dtype: torch.dtype, B: int = 3) -> list[Any]:
-    x = [torch.randn(shape, dtype=dtype) for shape in shapes(B, T, C, W)]
+    """x, before, taps, reset"""
+    x = [torch.randn(shape, dtype=dtype) for shape in ((B, T, C), (B, W, C), (W + 1, C))]
     return [*x, torch.rand(B, T) < 0.3 if resets else None]
 
 
 def convolved(run: Callable[..., Tensor], given: list[Any], above: Tensor) -> list[Tensor]:
     """The output, and the gradients of x, before and taps."""
-    leaves = [given[i].detach().requires_grad_() for i in (0, 1, 3)]
-    y = run(leaves[0], leaves[1], given[2], leaves[2], given[4])
+    leaves = [t.detach().requires_grad_() for t in given[:3]]
+    y = run(*leaves, given[3])
     return [y.detach(), *torch.autograd.grad(y, leaves, above, materialize_grads=True)]
 
 
@@ -340,7 +379,7 @@ def test_convolution_in_single_precision(isa: str) -> None:
 
 
 @every_path
-def test_nan_of_another_sequence_stays_there(path: str) -> None:
+def test_nan_in_a_convolution_stays_in_its_sequence(path: str) -> None:
     given = draw(5, 3, 2, True, torch.float64)
     given[0][1] = float("nan")
     with native.use(path):
@@ -373,17 +412,17 @@ def test_threads_change_no_bit(isa: str) -> None:
 
 def test_first_and_second_derivatives() -> None:
     case = Case(B=1, T=3, H=1, A=2, K=2, J=3, sizes=(3, 2), offsets=(1,))
-    query, before, nothing, codes, sharpness, reset = case.tensors(torch.float64)
+    *hashed, sharpness, reset = case.tensors(torch.float64)
 
-    def keys(query: Tensor, before: Tensor, sharpness: Tensor) -> tuple[Tensor, ...]:
-        return ours((query, before, nothing, codes, sharpness, reset), case)[1::2]
+    def keys(sharpness: Tensor) -> tuple[Tensor, ...]:
+        return ours((*hashed, sharpness, reset), case)[1::2]
 
-    x, window, nothing_of_x, taps, reset_of_x = draw(4, 2, 2, True, torch.float64)
+    *given, reset_of_x = draw(4, 2, 2, True, torch.float64)
 
     def convolution(x: Tensor, before: Tensor, taps: Tensor) -> Tensor:
-        return short_convolution(x, before, nothing_of_x, taps, reset_of_x)
+        return short_convolution(x, before, taps, reset_of_x)
 
-    for run, leaves in ((keys, (query, before, sharpness)), (convolution, (x, window, taps))):
+    for run, leaves in ((keys, [sharpness]), (unit, [given[0]]), (convolution, given)):
         leaves = [t.requires_grad_() for t in leaves]
         assert torch.autograd.gradcheck(run, leaves)
         assert torch.autograd.gradgradcheck(run, leaves)

@@ -13,7 +13,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ramgru import RAMGRU, Key, Lag, Memory, RAMGRUState, Tape
+from ramgru import RAMGRU, Key, Lag, Learned, Memory, RAMGRUState, Tape
 from ramgru.config import heads_text
 
 Tensors = dict[str, Tensor]
@@ -74,7 +74,7 @@ class Case:
             )
             with torch.no_grad():  # no parameter is zero or one only because it starts so
                 for name, parameter in layer.named_parameters():
-                    if "sharpness" in name or name.endswith("bias"):
+                    if "sharpness" in name or "bandwidth" in name or name.endswith("bias"):
                         parameter += 0.3 * torch.randn_like(parameter)
         return layer
 
@@ -146,9 +146,12 @@ def whole(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Res
     return layer(x, state, **options)
 
 
-key_heads = st.builds(
-    Key, steps=st.integers(1, 3), skip=st.integers(0, 1), write_after=st.integers(0, 2)
-)
+options = {
+    "steps": st.integers(1, 3),
+    "skip": st.integers(0, 1),
+    "write_after": st.integers(0, 2),
+}
+key_heads = st.builds(Key, **options) | st.builds(Learned, **options)
 heads = st.lists(key_heads | st.just(Lag()) | st.just(Tape()), min_size=1, max_size=3)
 
 

@@ -12,20 +12,22 @@ import math
 import torch
 from torch import Tensor
 
-from ramgru import RAMGRU, Key, RAMGRUState
+from ramgru import RAMGRU, Learned, RAMGRUState
+from ramgru.config import ContentHead
 from ramgru.memory import RandomAccessMemory
 
 Written = dict[tuple[int, int], Tensor]  # (head, cell) -> (D,)
 
 
 def scores(unit: RandomAccessMemory, query: Tensor, head: int) -> Tensor:
-    """(N,) the similarity of every cell's code to a query (U·A,)."""
+    """(N,) the similarity of every cell's code to a query (U·F,)."""
     keys = unit.heads["key"]
     digit = torch.arange(math.prod(keys.sizes))
     total = torch.zeros(len(digit), dtype=query.dtype)
     queries = query.view(len(keys.sizes), -1)
     for u in reversed(range(len(keys.sizes))):  # mixed radix, the last codebook is the fastest
-        code = keys.codes[u][head][digit % keys.sizes[u]]  # (N, A)
+        book = keys.codes[head].split(keys.sizes)[u]
+        code = book[digit % keys.sizes[u]]  # (N, F)
         digit = digit // keys.sizes[u]
         cosine = torch.nn.functional.cosine_similarity(code, queries[u].expand_as(code), dim=1)
         total = total + cosine
@@ -37,10 +39,15 @@ def address(unit: RandomAccessMemory, window: list[Tensor], head: int, write: bo
     keys = unit.heads["key"]
     window = window[keys.heads[head].write_after if write else 0 :]
     taps = [1.0] if keys.taps is None else keys.taps[head]
-    features = [keys.query_weight @ x + keys.query_bias for x in window]
-    mine = [feature.view(len(keys.heads), -1)[head] for feature in features]
-    phase = sum((tap * feature for tap, feature in zip(taps, mine)), torch.zeros_like(mine[0]))
-    return scores(unit, phase.cos(), head)
+    learned = sum(isinstance(other, Learned) for other in keys.heads)
+    place = head - (len(keys.heads) - learned)  # among the heads of its kind
+    weight, place = (keys.frozen, head) if place < 0 else (keys.projection, place)
+    inputs = [weight.view(-1, 16, len(x))[place] @ x.detach() for x in window]
+    key = sum((tap * part for tap, part in zip(taps, inputs)), torch.zeros_like(inputs[0]))
+    length = key.square().mean().sqrt()
+    key = (key / length if length else key).detach()  # the hash has no gradient
+    scale = (keys.log_bandwidths[head].detach().exp() / 16).sqrt()
+    return scores(unit, (scale * keys.features[head] @ key + keys.phases[head]).cos(), head)
 
 
 def move(unit: RandomAccessMemory, x: Tensor, position: Tensor) -> Tensor:
@@ -118,7 +125,7 @@ def memory_step(
             return written.get((head, cell), table[head, cell])
 
         tape = head - unit.num_heads + len(position)  # the last heads are tape heads
-        lag = head - len(options.of_kind(Key)) if tape < 0 else -1
+        lag = head - len(options.of_kind(ContentHead)) if tape < 0 else -1
         if write_to is not None:
             write = [(int(i), (i >= 0).to(x.dtype)) for i in write_to[head]]
         elif lag >= 0:

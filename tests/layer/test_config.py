@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layer_cases import heads
 
-from ramgru import RAMGRU, Key, Memory, Tape
+from ramgru import RAMGRU, Key, Learned, Memory, Tape
 from ramgru.config import CODES, Head, codebook_sizes, heads_text
 
 memories = st.builds(
@@ -60,6 +60,8 @@ def test_equality_is_of_every_option(memory: Memory, change: str) -> None:
     ("text", "expected"),
     [
         ("key", (Key(),)),
+        ("learned learned:2:write_after=1", (Learned(), Learned(2, write_after=1))),
+        ("tape learned key", (Key(), Learned(), Tape())),
         ("key:2", (Key(steps=2),)),
         ("key:3:1:0", (Key(3, 1, 0),)),
         ("key:steps=2:skip=1:write_after=0", (Key(2, 1, 0),)),

@@ -134,9 +134,9 @@ def test_no_hx_is_zeros(controller: str) -> None:
 
 @both_ways
 def test_hx_has_a_gradient(controller: str) -> None:
-    layer = make(3, 4, 2, controller=controller, dtype=torch.float64)
+    layer = make(3, 4, controller=controller, dtype=torch.float64)
     x = torch.randn(3, 2, 3, dtype=torch.float64)
-    hx = torch.randn(2, 2, 4, dtype=torch.float64, requires_grad=True)
+    hx = torch.randn(1, 2, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda h: layer(x, h), (hx,))
 
 

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramgru import Memory
+from ramgru import Key, Memory
 from ramgru.config import codebook_sizes, factorise
+from ramgru.kernels import native
 from ramgru.kernels.address.torch import best
-from ramgru.keys import KeyHeads
+from ramgru.keys import CODE, Address, KeyHeads
 
 
 def all_sums(logits: list[torch.Tensor]) -> torch.Tensor:
@@ -68,7 +69,9 @@ def test_codebooks_are_few_and_hold_at_most_64_codes(cells: int, sizes: tuple[in
 
 
 ONE_STEP = "key key:write_after=0 key:write_after=2"
-SEVERAL = "key:1:write_after=1 key:2:skip=1:write_after=0 key:3:write_after=2"
+SEVERAL = "key:2:skip=1:write_after=0 key:3:write_after=2 learned learned:2:write_after=1"
+every_path = pytest.mark.parametrize("path", [*native.supported(), native.PORTABLE])
+KINDS = "key key learned learned:write_after=1"
 both_kinds = pytest.mark.parametrize("heads", [ONE_STEP, SEVERAL], ids=["one step", "several"])
 
 
@@ -86,19 +89,28 @@ def split(made: KeyHeads, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return x[:, made.window :], x[:, : made.window]
 
 
+def addresses(
+    made: KeyHeads, x: torch.Tensor, before: torch.Tensor, reset: torch.Tensor | None = None
+) -> tuple[Address, Address]:
+    found = made(x, before, reset)
+    assert found.query is None
+    assert found.key is None
+    return found.write, found.read
+
+
 @both_kinds
 @pytest.mark.parametrize(("writes", "reads"), [(4, 4), (1, 4), (4, 1)], ids=str)
 def test_a_key_is_read_where_it_was_written(heads: str, writes: int, reads: int) -> None:
     """A head writes at the address of `write_after` steps before: where it read then."""
     made = keys(heads, writes, reads)
     x, same = normal(2, made.window + 9, 5), min(writes, reads)
-    write, read = made(*split(made, x), None)
+    write, read = addresses(made, *split(made, x))
     for h, after in enumerate(made.write_after):
         written, found = write.index[:, after:, h, :same], read.index[:, : 9 - after, h, :same]
         assert torch.equal(written, found)
     # The same key reads the same cells, wherever it stands.
     x[:, -3:] = x[:, -8:-5]
-    _, read = made(*split(made, x), None)
+    _, read = addresses(made, *split(made, x))
     assert torch.equal(read.index[:, 8], read.index[:, 3])
     torch.testing.assert_close(read.weight[:, 8], read.weight[:, 3], rtol=0, atol=1e-12)
 
@@ -109,7 +121,7 @@ def test_a_key_is_its_steps_in_their_order_and_nothing_else() -> None:
     x = normal(1, made.window + 9, 5)
 
     def read(x: torch.Tensor) -> torch.Tensor:
-        return made(*split(made, x), None)[1].weight[0, -1]
+        return made(*split(made, x), None).read.weight[0, -1]
 
     def heads_that_see(change: Callable[[torch.Tensor], object]) -> list[bool]:
         changed = x.clone()
@@ -127,7 +139,7 @@ def test_a_key_is_its_steps_in_their_order_and_nothing_else() -> None:
 
 def test_weights() -> None:
     made = keys(writes=3, reads=4)
-    write, read = made(normal(2, 7, 5), made.start(2), None)
+    write, read = addresses(made, normal(2, 7, 5), made.start(2))
     for address, number in ((write, 3), (read, 4)):
         assert address.index.shape == address.weight.shape == (2, 7, 3, number)
         assert (address.weight[..., :-1] >= address.weight[..., 1:]).all()  # the nearest first
@@ -140,16 +152,101 @@ def test_weights() -> None:
 def test_a_window_does_not_reach_over_a_reset(heads: str) -> None:
     made, x = keys(heads), normal(1, 12, 5)
     reset = torch.tensor([[False, False, True, False, False, True, False]])
-    write, read = made(x[:, 5:], x[:, 5 - made.window : 5], reset)
-    expected_write, expected_read = made(x[:, 7:10], made.start(1), None)
+    write, read = addresses(made, x[:, 5:], x[:, 5 - made.window : 5], reset)
+    expected_write, expected_read = addresses(made, x[:, 7:10], made.start(1))
     assert torch.equal(write.index[:, 2:5], expected_write.index)
     assert torch.equal(read.index[:, 2:5], expected_read.index)
     torch.testing.assert_close(write.weight[:, 2:5], expected_write.weight, rtol=0, atol=1e-12)
 
 
-def test_sharpness_alone_is_trained() -> None:
-    made = keys(SEVERAL)
+def test_key_heads_train_their_sharpness_alone() -> None:
+    made = keys(ONE_STEP)
     assert [name for name, _ in made.named_parameters()] == ["sharpness"]
-    write, read = made(normal(2, 7, 5), made.start(2), None)
+    write, read = addresses(made, normal(2, 7, 5), made.start(2))
     ((write.weight**2).sum() + (read.weight**2).sum()).backward()
     assert made.sharpness.grad.abs().min() > 0
+
+
+@every_path
+@both_kinds
+def test_the_hash_passes_no_gradient_on(path: str, heads: str) -> None:
+    made = keys(heads.replace("key", "learned"))
+    assert {name for name, _ in made.named_parameters()} == {
+        "sharpness",
+        "projection",
+        "log_bandwidth",
+    }
+    x, before = (normal(2, steps, 5).requires_grad_() for steps in (7, made.window))
+    with native.use(path):
+        write, read = addresses(made, x, before)
+        ((write.weight**2).sum() + (read.weight**2).sum()).backward()
+    for leaf in (x, before, made.projection, made.log_bandwidth):
+        assert leaf.grad is None
+
+
+@every_path
+@pytest.mark.parametrize("heads", [KINDS, SEVERAL], ids=["one step", "several"])
+def test_unit_keys(path: str, heads: str) -> None:
+    """The key of a write is the query of `write_after` steps before, zero across a reset."""
+    made = keys(heads)
+    fixed = sum(type(head) is Key for head in made.heads)
+    x, before = (normal(2, steps, 5).requires_grad_() for steps in (9, made.window))
+    reset = torch.tensor([[False] * 9, [False, False, True] + [False] * 6])
+    with native.use(path):
+        found = made(x, before, reset, unit_keys=True)
+        usual = made(x, before, reset)
+    assert torch.equal(found.write.index, usual.write.index)
+    assert torch.equal(found.read.weight, usual.read.weight)
+    query, key = found.query, found.key
+    assert query.shape == key.shape == (2, 9, len(made.heads), CODE)
+    torch.testing.assert_close(query[0].square().mean(-1), torch.ones(9, len(made.heads)).double())
+    for h, after in enumerate(made.write_after):
+        assert torch.equal(key[0, after:, h], query[0, : 9 - after, h])
+        assert torch.equal(key[1, 2 + after :, h], query[1, 2 : 9 - after, h])
+        assert not key[1, 2 : 2 + after, h].any()
+    loss = (query[:, :, :fixed].sin() + key[:, :, :fixed].sin()).sum()
+    assert not torch.autograd.grad(loss, [x, before], retain_graph=True, materialize_grads=True)[
+        0
+    ].any()
+    loss = (query[:, :, fixed:].sin() + key[:, :, fixed:].sin()).sum()
+    leaves = [x, before, made.projection]
+    grads = torch.autograd.grad(loss, leaves)
+    assert all(g.any() for g in grads)
+    with native.use(native.PORTABLE):
+        again = made(x, before, reset, unit_keys=True)
+    loss = (again.query[:, :, fixed:].sin() + again.key[:, :, fixed:].sin()).sum()
+    for a, b in zip(grads, torch.autograd.grad(loss, leaves), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("heads", [KINDS, SEVERAL], ids=["one step", "several"])
+def test_the_scale_of_inputs_does_not_count(heads: str, dtype: torch.dtype) -> None:
+    memory = Memory(heads=heads)
+    made = KeyHeads(memory.heads, 32, memory, dtype=dtype)
+    x, before = torch.randn(4, 64, 32, dtype=dtype), torch.randn(4, made.window, 32, dtype=dtype)
+    write, read = addresses(made, x, before)
+    for scale in (0.05, 20, 1e-18, 1e18):
+        for found, usual in zip(addresses(made, scale * x, scale * before), (write, read)):
+            same = (found.index == usual.index).all(-1)
+            assert same.double().mean() > 0.995  # but for ties within rounding
+            torch.testing.assert_close(found.weight[same], usual.weight[same])
+
+
+@pytest.mark.parametrize("width", [16, 256, 1024])
+def test_one_hot_inputs_of_any_width_have_cells_of_their_own(width: int) -> None:
+    memory = Memory(cells=2**20, heads="key learned")
+    made = KeyHeads(memory.heads, width, memory)
+    inputs = torch.eye(width)[torch.randperm(width)[:256]].unsqueeze(0)
+    _, read = addresses(made, inputs, made.start(1))
+    for cells in read.index[0, :, :, 0].T:
+        assert len(cells.unique()) > 0.97 * len(cells)
+
+
+def test_zero_inputs_have_the_cells_of_the_time_before_the_first_step() -> None:
+    made = keys(SEVERAL)
+    write, read = addresses(made, torch.zeros(1, 7, 5).double(), made.start(1))
+    for address in (write, read):
+        assert address.weight.isfinite().all()
+        assert torch.equal(address.index, address.index[:, :1].expand_as(address.index))
+    assert torch.equal(write.index, read.index[..., :3])

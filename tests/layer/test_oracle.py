@@ -29,8 +29,8 @@ def test_every_cell_scored(cells: int, codebooks: int) -> None:
 @pytest.mark.parametrize("controller", CONTROLLERS)
 @pytest.mark.parametrize(
     "heads",
-    [MIXED, "tape", "lag", "key:3:skip=1:write_after=2"],
-    ids=["mixed", "tape", "lag", "key"],
+    [MIXED, "tape", "lag", "key:3:skip=1:write_after=2", "learned learned:2"],
+    ids=["mixed", "tape", "lag", "key", "learned"],
 )
 def test_all_options_at_once(controller: str, heads: str) -> None:
     case = Case(

@@ -333,7 +333,8 @@ def test_a_step_in_place_keeps_no_graph_and_no_copy(controller: str) -> None:
 
 @needs_native
 def test_weights_that_change_or_move_are_seen() -> None:
-    layer, x = make(controller="mingru", memory=Memory(cells=64)), normal(1, 6)
+    layer = make(controller="mingru", memory=Memory(cells=64, heads="key learned:2"))
+    keys, x = layer.memories[0].heads["key"], normal(1, 6)
 
     def steps_alike() -> None:
         start = layer.initial_state(1, dense=True)
@@ -348,6 +349,10 @@ def test_weights_that_change_or_move_are_seen() -> None:
     with torch.no_grad():
         layer.memories[0].candidate.weight.mul_(2)  # in place
     steps_alike()
+    for tensor in (*keys.parameters(), *keys.buffers()):  # some of which the step has packed
+        with torch.no_grad():
+            tensor.copy_(torch.randn_like(tensor))
+        steps_alike()
     layer.memories[0].candidate.weight.data = normal(8, 6)  # moved
     steps_alike()
     layer.weight_ih_l0 = torch.nn.Parameter(normal(16, 6))  # replaced

@@ -21,10 +21,19 @@ both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
 
 
 def make(
-    heads: str = "key:2:write_after=2 tape", cells: int = 9, learned: bool = False, **options: Any
+    heads: str = "key:2:write_after=2 tape",
+    cells: int = 9,
+    learned: bool = False,
+    writes: int = 2,
+    reads: int = 3,
+    **options: Any,
 ) -> RAMGRU:
-    memory = Memory(cells, heads, writes=2, reads=3, learned_start=learned)
+    memory = Memory(cells, heads, writes=writes, reads=reads, learned_start=learned)
     return RAMGRU(2, 3, batch_first=True, dtype=torch.float64, memory=memory, **options)
+
+
+# The weights of addresses are 1, and so no function of the input, which gets no gradient by them.
+ONE_CELL = {"writes": 1, "reads": 1}
 
 
 def normal(*shape: int) -> Tensor:
@@ -41,19 +50,22 @@ def loss_of(layer: RAMGRU):
 
 @both_ways
 def test_gradcheck(controller: str) -> None:
+    """With the weights of addresses too, which no gradient goes through to the input."""
     layer = make(controller=controller, learned=True)
     names, parameters = zip(*layer.named_parameters())
 
     def function(x: Tensor, hx: Tensor, *values: Tensor) -> tuple[Tensor, Tensor]:
         return functional_call(layer, dict(zip(names, values)), (x, hx))
 
-    x, hx = normal(2, 2, 2).requires_grad_(), normal(1, 2, 3).requires_grad_()
+    x, hx = normal(2, 2, 2), normal(1, 2, 3).requires_grad_()
     assert torch.autograd.gradcheck(function, (x, hx, *parameters))
+    layer = make(controller=controller, learned=True, **ONE_CELL)
+    assert torch.autograd.gradcheck(layer, (x.requires_grad_(), hx))
 
 
 @both_ways
 def test_gradcheck_of_a_stream(controller: str) -> None:
-    layer = make("key tape", cells=4, controller=controller)
+    layer = make("key tape", cells=4, controller=controller, **ONE_CELL)
     start = normal(1, 2, layer.flat_size).requires_grad_()
     x = normal(2, 3, 2).requires_grad_()
 
@@ -66,7 +78,7 @@ def test_gradcheck_of_a_stream(controller: str) -> None:
 
 @both_ways
 def test_second_derivatives(controller: str) -> None:
-    layer = make("key tape", cells=4, controller=controller)
+    layer = make("key tape", cells=4, controller=controller, **ONE_CELL)
     x = normal(1, 2, 2).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,))
 

@@ -1,4 +1,4 @@
-"""Addresses by the native kernels of `product_keys.h` and `short_convolution.h`."""
+"""Addresses by the native kernels of `product_keys.h`, `unit.h` and `short_convolution.h`."""
 
 from __future__ import annotations
 
@@ -9,36 +9,54 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize, pad
 
 from ramgru.kernels import native
 
 MaybeTensor = Tensor | None
 
-KEYS_SIZES = "B T H A U W writes reads"
-KEYS_TENSORS = (
-    "query before nothing codes sharpness reset sizes offsets "
-    "write_index write_weight read_index read_weight nothing_index nothing_weight"
+KEYS_FORWARD = native.arguments(
+    "ProductKeysForward",
+    "B T H A F U W writes reads",
+    "key before features codes sharpness reset sizes offsets "
+    "write_index write_weight read_index read_weight",
 )
-KEYS_FORWARD = native.arguments("ProductKeysForward", KEYS_SIZES, KEYS_TENSORS)
 KEYS_BACKWARD = native.arguments(
     "ProductKeysBackward",
-    KEYS_SIZES,
-    f"{KEYS_TENSORS} grad_write grad_read grad_query grad_before grad_sharpness",
+    "rows H writes reads",
+    "write_weight read_weight grad_write grad_read grad_sharpness",
 )
+UNIT_FORWARD = native.arguments("UnitForward", "rows A", "key unit scale")
+UNIT_BACKWARD = native.arguments("UnitBackward", "rows A", "unit scale grad_unit grad_key")
 CONVOLUTION_FORWARD = native.arguments(
-    "ShortConvolutionForward", "B T C W", "input before nothing taps reset output"
+    "ShortConvolutionForward", "B T C W", "input before taps reset output"
 )
 CONVOLUTION_BACKWARD = native.arguments(
     "ShortConvolutionBackward",
     "B T C W",
-    "input before nothing taps reset grad_output grad_input grad_before grad_taps",
+    "input before taps reset grad_output grad_input grad_before grad_taps",
 )
 
 
+def packed(
+    features: Tensor, phases: Tensor, codes: Tensor, sizes: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Features with phases, and codes, as `Hash` in `nearest.h` reads them: transposed, in rows of
+    a multiple of 16 numbers, which every instruction set reads in whole vectors."""
+
+    def rows(x: Tensor) -> Tensor:  # (H, n, A) -> (H, A · n rounded up)
+        return pad(x.transpose(1, 2), (0, -x.shape[1] % 16)).flatten(1)
+
+    books = normalize(codes, dim=-1).split(tuple(sizes), dim=1)
+    with_phases = torch.cat([features, phases.unsqueeze(-1)], dim=-1)
+    return rows(with_phases).contiguous(), torch.cat([rows(book) for book in books], dim=1)
+
+
 def product_keys_forward(
-    query: Tensor,
+    key: Tensor,
     before: Tensor,
-    nothing: Tensor,
+    features: Tensor,
+    phases: Tensor,
     codes: Tensor,
     sharpness: Tensor,
     reset: MaybeTensor,
@@ -47,48 +65,63 @@ def product_keys_forward(
     sizes: tuple[int, ...],
     offsets: tuple[int, ...],
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-    tensors = (query, before, nothing, codes, sharpness)
-    given = [t.to(wide).contiguous() for t in tensors]
-    N = math.prod(sizes)
-    (B, T), (H, _, A), W = query.shape[:2], codes.shape, before.shape[1]
+    wide = torch.float64 if key.dtype == torch.float64 else torch.float32
+    hashed = packed(features.to(wide), phases.to(wide), codes.to(wide), sizes)
+    (B, T), H, W, N = key.shape[:2], codes.shape[0], before.shape[1], math.prod(sizes)
     writes, reads = min(writes, N), min(reads, N)
-    places = [(B, T, H, writes), (B, T, H, reads), (H, writes)]
+    places = [(B, T, H, writes), (B, T, H, reads)]
     made = [torch.empty(s, dtype=t) for s in places for t in (torch.int64, wide)]
-    given_and_made = (*given, _contiguous(reset), _list(sizes), _list(offsets), *made)
-    numbers = (B, T, H, A, len(sizes), W, writes, reads)
-    native.call("product_keys_forward", wide, KEYS_FORWARD, numbers, given_and_made)
-    return tuple(made[:4]), made
+    numbers = (B, T, H, features.shape[2], codes.shape[2], len(sizes), W, writes, reads)
+    given = (
+        *(t.to(wide).contiguous() for t in (key, before)),
+        *hashed,
+        sharpness.to(wide).contiguous(),
+        _contiguous(reset),
+        _list(sizes),
+        _list(offsets),
+    )
+    native.call("product_keys_forward", wide, KEYS_FORWARD, numbers, (*given, *made))
+    return tuple(made), made[1::2]
 
 
 def product_keys_backward(
     grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *arguments: Any
 ) -> list[MaybeTensor]:
-    query, before, _, codes, sharpness, reset, _, _, sizes, offsets = arguments
-    wide = kept[1].dtype
-    given = [t.to(wide).contiguous() for t in arguments[:5]]
-    B, T, H, writes = kept[0].shape
-    numbers = (B, T, H, codes.shape[2], len(sizes), before.shape[1], writes, kept[2].shape[3])
-    weights = [None if g is None else g.to(wide).contiguous() for g in grads[1::2]]
-    found = [torch.empty_like(given[i]) for i in (0, 1, 4)]
+    (write, read), sharpness = kept, arguments[5]
+    B, T, H, writes = write.shape
+    above = [None if g is None else g.to(write.dtype).contiguous() for g in grads[1::2]]
+    found = torch.empty(H, dtype=write.dtype)
+    sizes = (B * T, H, writes, read.shape[3])
     native.call(
-        "product_keys_backward",
-        wide,
-        KEYS_BACKWARD,
-        numbers,
-        (*given, _contiguous(reset), _list(sizes), _list(offsets), *kept, *weights, *found),
+        "product_keys_backward", write.dtype, KEYS_BACKWARD, sizes, (write, read, *above, found)
     )
-    grad_query, grad_before, grad_sharpness = found
-    return [
-        *(grad_query.to(query.dtype), grad_before.to(before.dtype), None, None),
-        *(grad_sharpness.to(sharpness.dtype), None),
-    ]
+    return [None] * 5 + [found.to(sharpness.dtype), None]
+
+
+def unit_forward(key: Tensor) -> tuple[tuple[Tensor], list[Tensor]]:
+    wide = torch.float64 if key.dtype == torch.float64 else torch.float32
+    given = key.to(wide).contiguous()
+    found, scale = torch.empty_like(given), torch.empty(given.shape[:-1], dtype=wide)
+    sizes = (scale.numel(), given.shape[-1])
+    native.call("unit_forward", wide, UNIT_FORWARD, sizes, (given, found, scale))
+    return (found.to(key.dtype),), [found, scale]
+
+
+def unit_backward(
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], key: Tensor
+) -> list[MaybeTensor]:
+    (grad,), (found, scale) = grads, kept
+    assert grad is not None
+    above, grad_key = grad.to(found.dtype).contiguous(), torch.empty_like(found)
+    sizes, tensors = (scale.numel(), found.shape[-1]), (found, scale, above, grad_key)
+    native.call("unit_backward", found.dtype, UNIT_BACKWARD, sizes, tensors)
+    return [grad_key.to(key.dtype)]
 
 
 def short_convolution_forward(
-    x: Tensor, before: Tensor, nothing: Tensor, taps: Tensor, reset: MaybeTensor
+    x: Tensor, before: Tensor, taps: Tensor, reset: MaybeTensor
 ) -> tuple[tuple[Tensor], list[Tensor]]:
-    given = [_contiguous(t) for t in (x, before, nothing, taps, reset)]
+    given = [_contiguous(t) for t in (x, before, taps, reset)]
     output = torch.empty(x.shape, dtype=x.dtype)
     sizes = (*x.shape, before.shape[1])
     native.call("short_convolution_forward", x.dtype, CONVOLUTION_FORWARD, sizes, (*given, output))
@@ -98,15 +131,13 @@ def short_convolution_forward(
 def short_convolution_backward(
     grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *arguments: Any
 ) -> list[MaybeTensor]:
-    x, before, _, taps, _ = arguments
+    x, before, taps, _ = arguments
     given = [_contiguous(t) for t in (*arguments, grads[0])]
-    grad_x, grad_before, grad_taps = (
-        torch.empty(t.shape, dtype=t.dtype) for t in (x, before, taps)
-    )
+    found = [torch.empty(t.shape, dtype=t.dtype) for t in (x, before, taps)]
     sizes = (*x.shape, before.shape[1])
-    tensors = (*given, grad_x, grad_before, grad_taps)
+    tensors = (*given, *found)
     native.call("short_convolution_backward", x.dtype, CONVOLUTION_BACKWARD, sizes, tensors)
-    return [grad_x, grad_before, None, grad_taps, None]
+    return [*found, None]
 
 
 def _contiguous(t: MaybeTensor) -> MaybeTensor:

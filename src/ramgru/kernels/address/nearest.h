@@ -1,9 +1,10 @@
-// Product keys: the K nearest of the N = n_1 ... n_U cells of each head, for a query of U parts.
+// Product keys: the K nearest of the N = n_1 ... n_U cells of each head, for a key of A numbers.
 //
-// The scores of a part are its dot products with n_u unit codes, always summed in the same order:
-// a query has the same address to the last bit, alone or in a batch. Blocks of tokens are scored
-// with a token in each lane of a vector, single tokens with a code in each lane. Among equal scores
-// the lower code comes first.
+// A key of any length is brought to the length sqrt(A) and then turned into a query: U parts of F
+// random features, cos(features u + phases). The scores of a part are its dot products with n_u
+// codes of length 1. All sums have one order: a key has the same address to the last bit, alone or
+// in a batch. Blocks of tokens are scored with a token in each lane of a vector, single tokens with
+// a feature or a code in each lane. Among equal scores the lower code comes first.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 
 #include "../native/scratch.h"
 #include "../native/simd.h"
+#include "unit.h"
 
 namespace ramgru {
 inline namespace RAMGRU_ISA {
@@ -25,52 +27,28 @@ RAMGRU_INLINE real clamped(real squared_length) {
   return squared_length < real(1e-24) ? real(1e-24) : squared_length;  // NaN passes through
 }
 
-// The codes of all heads, normalised and transposed: A rows of n codes for a head and part, padded
-// with zeros to whole tiles.
+// The frozen hash of all heads, as `cpu.packed` lays it out: features and codes transposed, in rows
+// of whole vectors of every instruction set.
 template <class real>
-class PackedCodes {
+class Hash {
  public:
-  const int64_t H, A, U;
+  const int64_t H, A, F, U;
 
-  PackedCodes(int64_t H, int64_t A, int64_t U, const int64_t* sizes)
-      : H(H), A(A), U(U), sizes_(sizes), place_(U + 1) {
+  Hash(int64_t H, int64_t A, int64_t F, int64_t U, const int64_t* sizes, const void* features,
+       const void* codes)
+      : H(H), A(A), F(F), U(U), sizes_(sizes), features_(static_cast<const real*>(features)),
+        codes_(static_cast<const real*>(codes)), place_(U + 1) {
     place_[0] = 0;
-    for (int64_t u = 0; u < U; ++u) place_[u + 1] = place_[u] + A * stride(u);
-    data_.reserve(H * place_[U]);
+    for (int64_t u = 0; u < U; ++u) place_[u + 1] = place_[u] + F * stride(u);
   }
 
-  // codes (n_u, A) of one head and part
-  void pack(int64_t h, int64_t u, const real* codes) {
-    int64_t n = sizes_[u], stride = this->stride(u);
-    real* packed = data_.get() + h * place_[U] + place_[u];
-    for (int64_t first = 0; first < stride; first += lanes<real>) {
-      real scale[lanes<real>] = {};
-      int64_t count = std::max<int64_t>(0, std::min(lanes<real>, n - first));
-      for (int64_t i = 0; i < count; ++i) {
-        vec<real> squares{};
-        each_vector<real>(A, [&](int64_t a, auto size) {
-          vec<real> code = load_n(codes + (first + i) * A + a, size);
-          squares += code * code;
-        });
-        scale[i] = 1 / std::max(std::sqrt(sum<real>(squares)), real(1e-12));
-      }
-      for (int64_t a = 0; a < A; a += lanes<real>) {
-        vec<real> block[lanes<real>] = {};
-        int64_t size = std::min(lanes<real>, A - a);
-        for (int64_t i = 0; i < count; ++i)
-          block[i] = load(codes + (first + i) * A + a, size) * scale[i];
-        transpose<real>(block);
-        for (int64_t i = 0; i < size; ++i) store(packed + (a + i) * stride + first, block[i]);
-      }
-    }
-  }
-
-  const real* part(int64_t h, int64_t u) const { return data_.get() + h * place_[U] + place_[u]; }
+  // A rows, one for each number of a key, and a row of phases, each of `width` features
+  const real* features(int64_t h) const { return features_ + h * (A + 1) * width(); }
+  int64_t width() const { return whole(U * F); }
+  // F rows, one for each feature, of `stride` codes
+  const real* codes(int64_t h, int64_t u) const { return codes_ + h * place_[U] + place_[u]; }
   int64_t size(int64_t u) const { return sizes_[u]; }
-  int64_t stride(int64_t u) const {
-    constexpr int64_t whole = std::max(lanes<real>, code_tile);
-    return (sizes_[u] + whole - 1) / whole * whole;
-  }
+  int64_t stride(int64_t u) const { return whole(sizes_[u]); }
   double cells() const {
     double product = 1;
     for (int64_t u = 0; u < U; ++u) product *= (double)sizes_[u];
@@ -83,9 +61,11 @@ class PackedCodes {
   }
 
  private:
+  static int64_t whole(int64_t n) { return (n + 15) / 16 * 16; }
+
   const int64_t* sizes_;
+  const real *features_, *codes_;
   Scratch<int64_t> place_;
-  Scratch<real> data_;
 };
 
 // The address of one token in one head, from the nearest cell on: the first `writes` of the cells
@@ -93,10 +73,10 @@ class PackedCodes {
 template <class real>
 class TokenAddress {
  public:
-  TokenAddress(const PackedCodes<real>& codes, int64_t writes, int64_t reads)
-      : codes_(codes), writes_(writes), reads_(reads), K_(std::max(writes, reads)),
-        scores_(codes.longest()), value_(3 * (K_ + lanes<real>)), spread_(codes.A * lanes<real>),
-        cell_(3 * K_), read_(reads) {}
+  TokenAddress(const Hash<real>& hash, int64_t writes, int64_t reads)
+      : hash_(hash), writes_(writes), reads_(reads), K_(std::max(writes, reads)),
+        query_(hash.width()), scores_(std::max(hash.A, hash.longest())), value_(3 * (K_ + lanes<real>)),
+        spread_(std::max(hash.A, hash.F) * lanes<real>), cell_(3 * K_), read_(reads) {}
 
   int64_t writes() const { return std::min(writes_, found_); }
   int64_t reads() const { return std::min(reads_, found_); }
@@ -104,13 +84,14 @@ class TokenAddress {
   const real* write() const { return value_.get(); }
   const real* read() const { return read_.get(); }
 
-  // query (U, A)
-  void find(int64_t h, const real* query, real sharpness) {
+  // key (A,)
+  void find(int64_t h, const real* key, real sharpness) {
     real *value = value_.get(), *more = value + K_ + lanes<real>, *sum = more + K_ + lanes<real>;
     int64_t *cell = cell_.get(), *digit = cell + K_, *merged = digit + K_;
-    found_ = best(h, 0, query, value, cell);
-    for (int64_t u = 1; u < codes_.U; ++u) {
-      int64_t n = codes_.size(u), count = best(h, u, query, more, digit);
+    make_query(h, key);
+    found_ = best(h, 0, value, cell);
+    for (int64_t u = 1; u < hash_.U; ++u) {
+      int64_t n = hash_.size(u), count = best(h, u, more, digit);
       int64_t size = std::min(K_, found_ * count);
       start(sum, merged, size);
       // The sum (i, j) is at most the (i + 1) (j + 1)-th largest, so most sums need no look.
@@ -145,25 +126,48 @@ class TokenAddress {
     }
   }
 
-  int64_t best(int64_t h, int64_t u, const real* query, real* value, int64_t* cell) {
+  // sums[j] = start[j] + sum_i x[i] rows[i, j], with rows of `stride` numbers; start may be null
+  static void products(const real* x, int64_t n, const real* rows, int64_t stride,
+                       const real* start, real* sums) {
     using V = vec<real>;
     constexpr int64_t group = 4;  // sums at once
-    int64_t A = codes_.A, n = codes_.size(u), stride = codes_.stride(u);
-    const real *q = query + u * A, *codes = codes_.part(h, u);
     for (int64_t first = 0; first < stride; first += group * lanes<real>) {
       int64_t vectors = std::min(group, (stride - first) / lanes<real>);
       V total[group] = {};
+      for (int64_t i = 0; start && i < vectors; ++i)
+        total[i] = load(start + first + i * lanes<real>);
       if (vectors == group)
-        for (int64_t a = 0; a < A; ++a)
+        for (int64_t a = 0; a < n; ++a)
           for (int64_t i = 0; i < group; ++i)
-            total[i] += q[a] * load(codes + a * stride + first + i * lanes<real>);
+            total[i] += x[a] * load(rows + a * stride + first + i * lanes<real>);
       else
         for (int64_t i = 0; i < vectors; ++i)
-          for (int64_t a = 0; a < A; ++a)
-            total[i] += q[a] * load(codes + a * stride + first + i * lanes<real>);
-      for (int64_t i = 0; i < vectors; ++i)
-        store(scores_.get() + first + i * lanes<real>, total[i]);
+          for (int64_t a = 0; a < n; ++a)
+            total[i] += x[a] * load(rows + a * stride + first + i * lanes<real>);
+      for (int64_t i = 0; i < vectors; ++i) store(sums + first + i * lanes<real>, total[i]);
     }
+  }
+
+  void make_query(int64_t h, const real* key) {
+    int64_t A = hash_.A, width = hash_.width();
+    real *unit = scores_.get(), *spread = spread_.get();  // each number in all lanes, as in a block
+    for (int64_t a = 0; a < A; ++a) store(spread + a * lanes<real>, broadcast(key[a]));
+    keep_rounded(spread);
+    make_unit(spread, A, lanes<real>);
+    for (int64_t a = 0; a < A; ++a) unit[a] = spread[a * lanes<real>];
+    keep_rounded(unit);
+    const real* features = hash_.features(h);
+    products(unit, A, features, width, features + A * width, query_.get());
+    for (int64_t q = 0; q < width; q += lanes<real>)
+      store(query_.get() + q, cos(load(query_.get() + q)));
+    keep_rounded(query_.get());
+  }
+
+  int64_t best(int64_t h, int64_t u, real* value, int64_t* cell) {
+    using V = vec<real>;
+    int64_t A = hash_.F, n = hash_.size(u);
+    const real* q = query_.get() + u * A;
+    products(q, A, hash_.codes(h, u), hash_.stride(u), nullptr, scores_.get());
     int64_t size = std::min(K_, n);
     start(value, cell, size);
     for (int64_t i = 0; i < n; ++i) insert(value, cell, size, scores_[i], i);
@@ -191,9 +195,9 @@ class TokenAddress {
     for (int64_t k = 0; k < reads(); ++k) read_[k] = value[k] / sum;
   }
 
-  const PackedCodes<real>& codes_;
+  const Hash<real>& hash_;
   int64_t writes_, reads_, K_, found_ = 0;
-  Scratch<real> scores_, value_, spread_;
+  Scratch<real> query_, scores_, value_, spread_;
   Scratch<int64_t> cell_;
   Scratch<real> read_;
 };
@@ -206,22 +210,22 @@ class BlockAddress {
   using integer = std::conditional_t<sizeof(real) == 4, std::int32_t, std::int64_t>;
 
  public:
-  BlockAddress(const PackedCodes<real>& codes, Size K, int64_t reads)
-      : codes_(codes), K_(K), reads_(reads), tokens_(codes.U * codes.A * token_tile<real>),
-        lists_(3 * token_vectors * K), cells_(3 * token_vectors * K) {}
+  BlockAddress(const Hash<real>& hash, Size K, int64_t reads)
+      : hash_(hash), K_(K), reads_(reads), keys_(hash.A * token_tile<real>),
+        tokens_(hash.width() * token_tile<real>), lists_(3 * token_vectors * K), cells_(3 * token_vectors * K) {}
 
   // Whether an integer of a lane can number so many cells.
   static bool holds(double cells) { return cells <= (double)std::numeric_limits<integer>::max(); }
 
-  // query[i] (U, A) of tokens 0 <= i < count; then `each(i, address)` for each of them
+  // key[i] (A,) of tokens 0 <= i < count; then `each(i, address)` for each of them
   template <class Each>
-  void find(int64_t h, const real* const* query, int64_t count, real sharpness, Each&& each) {
-    turn(query, count);
+  void find(int64_t h, const real* const* key, int64_t count, real sharpness, Each&& each) {
+    make_queries(h, key, count);
     int64_t list = token_vectors * K_, found = 0;
     V *value = lists_.get(), *more = value + list, *sum = more + list;
     I *cell = cells_.get(), *digit = cell + list, *merged = digit + list;
-    for (int64_t u = 0; u < codes_.U; ++u) {
-      int64_t n = codes_.size(u), size = std::min<int64_t>(K_, n);
+    for (int64_t u = 0; u < hash_.U; ++u) {
+      int64_t n = hash_.size(u), size = std::min<int64_t>(K_, n);
       if (u == 0) {
         best(h, u, value, cell);
         found = size;
@@ -248,39 +252,56 @@ class BlockAddress {
   }
 
  private:
-  // tokens_ (U·A, token_tile)
-  void turn(const real* const* query, int64_t count) {
-    int64_t rows = codes_.U * codes_.A;
-    for (int64_t v = 0; v < token_vectors; ++v)
-      each_vector<real>(rows, [&](int64_t a, auto n) {
+  // total[i][v] += sum_a rows[a, i] x[a, v], with rows of `stride` numbers and x of token_tile
+  static RAMGRU_INLINE void products(const real* rows, int64_t stride, const real* x, int64_t n,
+                                     V (&total)[code_tile][token_vectors]) {
+    for (int64_t a = 0; a < n; ++a) {
+      V token[token_vectors];
+      for (int64_t v = 0; v < token_vectors; ++v)
+        token[v] = load(x + a * token_tile<real> + v * lanes<real>);
+      for (int64_t i = 0; i < code_tile; ++i)
+        for (int64_t v = 0; v < token_vectors; ++v) total[i][v] += rows[a * stride + i] * token[v];
+    }
+  }
+
+  // tokens_ (U·F, token_tile)
+  void make_queries(int64_t h, const real* const* key, int64_t count) {
+    int64_t A = hash_.A, width = hash_.width();
+    for (int64_t v = 0; v < token_vectors; ++v) {
+      real* keys = keys_.get() + v * lanes<real>;
+      each_vector<real>(A, [&](int64_t a, auto n) {
         V block[lanes<real>];
         for (int64_t i = 0; i < lanes<real>; ++i) {
           int64_t token = v * lanes<real> + i;
-          block[i] = token < count ? load_n(query[token] + a, n) : V{};
+          block[i] = token < count ? load_n(key[token] + a, n) : V{};
         }
         transpose<real>(block);
-        for (int64_t i = 0; i < n; ++i)
-          store(tokens_.get() + (a + i) * token_tile<real> + v * lanes<real>, block[i]);
+        for (int64_t i = 0; i < n; ++i) store(keys + (a + i) * token_tile<real>, block[i]);
       });
+      make_unit(keys, A, token_tile<real>);
+    }
+    keep_rounded(keys_.get());
+    const real *features = hash_.features(h), *phases = features + A * width;
+    for (int64_t first = 0; first < hash_.U * hash_.F; first += code_tile) {
+      V total[code_tile][token_vectors];
+      for (int64_t i = 0; i < code_tile; ++i)
+        for (V& sum : total[i]) sum = broadcast(phases[first + i]);
+      products(features + first, width, keys_.get(), A, total);
+      for (int64_t i = 0; i < code_tile; ++i)
+        for (int64_t v = 0; v < token_vectors; ++v)
+          store(tokens_.get() + (first + i) * token_tile<real> + v * lanes<real>, cos(total[i][v]));
+    }
+    keep_rounded(tokens_.get());
   }
 
-  // The K best codes of one part, with scores for a query of length sqrt(A).
+  // The K best codes of one part, with scores for a query of length sqrt(F).
   void best(int64_t h, int64_t u, V* value, I* cell) {
-    int64_t A = codes_.A, n = codes_.size(u), stride = codes_.stride(u);
-    const real *tokens = tokens_.get() + u * A * token_tile<real>, *codes = codes_.part(h, u);
+    int64_t A = hash_.F, n = hash_.size(u), stride = hash_.stride(u);
+    const real *tokens = tokens_.get() + u * A * token_tile<real>, *codes = hash_.codes(h, u);
     for (int64_t v = 0; v < token_vectors; ++v) start(value + v * K_, cell + v * K_);
     for (int64_t first = 0; first < n; first += code_tile) {
-      V total[code_tile][token_vectors];
-      for (auto& sums : total)
-        for (V& sum : sums) sum = V{};
-      for (int64_t a = 0; a < A; ++a) {
-        V token[token_vectors];
-        for (int64_t v = 0; v < token_vectors; ++v)
-          token[v] = load(tokens + a * token_tile<real> + v * lanes<real>);
-        for (int64_t i = 0; i < code_tile; ++i)
-          for (int64_t v = 0; v < token_vectors; ++v)
-            total[i][v] += codes[a * stride + first + i] * token[v];
-      }
+      V total[code_tile][token_vectors] = {};
+      products(codes + first, stride, tokens, A, total);
       int64_t count = std::min(code_tile, n - first);
       for (int64_t v = 0; v < token_vectors; ++v)
         insert_all(value + v * K_, cell + v * K_, [&](auto&& insert) {
@@ -345,10 +366,10 @@ class BlockAddress {
     cell[0] = here ? i : cell[0];
   }
 
-  const PackedCodes<real>& codes_;
+  const Hash<real>& hash_;
   Size K_;
   int64_t reads_;
-  Scratch<real> tokens_;
+  Scratch<real> keys_, tokens_;
   Scratch<V> lists_;
   Scratch<I> cells_;
 };

@@ -1,8 +1,7 @@
-// The cells that all steps and heads write and read, scored once, and their gradients.
+// The cells that all steps and heads write and read, scored once, and the gradient of the sharpness.
 #pragma once
 
 #include <algorithm>
-#include <numeric>
 
 #include "../native/parallel.h"
 #include "../native/scratch.h"
@@ -13,11 +12,11 @@ namespace ramgru {
 
 struct ProductKeysForward {
   std::int64_t bytes, threads;
-  std::int64_t B, T, H, A, U, W, writes, reads;  // at most the number of cells
-  const void* query;                        // (B, T, H, U, A)
-  const void* before;                       // (B, W, H, U, A) the W steps before the first
-  const void* nothing;                      // (H, U, A) in place of a step before a reset
-  const void* codes;                        // (H, n_1 + ... + n_U, A)
+  std::int64_t B, T, H, A, F, U, W, writes, reads;  // at most the number of cells
+  const void* key;                          // (B, T, H, A)
+  const void* before;                       // (B, W, H, A) the W steps before the first
+  const void* features;                     // of `Hash`
+  const void* codes;
   const void* sharpness;                    // (H) the logarithm of the scores' factor
   const bool* reset;                        // (B, T) or null
   const std::int64_t* sizes;                // (U) n_1 ... n_U
@@ -26,51 +25,35 @@ struct ProductKeysForward {
   void* write_weight;
   std::int64_t* read_index;                 // (B, T, H, reads)
   void* read_weight;
-  std::int64_t* nothing_index;              // (H, writes) cells nearest to `nothing`
-  void* nothing_weight;
 };
 
 struct ProductKeysBackward {
   std::int64_t bytes, threads;
-  std::int64_t B, T, H, A, U, W, writes, reads;
-  const void* query;
-  const void* before;
-  const void* nothing;
-  const void* codes;
-  const void* sharpness;
-  const bool* reset;
-  const std::int64_t* sizes;
-  const std::int64_t* offsets;
-  const std::int64_t* write_index;
-  const void* write_weight;
-  const std::int64_t* read_index;
-  const void* read_weight;
-  const std::int64_t* nothing_index;
-  const void* nothing_weight;
-  const void* grad_write;                   // (B, T, H, writes) of the weights, or null
-  const void* grad_read;                    // (B, T, H, reads) or null
-  void* grad_query;
-  void* grad_before;
-  void* grad_sharpness;
+  std::int64_t rows, H, writes, reads;      // rows = B T
+  const void* write_weight;                 // (rows, H, writes)
+  const void* read_weight;                  // (rows, H, reads)
+  const void* grad_write;                   // of the weights, or null
+  const void* grad_read;
+  void* grad_sharpness;                     // (H)
 };
 
 inline namespace RAMGRU_ISA {
 
-// A source is a step whose query is scored: one of the T steps of a sequence, or of the W steps of
+// A source is a step whose key is hashed: one of the T steps of a sequence, or of the W steps of
 // context before them, which have negative numbers. A head reads at the source of the same step and
 // writes at the source `offset` steps before.
 struct Source {
   int64_t b, step;
 
-  template <class Arguments>
-  Source(const Arguments& a, int64_t i) : b(i / (a.W + a.T)), step(i % (a.W + a.T) - a.W) {}
+  Source(const ProductKeysForward& a, int64_t i) : b(i / (a.W + a.T)), step(i % (a.W + a.T) - a.W) {}
   Source() = default;
 
-  // The (U, A) numbers of head h: of (B, T, H, U, A), or of (B, W, H, U, A) for the context.
-  template <class real, class Arguments>
-  real* row(const Arguments& a, real* steps, real* context, int64_t h) const {
+  // The (A,) numbers of head h: of (B, T, H, A), or of (B, W, H, A) for the context.
+  template <class real>
+  const real* row(const ProductKeysForward& a, const real* steps, const real* context,
+                  int64_t h) const {
     int64_t at = step < 0 ? b * a.W + a.W + step : b * a.T + step;
-    return (step < 0 ? context : steps) + (at * a.H + h) * a.U * a.A;
+    return (step < 0 ? context : steps) + (at * a.H + h) * a.A;
   }
 };
 
@@ -78,8 +61,7 @@ constexpr int64_t source_chunk = 128;  // sources of a work item: they stay in t
 
 // The step at which a head writes the cells of a source, or -1: `offset` steps later, unless that is
 // none of the T steps, or a sequence starts anew after the source and not after that step.
-template <class Arguments>
-int64_t step_written(const Arguments& a, const Source& source, int64_t offset) {
+inline int64_t step_written(const ProductKeysForward& a, const Source& source, int64_t offset) {
   int64_t t = source.step + offset;
   if (t < 0 || t >= a.T) return -1;
   if (a.reset != nullptr)
@@ -88,9 +70,8 @@ int64_t step_written(const Arguments& a, const Source& source, int64_t offset) {
   return t;
 }
 
-// Whether a step of a head writes the cells of `nothing`, as a sequence starts anew after its source.
-template <class Arguments>
-bool writes_nothing(const Arguments& a, Source step, int64_t offset) {
+// Whether a step writes the cells of the zero key, because a sequence starts anew after its source.
+inline bool writes_zero_key(const ProductKeysForward& a, Source step, int64_t offset) {
   if (a.reset == nullptr || step.step < 0) return false;
   step.step -= offset;
   return step_written(a, step, offset) < 0;
@@ -98,27 +79,21 @@ bool writes_nothing(const Arguments& a, Source step, int64_t offset) {
 
 template <class real, class Size>
 void find_addresses(const ProductKeysForward& a, Size K) {
-  auto query = static_cast<const real*>(a.query), before = static_cast<const real*>(a.before);
-  auto nothing = static_cast<const real*>(a.nothing);
+  auto key = static_cast<const real*>(a.key), before = static_cast<const real*>(a.before);
   auto sharpness = static_cast<const real*>(a.sharpness);
   auto write_weight = static_cast<real*>(a.write_weight);
   auto read_weight = static_cast<real*>(a.read_weight);
-  auto nothing_weight = static_cast<real*>(a.nothing_weight);
   int64_t T = a.T, H = a.H, writes = a.writes, reads = a.reads, sources = a.B * (a.W + T);
-  PackedCodes<real> codes(H, a.A, a.U, a.sizes);
-  parallel(a.threads, H, [&](Work& work) {
-    int64_t every = std::accumulate(a.sizes, a.sizes + a.U, int64_t{0});
-    for (int64_t h; work.next(h);) {
-      const real* part = static_cast<const real*>(a.codes) + h * every * a.A;
-      for (int64_t u = 0; u < a.U; part += a.sizes[u++] * a.A) codes.pack(h, u, part);
-    }
-  });
+  Hash<real> hash(H, a.A, a.F, a.U, a.sizes, a.features, a.codes);
+  Scratch<int64_t> zero_index(a.reset ? H * writes : 0);  // the cells of the zero key
+  Scratch<real> zero_weight(a.reset ? H * writes : 0), zero(a.A);
   if (a.reset != nullptr) {
-    TokenAddress<real> address(codes, writes, reads);
+    std::fill_n(zero.get(), a.A, real(0));
+    TokenAddress<real> address(hash, writes, reads);
     for (int64_t h = 0; h < H; ++h) {
-      address.find(h, nothing + h * a.U * a.A, sharpness[h]);
-      std::memcpy(a.nothing_index + h * writes, address.cell(), writes * sizeof(int64_t));
-      std::memcpy(nothing_weight + h * writes, address.write(), writes * sizeof(real));
+      address.find(h, zero.get(), sharpness[h]);
+      std::copy_n(address.cell(), writes, &zero_index[h * writes]);
+      std::copy_n(address.write(), writes, &zero_weight[h * writes]);
     }
   }
 
@@ -138,10 +113,10 @@ void find_addresses(const ProductKeysForward& a, Size K) {
   };
 
   parallel(a.threads, (sources + source_chunk - 1) / source_chunk, [&](Work& work) {
-    BlockAddress<real, Size> block(codes, K, reads);
-    TokenAddress<real> alone(codes, writes, reads);
+    BlockAddress<real, Size> block(hash, K, reads);
+    TokenAddress<real> alone(hash, writes, reads);
     Source chunk[source_chunk], used[source_chunk];
-    const real* queries[token_tile<real>];
+    const real* keys[token_tile<real>];
     for (int64_t item; work.next(item);) {
       int64_t begin = item * source_chunk, all = std::min(source_chunk, sources - begin);
       for (int64_t i = 0; i < all; ++i) chunk[i] = Source(a, begin + i);
@@ -150,23 +125,23 @@ void find_addresses(const ProductKeysForward& a, Size K) {
         for (int64_t i = 0; i < all; ++i) {
           const Source& source = chunk[i];
           if (source.step >= -offset) used[size++] = source;
-          if (!writes_nothing(a, source, offset)) continue;
+          if (!writes_zero_key(a, source, offset)) continue;
           int64_t slot = ((source.b * T + source.step) * H + h) * writes;
-          std::memcpy(a.write_index + slot, a.nothing_index + h * writes, writes * sizeof(int64_t));
-          std::memcpy(write_weight + slot, nothing_weight + h * writes, writes * sizeof(real));
+          std::copy_n(&zero_index[h * writes], writes, a.write_index + slot);
+          std::copy_n(&zero_weight[h * writes], writes, write_weight + slot);
         }
         for (int64_t first = 0; first < size; first += token_tile<real>) {
           int64_t count = std::min(token_tile<real>, size - first);
           const Source* tile = used + first;
-          for (int64_t i = 0; i < count; ++i) queries[i] = tile[i].row(a, query, before, h);
-          if (count > lanes<real> / 4 && BlockAddress<real, Size>::holds(codes.cells()))
-            block.find(h, queries, count, sharpness[h],
+          for (int64_t i = 0; i < count; ++i) keys[i] = tile[i].row(a, key, before, h);
+          if (count > lanes<real> / 4 && BlockAddress<real, Size>::holds(hash.cells()))
+            block.find(h, keys, count, sharpness[h],
                        [&](int64_t i, auto cell, auto write, auto read) {
                          put(h, tile[i], cell, write, read, lanes<real>);
                        });
           else
             for (int64_t i = 0; i < count; ++i) {
-              alone.find(h, queries[i], sharpness[h]);
+              alone.find(h, keys[i], sharpness[h]);
               put(h, tile[i], alone.cell(), alone.write(), alone.read(), 1);
             }
         }
@@ -187,173 +162,49 @@ void product_keys_forward(const ProductKeysForward& a) {
   find_addresses<real>(a, K);
 }
 
-// The gradients of one token in one head, given those of the scores of its cells.
-template <class real>
-class TokenBackward {
-  using V = vec<real>;
-
- public:
-  const int64_t A, U, every, stride;  // codes of a head, and numbers from one code to the next
-
-  explicit TokenBackward(const ProductKeysBackward& a)
-      : A(a.A), U(a.U), every(std::accumulate(a.sizes, a.sizes + a.U, int64_t{0})),
-        stride((a.A + lanes<real> - 1) / lanes<real> * lanes<real>), sizes_(a.sizes),
-        place_(std::max(a.writes, a.reads)), cell_(std::max(a.writes, a.reads)), grad_(stride) {}
-
-  // query (U, A); K cells and the gradients of their scores; the head's codes (every, stride), unit
-  // vectors -> grad_query (U, A); returns the gradient of the logarithm of the scores' factor
-  real run(const real* query, int64_t K, const int64_t* cells, const real* grad,
-           const real* codes, real* grad_query) {
-    for (int64_t k = 0; k < K; ++k) cell_[k] = (double)cells[k];
-    real total = 0;
-    int64_t row = every;
-    for (int64_t u = U; u-- > 0;) {
-      double n = (double)sizes_[u], inverse = 1 / n;
-      row -= sizes_[u];
-      for (int64_t k = 0; k < K; ++k) {
-        // Exact: the half keeps the quotient further from integers than its rounding error.
-        double rest = (double)(int64_t)((cell_[k] + 0.5) * inverse);
-        place_[k] = (row + (int64_t)(cell_[k] - rest * n)) * stride;
-        cell_[k] = rest;
-      }
-      total += part(query + u * A, K, grad, codes, grad_query + u * A);
-    }
-    return total;
-  }
-
- private:
-  real part(const real* query, int64_t K, const real* grad, const real* codes, real* grad_query) {
-    V squares{}, products{};
-    each_vector<real>(A, [&](int64_t a, auto n) {
-      V q = load_n(query + a, n);
-      squares += q * q;
-    });
-    real length = sum<real>(squares), scale = std::sqrt(real(A) / clamped(length));
-    each_vector<real>(A, [&](int64_t a, auto n) {
-      V q = load_n(query + a, n) * scale, g{};
-      for (int64_t k = 0; k < K; ++k) g += grad[k] * load(codes + place_[k] + a);
-      store(grad_.get() + a, g);
-      products += q * g;
-    });
-    real along = sum<real>(products);
-    real radial = length < real(1e-24) ? 0 : along / real(A);  // the length changes no score
-    each_vector<real>(A, [&](int64_t a, auto n) {
-      V q = load_n(query + a, n) * scale;
-      store_n(grad_query + a, scale * (load(grad_.get() + a) - radial * q), n);
-    });
-    return along;
-  }
-
-  const int64_t* sizes_;
-  Scratch<int64_t> place_;
-  Scratch<double> cell_;
-  Scratch<real> grad_;
-};
-
-// grad (K) of the scores, += the part through write weights: e^(score - the first score)
-template <class real>
-RAMGRU_INLINE void through_write(const real* weight, const real* above, int64_t K, real* grad) {
-  real sum = 0;
-  for (int64_t k = 1; k < K; ++k) {
-    real g = weight[k] * above[k];
-    grad[k] += g;
-    sum += g;
-  }
-  grad[0] -= sum;  // the first weight is always 1
-}
-
-// The same for read weights, a softmax.
-template <class real>
-RAMGRU_INLINE void through_read(const real* weight, const real* above, int64_t K, real* grad) {
-  real mean = 0;
-  for (int64_t k = 0; k < K; ++k) mean += weight[k] * above[k];
-  for (int64_t k = 0; k < K; ++k) grad[k] += weight[k] * (above[k] - mean);
-}
-
+// The weights of a row are functions of e^sharpness times its scores, and all that counts of the
+// scores can be read off the weights: log w of a write, and log r of a read up to a constant.
 template <class real>
 void product_keys_backward(const ProductKeysBackward& a) {
-  auto query = static_cast<const real*>(a.query), before = static_cast<const real*>(a.before);
-  auto codes = static_cast<const real*>(a.codes);
-  auto sharpness = static_cast<const real*>(a.sharpness);
   auto write_weight = static_cast<const real*>(a.write_weight);
   auto read_weight = static_cast<const real*>(a.read_weight);
-  auto nothing_weight = static_cast<const real*>(a.nothing_weight);
   auto grad_write = static_cast<const real*>(a.grad_write);
   auto grad_read = static_cast<const real*>(a.grad_read);
-  auto grad_query = static_cast<real*>(a.grad_query);
-  auto grad_before = static_cast<real*>(a.grad_before);
   auto grad_sharpness = static_cast<real*>(a.grad_sharpness);
-  int64_t T = a.T, H = a.H, writes = a.writes, reads = a.reads, sources = a.B * (a.W + T);
-  const TokenBackward<real> one(a);
-  int64_t every = one.every, stride = one.stride, most = std::max(writes, reads);
-
-  Scratch<real> unit(H * every * stride), factor(H);
-  for (int64_t h = 0; h < H; ++h) factor[h] = std::exp(sharpness[h]);
-  parallel(a.threads, H, [&](Work& work) {
-    for (int64_t h; work.next(h);)
-      for (int64_t i = h * every; i < (h + 1) * every; ++i) {
-        const real* code = codes + i * a.A;
-        real squares = 0;
-        for (int64_t j = 0; j < a.A; ++j) squares += code[j] * code[j];
-        real length = std::max(std::sqrt(squares), real(1e-12));
-        for (int64_t j = 0; j < stride; ++j)
-          unit[i * stride + j] = j < a.A ? code[j] / length : real(0);
-      }
-  });
-
-  // Each chunk of sources has sums of its own, which are then added in order. The number of chunks
-  // follows from the shapes alone, so that the number of threads changes no bit.
-  int64_t chunks = std::max<int64_t>(1, std::min<int64_t>(16, sources / source_chunk));
-  Scratch<double> grad_factor(chunks * H), grad_nothing(chunks * H * writes);
+  auto part = [](real weight) { return weight > 0 ? weight * std::log(weight) : weight; };
+  // Each chunk of rows has sums of its own, which are then added in order, so that the number of
+  // threads changes no bit.
+  constexpr int64_t chunk_rows = 256;
+  int64_t chunks = (a.rows + chunk_rows - 1) / chunk_rows;
+  Scratch<double> sums(chunks * a.H);
   parallel(a.threads, chunks, [&](Work& work) {
-    TokenBackward<real> token(a);
-    Scratch<real> grad_space(most);
-    real* grad = grad_space.get();
     for (int64_t chunk; work.next(chunk);) {
-      double *total = &grad_factor[chunk * H], *outside = &grad_nothing[chunk * H * writes];
-      std::fill_n(total, H, 0.0);
-      std::fill_n(outside, H * writes, 0.0);
-      for (int64_t i = sources * chunk / chunks; i < sources * (chunk + 1) / chunks; ++i) {
-        Source source(a, i);
-        for (int64_t h = 0; h < H; ++h) {
-          int64_t t = step_written(a, source, a.offsets[h]);
-          int64_t here = (source.b * T + source.step) * H + h;
-          int64_t read = here * reads, write = ((source.b * T + t) * H + h) * writes;
-          bool is_read = source.step >= 0, is_written = t >= 0 && grad_write != nullptr;
-          real* grad_q = source.row(a, grad_query, grad_before, h);
-          if (!is_read && !is_written) {
-            std::fill_n(grad_q, a.U * a.A, real(0));
-            continue;
+      double* total = &sums[chunk * a.H];
+      std::fill_n(total, a.H, 0.0);
+      int64_t end = std::min(a.rows, (chunk + 1) * chunk_rows);
+      for (int64_t row = chunk * chunk_rows * a.H; row < end * a.H; ++row) {
+        const real *w = write_weight + row * a.writes, *r = read_weight + row * a.reads;
+        double sum = 0;
+        for (int64_t k = 1; grad_write && k < a.writes; ++k)  // the first weight is always 1
+          sum += grad_write[row * a.writes + k] * part(w[k]);
+        if (grad_read && a.reads > 1) {
+          const real* g = grad_read + row * a.reads;
+          double mean = 0, entropy = 0;
+          for (int64_t k = 0; k < a.reads; ++k) {
+            double p = part(r[k]);
+            sum += g[k] * p;
+            mean += g[k] * r[k];
+            entropy += p;
           }
-          std::fill_n(grad, most, real(0));
-          if (is_read && grad_read)
-            through_read(read_weight + read, grad_read + read, reads, grad);
-          if (is_written) through_write(write_weight + write, grad_write + write, writes, grad);
-          // Of the cells written and the cells read, one list starts with the other.
-          bool written = !is_read || (t >= 0 && writes > reads);
-          int64_t K = written ? writes : reads;
-          const int64_t* cells = written ? a.write_index + write : a.read_index + read;
-          for (int64_t k = 0; k < K; ++k) grad[k] *= factor[h];
-          total[h] += token.run(source.row(a, query, before, h), K, cells, grad,
-                                &unit[h * every * stride], grad_q);
-          if (grad_write && writes_nothing(a, source, a.offsets[h]))
-            for (int64_t k = 0; k < writes; ++k)
-              outside[h * writes + k] += grad_write[here * writes + k];
+          sum -= mean * entropy;
         }
+        total[row % a.H] += sum;
       }
     }
   });
-
-  for (int64_t h = 0; h < H; ++h) {
+  for (int64_t h = 0; h < a.H; ++h) {
     double total = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      total += grad_factor[chunk * H + h];
-      for (int64_t k = 0; k < writes && a.reset; ++k) {  // a weight is e^(factor x a difference)
-        double weight = nothing_weight[h * writes + k];
-        if (weight > 0)
-          total += grad_nothing[(chunk * H + h) * writes + k] * weight * std::log(weight);
-      }
-    }
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) total += sums[chunk * a.H + h];
     grad_sharpness[h] = (real)total;
   }
 }

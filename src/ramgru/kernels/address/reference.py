@@ -11,9 +11,10 @@ from torch.nn.functional import normalize
 
 
 def product_keys(
-    query: Tensor,
+    key: Tensor,
     before: Tensor,
-    nothing: Tensor,
+    features: Tensor,
+    phases: Tensor,
     codes: Tensor,
     sharpness: Tensor,
     reset: Tensor | None,
@@ -23,26 +24,28 @@ def product_keys(
     offsets: tuple[int, ...],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Cell (i_1, …, i_U) scores sum_u query_u · code_u[i_u]; queries and codes are normalised."""
-    H, W, T = codes.shape[0], before.shape[1], query.shape[1]
+    H, W, T = codes.shape[0], before.shape[1], key.shape[1]
     books = normalize(codes, dim=-1).split(sizes, dim=1)
 
-    def nearest(query: Tensor) -> tuple[Tensor, Tensor]:
-        parts = normalize(query.unflatten(-1, (H, len(sizes), -1)), dim=-1)
-        score = torch.zeros((), dtype=query.dtype, device=query.device)
+    def nearest(key: Tensor) -> tuple[Tensor, Tensor]:
+        key = unit(key.unflatten(-1, (H, -1)))
+        query = (torch.einsum("hfa,btha->bthf", features, key) + phases).cos()
+        parts = normalize(query.unflatten(-1, (len(sizes), -1)), dim=-1)
+        score = torch.zeros((), dtype=key.dtype, device=key.device)
         for part, book in zip(parts.unbind(-2), books, strict=True):
             one = part.shape[-1] ** 0.5 * torch.einsum("bthd,hnd->bthn", part, book)
             score = (score.unsqueeze(-1) + one.unsqueeze(-2)).flatten(-2) if score.dim() else one
         score = score * sharpness.exp().unsqueeze(-1)
         return score.topk(min(max(writes, reads), score.shape[-1]), dim=-1)
 
-    value, cell = nearest(torch.cat([before, query], dim=1))
-    nothing_value, nothing_cell = nearest(nothing.view(1, 1, -1))
+    value, cell = nearest(torch.cat([before, key], dim=1))
+    zero_value, zero_cell = nearest(torch.zeros_like(key[:1, :1]))
     values, cells = [], []
     for t in range(T):
         for h, offset in enumerate(offsets):
-            outside = starts_between(reset, t, offset, query).unsqueeze(-1)
-            values.append(torch.where(outside, nothing_value[0, 0, h], value[:, W + t - offset, h]))
-            cells.append(torch.where(outside, nothing_cell[0, 0, h], cell[:, W + t - offset, h]))
+            outside = starts_between(reset, t, offset, key).unsqueeze(-1)
+            values.append(torch.where(outside, zero_value[0, 0, h], value[:, W + t - offset, h]))
+            cells.append(torch.where(outside, zero_cell[0, 0, h], cell[:, W + t - offset, h]))
     write_value = torch.stack(values, dim=1).unflatten(1, (T, H))[..., :writes]
     write_cell = torch.stack(cells, dim=1).unflatten(1, (T, H))[..., :writes]
     write = (write_value - write_value[..., :1]).exp()
@@ -50,17 +53,22 @@ def product_keys(
     return write_cell, write, cell[:, W:, :, :reads], read
 
 
-def short_convolution(
-    x: Tensor, before: Tensor, nothing: Tensor, taps: Tensor, reset: Tensor | None
-) -> Tensor:
-    """y[t] = sum_o taps[o] x[t - o], where x is `nothing` before a reset"""
+def unit(key: Tensor) -> Tensor:
+    """key sqrt(A / sum of squares), 0 for a zero key"""
+    length = key.norm(dim=-1, keepdim=True)
+    zero = length == 0
+    return (key * key.shape[-1] ** 0.5 / length.masked_fill(zero, 1)).masked_fill(zero, 0)
+
+
+def short_convolution(x: Tensor, before: Tensor, taps: Tensor, reset: Tensor | None) -> Tensor:
+    """y[t] = sum_o taps[o] x[t - o], where x is 0 before a reset"""
     W, every = before.shape[1], torch.cat([before, x], dim=1)
     steps = []
     for t in range(x.shape[1]):
         total = torch.zeros_like(x[:, t])
         for offset, tap in enumerate(taps):
             outside = starts_between(reset, t, offset, x).unsqueeze(-1)
-            total = total + tap * torch.where(outside, nothing, every[:, W + t - offset])
+            total = total + tap * every[:, W + t - offset].masked_fill(outside, 0)
         steps.append(total)
     return torch.stack(steps, dim=1)
 

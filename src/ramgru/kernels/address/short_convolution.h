@@ -1,5 +1,5 @@
 // A causal convolution over a window of steps, each channel by its own taps:
-// y[t] = sum_o taps[o] x[t - o], where x is `nothing` for a step before a reset.
+// y[t] = sum_o taps[o] x[t - o], where x is 0 for a step before a reset.
 #pragma once
 
 #include "../native/parallel.h"
@@ -13,7 +13,6 @@ struct ShortConvolutionForward {
   std::int64_t B, T, C, W;
   const void* input;    // (B, T, C)
   const void* before;   // (B, W, C) the W steps before the first
-  const void* nothing;  // (C,)
   const void* taps;     // (W + 1, C)
   const bool* reset;    // (B, T) or null
   void* output;         // (B, T, C)
@@ -24,7 +23,6 @@ struct ShortConvolutionBackward {
   std::int64_t B, T, C, W;
   const void* input;
   const void* before;
-  const void* nothing;
   const void* taps;
   const bool* reset;
   const void* grad_output;
@@ -38,7 +36,7 @@ inline namespace RAMGRU_ISA {
 constexpr int64_t channel_slice = 32;  // channels of an item
 constexpr int64_t sum_steps = 64;      // steps of a partial sum, which limits rounding errors
 
-// The input of a tap of a step: a row of channels, or null for `nothing`.
+// The input of a tap of a step: a row of channels, or null for zeros.
 template <class real>
 class Window {
  public:
@@ -69,7 +67,7 @@ class Window {
 template <class real>
 void short_convolution_forward(const ShortConvolutionForward& a) {
   Window<real> window(a);
-  auto nothing = static_cast<const real*>(a.nothing), taps = static_cast<const real*>(a.taps);
+  auto taps = static_cast<const real*>(a.taps);
   auto output = static_cast<real*>(a.output);
   parallel(a.threads, a.B * ((a.T + 63) / 64), [&](Work& work) {
     for (int64_t item, pieces = (a.T + 63) / 64; work.next(item);) {
@@ -80,7 +78,7 @@ void short_convolution_forward(const ShortConvolutionForward& a) {
           vec<real> sum{};
           for (int64_t o = 0; o <= a.W; ++o) {
             const real* x = window.row(b, t, o);
-            sum += load_n(taps + o * a.C + c, n) * load_n((x ? x : nothing) + c, n);
+            if (x) sum += load_n(taps + o * a.C + c, n) * load_n(x + c, n);
           }
           store_n(y + c, sum, n);
         });
@@ -93,7 +91,7 @@ template <class real>
 void short_convolution_backward(const ShortConvolutionBackward& a) {
   using V = vec<real>;
   Window<real> window(a);
-  auto nothing = static_cast<const real*>(a.nothing), taps = static_cast<const real*>(a.taps);
+  auto taps = static_cast<const real*>(a.taps);
   auto above = static_cast<const real*>(a.grad_output);
   auto grad_input = static_cast<real*>(a.grad_input);
   auto grad_before = static_cast<real*>(a.grad_before);
@@ -117,7 +115,7 @@ void short_convolution_backward(const ShortConvolutionBackward& a) {
               V* sum = part.get() + i / lanes<real>;
               for (int64_t o = 0; o <= a.W; ++o) {
                 const real* x = window.row(b, t, o);
-                sum[o * most] += g * load_n((x ? x : nothing) + c, n);
+                if (x) sum[o * most] += g * load_n(x + c, n);
               }
             });
           for (int64_t i = 0; i < sums; ++i) total[i] += part[i];

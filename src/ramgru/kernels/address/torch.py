@@ -15,9 +15,10 @@ BEST = dispatch.Operation("best_cells", "product_keys_forward", "ramgru.kernels.
 
 
 def product_keys(
-    query: Tensor,
+    key: Tensor,
     before: Tensor,
-    nothing: Tensor,
+    features: Tensor,
+    phases: Tensor,
     codes: Tensor,
     sharpness: Tensor,
     reset: Tensor | None,
@@ -29,9 +30,11 @@ def product_keys(
     H, W = codes.shape[0], before.shape[1]
     books = torch.nn.functional.normalize(codes, dim=-1).split(sizes, dim=1)
 
-    def nearest(query: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, H·U·A) -> scores and cells of the nearest (B, T, H, K)"""
-        parts = query.unflatten(-1, (H, len(sizes), -1))
+    def nearest(key: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, H·A) -> scores and cells of the nearest (B, T, H, K)"""
+        (key,) = unit(key.unflatten(-1, (H, -1)))
+        query = (torch.einsum("btha,hfa->bthf", key, features) + phases).cos()
+        parts = query.unflatten(-1, (len(sizes), -1))
         # With codes and queries of one length, no cell is nearer to every query than the others.
         length = parts.square().sum(dim=-1, keepdim=True).clamp_min(1e-24)
         parts = parts * (parts.shape[-1] / length).sqrt()
@@ -42,15 +45,16 @@ def product_keys(
         value, cell = best(logits, max(writes, reads))
         return value * sharpness.exp().unsqueeze(-1), cell
 
-    value, cell = nearest(torch.cat([before, query], dim=1))
-    nothing_value, nothing_cell = nearest(nothing.view(1, 1, -1))
+    value, cell = nearest(torch.cat([before, key], dim=1))
+    if reset is not None:
+        zero_value, zero_cell = nearest(torch.zeros_like(features[:, 0]).view(1, 1, -1))
     values, cells = [], []
     for h, offset in enumerate(offsets):
         v, c = (shift(each[:, :, h], offset, W) for each in (value, cell))
         if reset is not None and offset:
             outside = reset_between(reset, offset).unsqueeze(-1)
-            v = torch.where(outside, nothing_value[:, :, h], v)
-            c = torch.where(outside, nothing_cell[:, :, h], c)
+            v = torch.where(outside, zero_value[:, :, h], v)
+            c = torch.where(outside, zero_cell[:, :, h], c)
         values.append(v)
         cells.append(c)
     write_value = torch.stack(values, dim=2)[..., :writes]
@@ -81,22 +85,37 @@ def best(logits: list[Tensor], K: int) -> tuple[Tensor, Tensor]:
     return value, cell
 
 
+def unit(key: Tensor) -> tuple[Tensor]:
+    # Divided by the largest number first: squares then neither overflow nor vanish.
+    largest = key.detach().abs().amax(dim=-1, keepdim=True)
+    zero = largest == 0
+    key = key / largest.masked_fill(zero, 1)
+    mean = key.square().mean(dim=-1, keepdim=True)
+    return (key * mean.masked_fill(zero, 1).rsqrt().masked_fill(zero, 0),)
+
+
 def short_convolution(
-    x: Tensor, before: Tensor, nothing: Tensor, taps: Tensor, reset: Tensor | None
+    x: Tensor, before: Tensor, taps: Tensor, reset: Tensor | None
 ) -> tuple[Tensor]:
     every = torch.cat([before, x], dim=1)
     total = torch.zeros((), dtype=x.dtype, device=x.device)
     for offset, tap in enumerate(taps.unbind(0)):
-        there = shift(every, offset, before.shape[1])
-        if reset is not None and offset:
-            there = torch.where(reset_between(reset, offset).unsqueeze(-1), nothing, there)
-        total = total + tap * there
+        total = total + tap * earlier(every, offset, before.shape[1], reset)
     return (total,)
 
 
 def shift(x: Tensor, offset: int, before: int) -> Tensor:
     """x (B, before + T, …) -> (B, T, …), `offset` steps before each of the T steps."""
     return x[:, before - offset : x.shape[1] - offset]
+
+
+def earlier(x: Tensor, offset: int, before: int, reset: Tensor | None) -> Tensor:
+    """As `shift`, but 0 where a sequence starts anew in between, by reset (B, T)."""
+    there = shift(x, offset, before)
+    if reset is None or not offset:
+        return there
+    outside = reset_between(reset, offset)
+    return there.masked_fill(outside.view(*outside.shape, *[1] * (x.dim() - 2)), 0)
 
 
 def reset_between(reset: Tensor, offset: int) -> Tensor:

@@ -17,10 +17,10 @@ from ramgru.kernels import dispatch, native
 OPERATION = dispatch.Operation("layer_step", "layer_step")
 STEP = native.arguments(
     "LayerStep",
-    "B I C H N D K J window U A steps gru",
+    "B I C H N D K J window A F U steps gru",
     "weight_ih weight_hh bias_ih bias_hh candidate_weight candidate_bias gate_weight gate_bias "
-    "output_weight output_bias read_out_weight query_weight query_bias sharpness "
-    "taps offsets skips spans sizes codes "
+    "output_weight output_bias read_out_weight sharpness key_weight taps features codes "
+    "offsets skips spans sizes "
     "input hidden context rows output next_hidden next_context",
 )
 
@@ -30,9 +30,10 @@ class Constants:
 
     I inputs, C hidden units, H heads, N cells of width D, of which a head writes K and reads J.
     window, offsets, skips, spans and sizes describe the keys as in `address.product_keys` and in
-    `layer_step.h`; A is the width of a code, steps the number of taps. weights are the addresses of
-    contiguous tensors of one dtype, in the order of STEP from weight_ih to taps, 0 for an absent
-    tensor; codes are the addresses of U tensors (H, n_u, A).
+    `layer_step.h`; A numbers a key, F features a codebook, steps the number of taps. weights are
+    the addresses of contiguous tensors of one dtype, in the order of STEP from weight_ih to
+    sharpness, 0 for an absent tensor. keys are the tensors key_weight, taps, features and codes,
+    which this object keeps alive.
     """
 
     def __init__(
@@ -45,30 +46,31 @@ class Constants:
         K: int,
         J: int,
         window: int,
-        A: int,
-        steps: int,
+        F: int,
         gru: bool,
         offsets: Sequence[int],
         skips: Sequence[int],
         spans: Sequence[int],
         sizes: Sequence[int],
         weights: Sequence[int],
-        codes: Sequence[int],
+        keys: Sequence[Tensor | None],
         dtype: torch.dtype,
     ) -> None:
-        U = len(codes)
+        U, (key_weight, taps, *_) = len(sizes), keys
+        assert key_weight is not None
         # The kernel reads these arrays by their addresses: they must live as long as this object.
         self._arrays: tuple[ctypes.Array[Any], ...] = (
             (ctypes.c_int64 * H)(*offsets),
             (ctypes.c_int64 * H)(*skips),
             (ctypes.c_int64 * H)(*spans),
             (ctypes.c_int64 * U)(*sizes),
-            (ctypes.c_void_p * U)(*codes),
         )
-        self.dtype = dtype
+        self._keys, self.dtype = keys, dtype
+        A, steps = key_weight.shape[0] // H, 0 if taps is None else taps.shape[1]
         self.fields = (
-            *(I, C, H, N, D, K, J, window, U, A, steps, gru),
+            *(I, C, H, N, D, K, J, window, A, F, U, steps, gru),
             *weights,
+            *[0 if t is None else t.data_ptr() for t in keys],
             *[ctypes.addressof(array) for array in self._arrays],
         )
 

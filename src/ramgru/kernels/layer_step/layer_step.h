@@ -16,7 +16,7 @@ namespace ramgru {
 
 struct LayerStep {
   std::int64_t bytes, threads;
-  std::int64_t B, I, C, H, N, D, K, J, window, U, A, steps;  // K cells written, J read
+  std::int64_t B, I, C, H, N, D, K, J, window, A, F, U, steps;  // K cells written, J read
   std::int64_t gru;              // 1: an exact GRU, 0: a minGRU
   const void* weight_ih;         // (3 C, I): r, z, n; or (2 C, I): z, n
   const void* weight_hh;         // (3 C, C), or null
@@ -29,15 +29,15 @@ struct LayerStep {
   const void* output_weight;     // (C, I)
   const void* output_bias;
   const void* read_out_weight;   // (C, H D)
-  const void* query_weight;      // (H U A, I)
-  const void* query_bias;
   const void* sharpness;         // (H,)
-  const void* taps;              // (H, steps, U A), or null: each key is one step
+  const void* key_weight;        // (H A, I)
+  const void* taps;              // (H, steps, A), or null: each key is one step
+  const void* features;          // of `Hash`
+  const void* codes;
   const std::int64_t* offsets;   // (H,) a head writes at the key of so many steps before
   const std::int64_t* skips;     // (H,) steps from the last step of a key to the current step
   const std::int64_t* spans;     // (H,) steps of a key
   const std::int64_t* sizes;     // (U,)
-  const void* const* codes;      // U of (H, n_u, A)
   const void* input;             // (B, I)
   const void* hidden;            // (B, C)
   const void* context;           // (B, window - 1, I)
@@ -80,7 +80,7 @@ template <class real>
 void layer_step(const LayerStep& a) {
   using V = vec<real>;
   auto as = [](const void* p) { return static_cast<const real*>(p); };
-  const int64_t B = a.B, C = a.C, H = a.H, D = a.D, W = a.window - 1, Q = a.U * a.A;
+  const int64_t B = a.B, C = a.C, H = a.H, D = a.D, W = a.window - 1, A = a.A;
   const int64_t G = (a.gru ? 3 : 2) * C;
   const real *input = as(a.input), *hidden = as(a.hidden), *context = as(a.context);
   auto next_hidden = static_cast<real*>(a.next_hidden);
@@ -88,12 +88,12 @@ void layer_step(const LayerStep& a) {
   // Products of the input, and the results of the reads: one row per sequence.
   Scratch<real> projected(B * G), recurrent(a.gru ? B * G : 0), candidate(B * H * D), gate(B * H),
       output_gate(B * C), read(B * H * D), added(B * C);
-  Scratch<real> query(a.window * B * H * Q);  // of each step of the window, the latest first
-  PackedCodes<real> codes(H, a.A, a.U, a.sizes);
+  Scratch<real> part(a.window * B * H * A);  // of keys: each step of the window, the latest first
+  Hash<real> hash(H, A, a.F, a.U, a.sizes, a.features, a.codes);
   Barrier barrier;
 
   auto here = [&](int64_t b) { return input + b * a.I; };
-  const int64_t weights = a.I * (G + H * (D + Q) + C) + C * ((a.gru ? G : 0) + H * D);
+  const int64_t weights = a.I * (G + H * (D + A) + C) + C * ((a.gru ? G : 0) + H * D);
   const int64_t threads = weights * B < 1 << 16 ? 1 : a.threads;  // waking threads costs microseconds
   team(threads, [&](int64_t thread, int64_t threads) {
     int64_t round = 0;
@@ -118,43 +118,38 @@ void layer_step(const LayerStep& a) {
       products(first, last, B, a.I, as(a.output_weight), as(a.output_bias), here,
                output_gate.get(), C);
     });
-    share(H * Q, [&](int64_t first, int64_t last) {
-      for (int64_t head = first / Q; head * Q < last; ++head) {
-        int64_t begin = head * Q < first ? first : head * Q;
-        int64_t end = (head + 1) * Q < last ? (head + 1) * Q : last;
+    share(H * A, [&](int64_t first, int64_t last) {
+      for (int64_t head = first / A; head * A < last; ++head) {
+        int64_t begin = head * A < first ? first : head * A;
+        int64_t end = (head + 1) * A < last ? (head + 1) * A : last;
         int64_t past = a.skips[head] + a.spans[head], offset = a.offsets[head];
         for (int64_t o = a.skips[head]; o < past + offset; ++o) {
           if (o == past && offset > a.spans[head]) o += offset - a.spans[head];  // skip steps of no key
-          products(begin, end, B, a.I, as(a.query_weight), as(a.query_bias),
+          products(begin, end, B, a.I, as(a.key_weight), static_cast<const real*>(nullptr),
                    [&](int64_t b) { return o ? context + (b * W + W - o) * a.I : here(b); },
-                   query.get() + o * B * H * Q, H * Q);
+                   part.get() + o * B * H * A, H * A);
         }
       }
-    });
-    share(H, [&](int64_t first, int64_t last) {
-      for (int64_t h = first; h < last; ++h)
-        for (int64_t u = 0; u < a.U; ++u)
-          codes.pack(h, u, as(a.codes[u]) + h * a.sizes[u] * a.A);
     });
     barrier.wait(threads, round);
 
     share(B * H, [&](int64_t first, int64_t last) {
-      TokenAddress<real> address(codes, a.K, a.J);
+      TokenAddress<real> address(hash, a.K, a.J);
       Scratch<int64_t> read_cell(a.J);
-      Scratch<real> read_weight(a.J), key(Q);
+      Scratch<real> read_weight(a.J), key(A);
       for (int64_t item = first; item < last; ++item) {
         int64_t h = item % H;
         real sharpness = as(a.sharpness)[h];
         real *table = static_cast<real*>(a.rows) + item * a.N * D, *c = candidate.get() + item * D;
 
         auto key_at = [&](int64_t offset) {  // the key that ends `offset` steps before
-          each_vector<real>(Q, [&](int64_t i, auto n) {
-            V phase = {};
+          each_vector<real>(A, [&](int64_t i, auto n) {
+            V sum = {};
             for (int64_t o = a.skips[h]; o < a.skips[h] + a.spans[h]; ++o) {
-              V step = load_n(query.get() + ((o + offset) * B * H + item) * Q + i, n);
-              phase += a.taps ? load_n(as(a.taps) + (h * a.steps + o) * Q + i, n) * step : step;
+              V step = load_n(part.get() + ((o + offset) * B * H + item) * A + i, n);
+              sum += a.taps ? load_n(as(a.taps) + (h * a.steps + o) * A + i, n) * step : step;
             }
-            store_n(key.get() + i, cos(phase), n);
+            store_n(key.get() + i, sum, n);
           });
           return key.get();
         };

@@ -2,6 +2,7 @@
 #include "entry.h"
 #include "../address/product_keys.h"
 #include "../address/short_convolution.h"
+#include "../address/unit.h"
 #include "../key_attention/key_attention.h"
 #include "../layer_step/layer_step.h"
 #include "../memory_scan/scan.h"
@@ -25,3 +26,5 @@ RAMGRU_EXPORT_WIDE(product_keys_forward, ProductKeysForward)
 RAMGRU_EXPORT_WIDE(product_keys_backward, ProductKeysBackward)
 RAMGRU_EXPORT_WIDE(short_convolution_forward, ShortConvolutionForward)
 RAMGRU_EXPORT_WIDE(short_convolution_backward, ShortConvolutionBackward)
+RAMGRU_EXPORT_WIDE(unit_forward, UnitForward)
+RAMGRU_EXPORT_WIDE(unit_backward, UnitBackward)

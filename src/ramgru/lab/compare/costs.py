@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ramgru.config import Key, Lag, Tape
+from ramgru.config import ContentHead, Lag, Tape
 from ramgru.lab.tasks.base import Batch
 from ramgru.layer import RAMGRU
 from ramgru.sequence import SequenceModel
@@ -71,7 +71,7 @@ def touched_bytes(model: SequenceModel) -> int | None:
     total = 0
     for layer in layers:
         memory = layer.memory
-        keys, lags, tapes = (len(memory.of_kind(kind)) for kind in (Key, Lag, Tape))
+        keys, lags, tapes = (len(memory.of_kind(kind)) for kind in (ContentHead, Lag, Tape))
         written, read = min(memory.writes, memory.cells), min(memory.reads, memory.cells)
         cells = keys * (2 * written + read) + lags * (2 + read) + tapes * (2 * 2 + 2)
         total += FLOAT * memory.width_for(layer.output_size) * cells * len(layer.memories)

@@ -67,8 +67,7 @@ class ShortConvolution(nn.Module):
         self, x: Tensor, context: Tensor, lengths: Tensor | None, reset: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         x = x.to(self.taps.dtype)  # autocast lowers its precision
-        nothing = torch.zeros_like(x[0, 0]) if x.numel() else x.new_zeros(x.shape[2])
-        y = short_convolution(x, context, nothing, self.taps, reset)
+        y = short_convolution(x, context, self.taps, reset)
         return y, last_steps(x, context, lengths, reset)
 
 
