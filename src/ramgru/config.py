@@ -92,8 +92,8 @@ class Lag(Head):
 
 @dataclass(frozen=True)
 class Tape(Head):
-    """A head with a position that each step advances or takes back: it copies lists in order. Every
-    second tape head can also move backwards."""
+    """A head with positions that each step moves: a queue, which copies lists in order. Every
+    second tape head is a stack, which turns them round."""
 
     name: ClassVar[str] = "tape"
 

@@ -142,9 +142,10 @@ class RandomAccessMemory(nn.Module):
             writes.append(write)
             reads.append(read)
         if "tape" in self.heads:  # positions move on even where addresses are given
-            tape, after["tape"] = self.heads["tape"](x, carried["tape"], lengths, reset)
-            writes.append(tape)
-            reads.append(tape)
+            tape = self.heads["tape"]
+            write, read, after["tape"] = tape(x, carried["tape"], lengths, reset)
+            writes.append(write)
+            reads.append(read)
         if write_index is not None:
             write = Address(write_index, (write_index >= 0).to(x.dtype))
         else:

@@ -53,7 +53,7 @@ class MemoryState:
 
     carried: by kind of head, a tensor (B, …): "key" the last inputs (B, window, I) that keys reach
     back to, "lag" the cell of the ring (B, 1) that is written next, in int64, "tape" the positions
-    (B, tape heads) in float64.
+    of writes and of reads (B, 2 · tape heads) in float64.
     """
 
     cells: Tensor

@@ -1,19 +1,26 @@
-"""Tape heads: a position that each step advances or takes back, so lists are copied in order.
+"""Tape heads: queues and stacks, whose positions count, so that lists are copied in order.
 
-A key head finds nothing in an empty step: there is no key. A tape head has a position instead, and
-each step moves it, by gates of the input alone:
+A key head finds nothing in an empty step: there is no key. A tape head has positions instead, and
+each step moves them, by gates of the input alone, which reach 0 and 1 exactly:
 
-    p[t] = (1 - jump[t]) p[t-1] + move[t]
+    queue   w[t] = w[t-1] + push[t]                     where it writes
+            r[t] = (1 - jump[t]) r[t-1] + pop[t]        where it reads
+    stack   w[t] = r[t] = (1 - jump[t]) w[t-1] + push[t] - pop[t]
 
-The head writes and reads the two cells next to its position, weighted by their distance, so that
-the gradient tells which way to move. Moves and jumps that reach 0 and 1 exactly count for ever.
+A step jumps, then pushes and pops. A push writes the stretch of tape that it passes, push[t] long:
+each cell as far as it is covered, and none where nothing is pushed. A read sees one cell's length
+of tape, from the lower end of the stretch that the read position passes. So a queue reads in the
+order of writing, from a jump on, and a stack in the opposite order. Counts are exact for ever.
 
-Source: location-based addressing, NTM, arXiv 1410.5401, §3.3.2. There, a shift is a convolution
-over all cells; here it is a number, so time is parallel and the cost is independent of the cells.
+Sources: location-based addressing, NTM, arXiv 1410.5401, §3.3.2; continuous push and pop, arXiv
+1506.02516. There, a step costs as many operations as there are cells; here positions are numbers,
+so time is parallel and the cost is independent of the cells.
 B sequences, T steps, H tape heads, N cells.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +33,11 @@ from ramgru.ragged import padding_mask
 
 GAIN = 5.0  # scales the logits so that addresses learn five times faster than values
 REACH = 1.2  # range of the gates before clamping, so that they reach exactly 0 and 1
+START = (0.05, 0.05, 0.1)  # push, jump and pop, untrained: all steps meet in few cells, and part
 
 
 class TapeHeads(nn.Module):
-    """The addresses of all tape heads of a layer; each head writes and reads at one place.
-
-    Every other head can move forward only, as in a queue, the others both ways, as on a stack.
-    Untrained, a head moves on by one cell a step and jumps back by half its position.
-    """
+    """The addresses of all tape heads of a layer: queues, and every other head a stack."""
 
     def __init__(
         self,
@@ -45,58 +49,68 @@ class TapeHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads, self.cells = len(heads), memory.cells
-        self.moves = Projection(input_size, 2 * len(heads), device=device, dtype=dtype)
+        self.moves = Projection(input_size, 3 * len(heads), device=device, dtype=dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         weight, bias = self.moves.weight, self.moves.bias
         nn.init.normal_(weight, std=0.1 / GAIN * weight.shape[1] ** -0.5)
         with torch.no_grad():
-            bias.zero_()  # halfway back: all steps meet in few cells, and learn to part
-            bias[self.num_heads :].fill_(1.2 / GAIN)
+            for part, gate in zip(bias.chunk(3), START):
+                share = (gate + (REACH - 1) / 2) / REACH
+                part.fill_(math.log(share / (1 - share)) / GAIN)
 
     def start(self, batch_size: int) -> Tensor:
-        """(B, H) the positions of fresh streams."""
-        return self.moves.weight.new_zeros(batch_size, self.num_heads, dtype=torch.float64)
+        """(B, 2 H) the positions of fresh streams: those of writes, then those of reads."""
+        return self.moves.weight.new_zeros(batch_size, 2 * self.num_heads, dtype=torch.float64)
 
     def forward(
         self,
         x: Tensor,  # (B, T, I)
-        position: Tensor,  # (B, H) before the first step
+        position: Tensor,  # (B, 2 H) before the first step
         lengths: Tensor | None,  # (B,)
         reset: Tensor | None,  # (B, T)
-    ) -> tuple[Address, Tensor]:
-        """-> the address of writes and reads, two cells a step, and the last position (B, H).
+    ) -> tuple[Address, Address, Tensor]:
+        """-> the addresses of writes and reads, two cells a step, and the last positions (B, 2 H).
 
         Positions stay unchanged in padding.
         """
-        jump, move = self._gates(x)
-        keep = 1 - jump
+        push, jump, pop = self._gates(x)
+        pad = None if lengths is None else padding_mask(lengths, x.shape[1]).unsqueeze(-1)
+        if pad is not None:
+            push, jump, pop = (gate.masked_fill(pad, 0) for gate in (push, jump, pop))
+        stack = torch.arange(self.num_heads, device=x.device) % 2 == 1
+        keep = torch.cat([1 - jump * stack, 1 - jump], dim=-1)
         if reset is not None:
-            keep = keep.masked_fill(reset.unsqueeze(-1), 0)
-        if lengths is not None:
-            pad = padding_mask(lengths, x.shape[1]).unsqueeze(-1)
-            keep, move = keep.masked_fill(pad, 1), move.masked_fill(pad, 0)
-        positions = linear_scan(keep, move, position.double())
-        index, weight = self._cells(positions)
-        weight = weight.to(torch.promote_types(x.dtype, torch.float32))
-        return Address(index, weight), positions[:, -1]
+            anew = reset.unsqueeze(-1)
+            keep = keep.masked_fill(anew if pad is None else anew & ~pad, 0)
+        net = push - pop
+        move = torch.cat([torch.where(stack, net, push), torch.where(stack, net, pop)], dim=-1)
+        after = linear_scan(keep, move, position.double())
+        begin = after - move  # after the jump, before the move
+        write = self._covered(begin[..., : self.num_heads], push, x)
+        low = begin[..., self.num_heads :] + (net * stack).clamp(max=0)
+        return write, self._covered(low, torch.ones_like(low), x), after[:, -1]
 
-    def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """-> jump in [0, 1], move in [0, 1] or [-1, 1], both (B, T, H) float64: counts add up."""
+    def _gates(self, x: Tensor) -> tuple[Tensor, ...]:
+        """-> push, jump and pop in [0, 1], each (B, T, H) float64: counts add up.
+
+        The gradient passes the clamps, so that a gate that is shut can learn to open.
+        """
         wide = torch.promote_types(x.dtype, torch.float32)
         weight, bias = self.moves.weight.to(wide), self.moves.bias.to(wide)
         with without_autocast(x):
             logits = GAIN * projection(x.to(wide), weight, bias)
-        jump, move = logits.double().chunk(2, dim=-1)
-        jump = (REACH * jump.sigmoid() - (REACH - 1) / 2).clamp(0, 1)
-        both_ways = torch.arange(self.num_heads, device=x.device) % 2
-        return jump, torch.maximum(REACH * move.tanh(), -both_ways.double()).clamp(max=1)
+        gates = REACH * logits.double().sigmoid() - (REACH - 1) / 2
+        return (gates + (gates.clamp(0, 1) - gates).detach()).chunk(3, dim=-1)
 
-    def _cells(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, H) -> (B, T, H, 2) the cells on both sides, and their nearness, 1 in all."""
-        before = position.detach().floor()
-        far = (position - before).unsqueeze(-1)
-        first = before.long().remainder(self.cells).unsqueeze(-1)
-        index = torch.cat([first, (first + 1).remainder(self.cells)], dim=-1)
-        return index, torch.cat([1 - far, far], dim=-1)
+    def _covered(self, begin: Tensor, length: Tensor, x: Tensor) -> Address:
+        """The two cells from `begin` (B, T, H) on, and how much of each the next `length` covers.
+
+        length: (B, T, H), at most 1. x: the input, whose dtype the weights have
+        """
+        border = begin.detach().floor() + 1
+        index = torch.stack([border.long() - 1, border.long()], dim=-1).remainder(self.cells)
+        first = torch.minimum(length, border - begin)
+        weight = torch.stack([first, length - first], dim=-1)
+        return Address(index, weight.to(torch.promote_types(x.dtype, torch.float32)))

@@ -50,18 +50,28 @@ def address(unit: RandomAccessMemory, window: list[Tensor], head: int, write: bo
     return scores(unit, (scale * keys.features[head] @ key + keys.phases[head]).cos(), head)
 
 
-def move(unit: RandomAccessMemory, x: Tensor, position: Tensor) -> Tensor:
-    """(tape heads,) the positions after one more step; odd heads move both ways."""
-    jump, way = (5 * unit.heads["tape"].moves(x)).chunk(2)
-    jump = (1.2 * jump.sigmoid() - 0.1).clamp(0, 1)
-    way = [(1.2 * w.tanh()).clamp(-(h % 2), 1) for h, w in enumerate(way)]
-    return (1 - jump) * position + torch.stack(way)
+def move(unit: RandomAccessMemory, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """position (2, tape heads) -> the positions after one more step, the stretches (tape heads, 2)
+    that it writes, and the lower ends of those that it reads; odd heads are stacks."""
+    wide = 1.2 * (5 * unit.heads["tape"].moves(x)).sigmoid() - 0.1
+    gates = wide + (wide.clamp(0, 1) - wide).detach()  # a gradient as if they were not clamped
+    after, stretches, low = [], [], []
+    for h, (push, jump, pop) in enumerate(gates.view(3, -1).T):
+        stack = h % 2 == 1
+        writes_at = (1 - jump if stack else 1) * position[0, h]
+        reads_at = (1 - jump) * position[1, h]
+        moves = [push - pop, push - pop] if stack else [push, pop]
+        after.append(torch.stack([writes_at + moves[0], reads_at + moves[1]]))
+        stretches.append(torch.stack([writes_at, writes_at + push]))
+        low.append(reads_at + moves[1].clamp(max=0) if stack else reads_at)
+    return torch.stack(after, dim=1), torch.stack(stretches), torch.stack(low)
 
 
-def neighbours(position: Tensor, cells: int) -> list[tuple[int, Tensor]]:
-    """The two cells around a position, and their nearness."""
-    below = int(position.floor())
-    return [(i % cells, 1 - (position - i).abs()) for i in (below, below + 1)]
+def covered(begin: Tensor, end: Tensor, cells: int) -> list[tuple[int, Tensor]]:
+    """The two cells from `begin` on, and how much of each lies before `end`."""
+    i = int(begin.floor())
+    first = torch.minimum(end, end.new_tensor(i + 1)) - begin
+    return [(i % cells, first), ((i + 1) % cells, end - begin - first)]
 
 
 def read_lags(
@@ -110,7 +120,8 @@ def memory_step(
     window: list[Tensor],
     table: Tensor,  # (H, N, D) the cells that are not in `written`
     written: Written,
-    position: Tensor,  # (tape heads,)
+    write_at: Tensor,  # (tape heads, 2) the stretches of tape that are written
+    read_at: Tensor,  # (tape heads,) the lower ends of those that are read
     place: int,  # the cell that lag heads write
     write_to: Tensor | None,  # (H, K) cells that the caller names
     read_from: Tensor | None,
@@ -124,14 +135,14 @@ def memory_step(
         def at(cell: int, head: int = head) -> Tensor:
             return written.get((head, cell), table[head, cell])
 
-        tape = head - unit.num_heads + len(position)  # the last heads are tape heads
+        tape = head - unit.num_heads + len(read_at)  # the last heads are tape heads
         lag = head - len(options.of_kind(ContentHead)) if tape < 0 else -1
         if write_to is not None:
             write = [(int(i), (i >= 0).to(x.dtype)) for i in write_to[head]]
         elif lag >= 0:
             write = [(place, x.new_ones(()))]
         elif tape >= 0:
-            write = neighbours(position[tape], options.cells)
+            write = covered(*write_at[tape], options.cells)
         else:
             value, cells = address(unit, window, head, write=True).topk(options.writes)
             write = list(zip(cells.tolist(), (value - value[0]).exp()))
@@ -148,7 +159,7 @@ def memory_step(
             reads.append(read_lags(unit, lag, place, ring, fresh_table(unit)[head], taught))
             continue
         elif tape >= 0:
-            read = neighbours(position[tape], options.cells)
+            read = covered(read_at[tape], read_at[tape] + 1, options.cells)
         else:
             value, cells = address(unit, window, head, write=False).topk(options.reads)
             read = list(zip(cells.tolist(), value.softmax(0)))
@@ -183,13 +194,13 @@ def run(
         for n, (_, suffix) in enumerate(layer.directions()):
             backward, unit, before = suffix.endswith("reverse"), layer.memories[n], state.memory[n]
             h, table, written = state.hidden[n, b], before.dense().rows[b], Written()
-            past, position, place = [], x.new_zeros(0), x.new_zeros(0)
+            past, position, place = [], x.new_zeros(2, 0), x.new_zeros(0)
             if "key" in before.carried:
                 past = list(before.carried["key"][b].flip(0))  # newest first
             if "lag" in before.carried:
                 place = before.carried["lag"][b]
             if "tape" in before.carried:
-                position = before.carried["tape"][b]
+                position = before.carried["tape"][b].view(2, -1)
             kept, ys = len(past), [h] * T
             for t in reversed(range(T)) if backward else range(T):
                 if anew[t + 1] if backward and t + 1 < T else not backward and anew[t]:
@@ -203,15 +214,16 @@ def run(
                     for v in (write_index, read_index)
                 )
                 h = controller_step(layer, suffix, inputs[t], h)
-                if len(position):
-                    position = move(unit, inputs[t], position)
+                write_at = read_at = x.new_zeros(0)
+                if position.numel():
+                    position, write_at, read_at = move(unit, inputs[t], position)
                 cell = int(place[0]) % unit.heads["lag"].ring if len(place) else 0
-                ys[t] = h + memory_step(unit, window, table, written, position, cell, w, r)
+                ys[t] = h + memory_step(unit, window, table, written, write_at, read_at, cell, w, r)
                 place = (place + 1) % unit.heads["lag"].ring if len(place) else place
             if written:
                 places = tuple(torch.tensor(each) for each in zip(*written))
                 table = table.index_put(places, torch.stack(list(written.values())))
-            flat.append(torch.cat([h, *past[::-1], place, position, table.flatten()]))
+            flat.append(torch.cat([h, *past[::-1], place, position.flatten(), table.flatten()]))
             halves.append(ys)
             if backward or not layer.bidirectional:
                 inputs = [torch.cat(each) for each in zip(*halves)]
