@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ramgru import open_gates
 from ramgru.config import ContentHead, Head, Lag, Memory, Tape, factorise
-from ramgru.kernels.memory_scan import memory_scan, step_
+from ramgru.kernels.memory_scan import Tag, memory_scan, step_
 from ramgru.kernels.projection import Projection, gated_sum
 from ramgru.kernels.transforms import is_readable
 from ramgru.keys import Address, KeyHeads
@@ -43,6 +43,7 @@ class Steps(NamedTuple):
     gate: Tensor  # (B, T, H)
     candidate: Tensor  # (B, T, H, D)
     carried: dict[str, Tensor]  # by kind of head, what it carries to the next call
+    tag: Tag | None = None  # of tagged reads
 
 
 class RandomAccessMemory(nn.Module):
@@ -202,6 +203,7 @@ class RandomAccessMemory(nn.Module):
         if reset is not None and bool(reset.any()):
             state.rows[reset[:, 0]] = state.fresh_rows()
         s = self.steps(x, state.carried, None, reset, write_index, read_index, carry=True)
+        tag = {} if s.tag is None else s.tag._replace(query=s.tag.query[:, 0])._asdict()
         y = step_(
             state.rows,
             s.write.index[:, 0],
@@ -212,6 +214,7 @@ class RandomAccessMemory(nn.Module):
             s.read.weight[:, 0],
             # Product keys never name a cell twice; unused places beside a lag or tape head may.
             distinct=write_index is None and not {"lag", "tape"} & {*self.heads},
+            **tag,
         )
         return self.add_to(h, x, y.unsqueeze(1)), replace(state, carried=s.carried)
 
@@ -239,6 +242,7 @@ class RandomAccessMemory(nn.Module):
             fresh_right=state.fresh_right,
             reset=reset,
             lengths=lengths,
+            **({} if s.tag is None else s.tag._asdict()),
             want_final=carry,
         )
         if not carry:

@@ -1,6 +1,7 @@
 """Looking inside a layer: the cells that each step touched, and the origin of each read.
 
-B sequences, T steps, H heads, K cells written and J read a step, D width of a cell.
+B sequences, T steps, H heads, K cells written and J read a step, D width of a cell, of which the
+last A numbers are its tag if reads are tagged.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramgru.kernels.memory_scan import memory_scan
+from ramgru.kernels.memory_scan import Tag, memory_scan
+from ramgru.kernels.memory_scan.tag import weigh
 from ramgru.layer import RAMGRU
 from ramgru.memory import RandomAccessMemory, Steps
 from ramgru.ragged import padding_mask, reverse_reset
@@ -31,11 +33,13 @@ class LayerTrace:
     gate: Tensor  # (B, T, H) update gate z
     candidate: Tensor  # (B, T, H, D)
     read_index: Tensor  # (B, T, H, J)
-    read_weight: Tensor  # (B, T, H, J)
+    read_weight: Tensor  # (B, T, H, J) the exact weights, those by the tags included
     memory_size: int
     reset: Tensor | None  # (B, T)
     fresh_left: Tensor | None  # the factors of a learned start, or None: cells begin as zeros
     fresh_right: Tensor | None
+    tag_width: int = 0  # A; 0: reads are not tagged
+    null_share: Tensor | None = None  # (B, T, H) the share of a tagged read that found no cell
 
     def map(self, function: Callable[[Tensor], Tensor]) -> LayerTrace:
         """The same with `function` applied to every tensor."""
@@ -53,6 +57,11 @@ class LayerTrace:
         return replace(self, **tensors)
 
     @property
+    def value(self) -> Tensor:
+        """(B, T, H, D - A) the part of each candidate that reads return."""
+        return self.candidate[..., : self.candidate.shape[-1] - self.tag_width]
+
+    @property
     def write_gate(self) -> Tensor:
         """(B, T, H, K) how far each step opens each cell that it addresses: z times a."""
         return self.gate.unsqueeze(-1) * self.write_weight
@@ -62,7 +71,7 @@ class LayerTrace:
 
         sum_i r_t[i] g_s[i] prod_{s < u <= t} (1 - g_u[i])
 
-        If cells begin as zeros, the read at t is the sum over s of this weight times the candidate
+        If cells begin as zeros, the read at t is the sum over s of this weight times the `value`
         at s.
         """
         index, gate = self.write_index[:, :, head], self.write_gate[:, :, head]
@@ -123,7 +132,8 @@ class LayerTrace:
         read = self.read_index[batch, :, head] == index
         weight = torch.where(read, self.read_weight[batch, :, head], 0.0).sum(-1)
         gate = 1 - (1 - opened).prod(-1)  # one address after the other, where a step has several
-        return Cell(states[-1], gate, weight.unsqueeze(-1) * states)
+        values = states[:, : states.shape[1] - self.tag_width]
+        return Cell(states[-1], gate, weight.unsqueeze(-1) * values)
 
 
 def trace(
@@ -175,12 +185,18 @@ def trace(
 def _layer_trace(
     memory: RandomAccessMemory, s: Steps, lengths: Tensor | None, reset: Tensor | None
 ) -> LayerTrace:
-    gate, weight = s.gate, s.read.weight
+    gate, weight, share = s.gate, s.read.weight, None
+    if s.tag is not None:
+        weight, share = _weights_by_tags(memory, s, s.tag, lengths, reset)
     if lengths is not None:
         pad = padding_mask(lengths, gate.shape[1])
         gate = gate.masked_fill(pad.unsqueeze(-1), 0)
         weight = weight.masked_fill(pad[..., None, None], 0)
+        share = None if share is None else share.masked_fill(pad.unsqueeze(-1), 0)
         reset = None if reset is None else reset & ~pad
+    left, right = (
+        None if f is None else f.detach() for f in (memory.fresh_left, memory.fresh_right)
+    )
     return LayerTrace(
         s.write.index,
         s.write.weight,
@@ -190,8 +206,39 @@ def _layer_trace(
         weight,
         memory.memory.cells,
         reset,
-        *(None if f is None else f.detach() for f in (memory.fresh_left, memory.fresh_right)),
+        left,
+        right,
+        0 if s.tag is None else s.tag.query.shape[-1],
+        share,
     )
+
+
+def _weights_by_tags(
+    memory: RandomAccessMemory, s: Steps, tag: Tag, lengths: Tensor | None, reset: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """-> the weights of each read (B, T, H, J) and its null share (B, T, H)"""
+    mine = slice(s.candidate.shape[-1] - tag.query.shape[-1], None)
+    fresh = (memory.fresh_left, memory.fresh_right)
+    left, right = (None if f is None else f[..., mine] for f in fresh)
+    tags = [
+        memory_scan(  # the tag of each cell alone
+            s.write.index,
+            s.write.weight,
+            s.gate,
+            s.candidate[..., mine],
+            index,
+            torch.ones_like(index, dtype=s.gate.dtype),
+            memory_size=memory.memory.cells,
+            fresh_left=left,
+            fresh_right=right,
+            reset=reset,
+            lengths=lengths,
+            want_final=False,
+        )[0]
+        for index in s.read.index.split(1, dim=-1)
+    ]
+    seen = weigh(torch.stack(tags, dim=-2), s.read.weight, tag, s.read.index >= 0)
+    return seen.weight, seen.share
 
 
 # As `RAMGRUState`, which carries it.

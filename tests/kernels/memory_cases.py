@@ -37,10 +37,12 @@ class Case:
     lengths: bool = False
     holes: bool = False  # some addresses are -1: no access
     strided: bool = False  # inputs and upstream gradients that are not contiguous
+    tag: int = 0  # A, numbers of a row that are its tag, behind its D values; 0: no tags
     seed: int = 0
 
     def tensors(self, dtype: torch.dtype = torch.float64) -> Tensors:
-        B, T, H, K, J, D, N = self.B, self.T, self.H, self.K, self.J, self.D, self.N
+        B, T, H, K, J, N = self.B, self.T, self.H, self.K, self.J, self.N
+        D = self.D + self.tag
         g = torch.Generator().manual_seed(self.seed)
 
         def normal(*shape: int) -> Tensor:
@@ -80,6 +82,21 @@ class Case:
         if self.holes:
             for name in ("write_index", "read_index"):
                 x[name] = x[name].masked_fill(integers(3, *x[name].shape) == 0, -1)
+        if self.tag:
+            x["query"] = normal(B, T, H, self.tag)
+            x["match"] = 2 * normal(H)
+            x["null"] = normal(H)
+            if self.seed % 3 == 0:
+                x["null"][0] = float("-inf")
+            if self.seed % 5 == 0:
+                x["match"][0] = 0
+            # Zero vectors, and none that are nearly so: directions of those are badly conditioned.
+            for name in ("query", "candidate"):
+                v = x[name][..., -self.tag :]
+                v += v.sign() / 2
+                v.masked_fill_(integers(4, B, T, H, 1) == 0, 0)
+            for name in ("gate", "write_weight"):
+                x[name][x[name] < 0.05] = 0
         for name in floating(x):
             x[name] = x[name].to(dtype)
             if self.strided:
@@ -104,6 +121,7 @@ def cases(**fixed: Any) -> st.SearchStrategy[Case]:
         "lengths": st.booleans(),
         "holes": st.booleans(),
         "strided": st.booleans(),
+        "tag": st.sampled_from([0, 1, 2, 5]),
         "seed": st.integers(0, 2**20),
     }
     for name, value in fixed.items():
@@ -113,6 +131,11 @@ def cases(**fixed: Any) -> st.SearchStrategy[Case]:
 
 def floating(x: Tensors) -> list[str]:
     return [name for name, value in x.items() if value.is_floating_point()]
+
+
+def at_step(x: Tensors, t: int) -> Tensors:
+    """The arguments of `step_` at step t, but for the rows"""
+    return {name: v if name in ("match", "null") else v[:, t] for name, v in x.items()}
 
 
 def slow(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:
@@ -191,12 +214,21 @@ SMALL = {
     "all-rows-and-all-options": Case(
         T=4, K=2, D=2, N=5, initial="dense", fresh=True, reset=True, lengths=True
     ),
+    "tags-and-all-options": Case(
+        T=4, K=2, D=2, N=40, initial="cells", fresh=True, reset=True, lengths=True, tag=2
+    ),
 }
 
 
 def small(kind: str) -> tuple[Case, Tensors]:
     case = Case(**{**SMALL[kind].__dict__})
-    return case, case.tensors()
+    x = case.tensors()
+    if case.tag:  # finite differences: a cosine jumps where a vector is zero
+        for name in ("gate", "write_weight", "read_weight"):
+            x[name].clamp_(0.1, 0.9)
+        for name in ("query", "candidate"):
+            x[name][x[name] == 0] = 1
+    return case, x
 
 
 def of_leaves(x: Tensors, case: Case) -> tuple[Callable[..., tuple[Tensor, Tensor]], list[Tensor]]:

@@ -113,6 +113,26 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         TypeError,
         "lengths: expected torch.int64, got torch.float64",
     ),
+    "tag-without-null": (
+        {"query": zeros(2, 6, 2, 1), "match": zeros(2)},
+        ValueError,
+        "null: expected query, match and null or none of them, got None",
+    ),
+    "tag-steps": (
+        {"query": zeros(2, 5, 2, 1), "match": zeros(2), "null": zeros(2)},
+        ValueError,
+        "query: expected shape (2, 6, 2, A), got (2, 5, 2, 1)",
+    ),
+    "match-heads": (
+        {"query": zeros(2, 6, 2, 1), "match": zeros(3), "null": zeros(2)},
+        ValueError,
+        "match: expected shape (2,), got (3,)",
+    ),
+    "tag-without-value": (
+        {"query": zeros(2, 6, 2, 3), "match": zeros(2), "null": zeros(2)},
+        ValueError,
+        "query: expected a width A in [1, 2], got 3",
+    ),
     "lengths-batch": (
         {"lengths": torch.zeros(3, dtype=torch.int64)},
         ValueError,

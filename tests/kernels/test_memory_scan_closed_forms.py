@@ -89,3 +89,44 @@ def test_every_read_is_a_known_mixture_of_past_candidates() -> None:
                     wanted += left * gate * x["candidate"][0, e // case.K, 0]
                     left = left * (1 - gate)
         torch.testing.assert_close(outputs[0, t, 0], wanted, rtol=0, atol=1e-14)
+
+
+@SCANS
+def test_tags_that_say_nothing_leave_the_weights_as_they_are(scan) -> None:
+    """Without null and with a match of 0: w = r / sum r."""
+    case = Case(tag=2)
+    x = case.tensors()
+    x["null"].fill_(float("-inf"))
+    x["match"].zero_()
+    y = scan(**x, memory_size=7)[0]
+    plain = {name: v for name, v in x.items() if name not in ("query", "match", "null")}
+    plain["read_weight"] = x["read_weight"] / x["read_weight"].sum(-1, keepdim=True)
+    torch.testing.assert_close(y[..., :3], scan(**plain, memory_size=7)[0][..., :3])
+    assert not y[..., 3].any()
+
+
+@SCANS
+def test_a_read_finds_the_cell_whose_tag_is_its_query(scan) -> None:
+    """Cells with tags e1 and e2: weights e^5 and 1 against a null of e."""
+    one = torch.eye(2, dtype=torch.float64).view(1, 2, 1, 2)
+    value = torch.tensor([[3.0], [5.0]], dtype=torch.float64).view(1, 2, 1, 1)
+    ones = torch.ones(1, 2, 1, 2, dtype=torch.float64)
+    write = torch.tensor([0, 1]).view(1, 2, 1, 1)
+    read = torch.tensor([0, 1]).expand(1, 2, 1, 2)
+    five, null = torch.tensor([5.0], dtype=torch.float64), torch.tensor([1.0], dtype=torch.float64)
+    y = scan(
+        write,
+        ones[..., :1],
+        ones[..., 0],
+        torch.cat([value, 7 * one], -1),
+        read,
+        ones,
+        memory_size=2,
+        query=one[:, :1].expand(1, 2, 1, 2),
+        match=five,
+        null=null,
+    )[0]
+    odds = torch.stack([five.exp(), torch.ones_like(five), null.exp()]).squeeze()
+    w = odds / odds.sum()
+    wanted = torch.stack([w[0] * 3 + w[1] * 5, w[2]])
+    torch.testing.assert_close(y[0, 1, 0], wanted, rtol=0, atol=1e-14)

@@ -18,6 +18,12 @@ CORNERS = {
     "all-cells-at-the-end": Case(T=5, K=2, N=10, fresh=True, reset=True),
     "some-cells-at-the-end": Case(T=5, K=2, N=11, fresh=True, reset=True),
     "no-access-now-and-then": Case(T=9, K=3, N=5, initial="cells", fresh=True, holes=True),
+    "tags-of-one-number": Case(tag=1, holes=True, fresh=True, seed=15),
+    "tags-and-no-access": Case(B=1, T=3, H=1, K=1, J=1, N=2, holes=True, tag=4, seed=30),
+    "tags-without-steps": Case(T=0, N=40, initial="cells", tag=2),
+    "tags-without-sequences": Case(B=0, initial="cells", tag=2),
+    "wide-tags": Case(D=9, N=300, initial="cells", fresh=True, strided=True, tag=19),
+    "many-tags": Case(T=3, J=21, K=5, N=30, holes=True, reset=True, tag=16),
     "wide-and-strided": Case(D=9, N=300, initial="cells", fresh=True, strided=True),
 }
 
@@ -42,8 +48,9 @@ def test_float32_is_near_float64(case: Case) -> None:
     x = case.tensors(torch.float32)
     exact = {name: value.double() if name in floating(x) else value for name, value in x.items()}
     found, wanted = everything(fast, x, case), everything(slow, exact, case)
-    # All terms are near 1, and some gradients are the small rest of terms that cancel.
-    assert_near(found, wanted, absolute=1e-6, relative=1e-5)
+    # All terms are near 1, and some gradients are the small rest of terms that cancel; those of
+    # tags are divided by the tags' lengths.
+    assert_near(found, wanted, absolute=1e-5 if case.tag else 1e-6, relative=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
@@ -62,13 +69,14 @@ def test_half_precision_is_computed_wide(dtype: torch.dtype) -> None:
 
 def dense_table(a: dict[str, np.ndarray], case: Case) -> tuple[np.ndarray, np.ndarray]:
     """The recurrence with dense matrices: a table of all cells, and addresses over all cells."""
-    outputs = np.zeros((case.B, case.T, case.H, case.D))
-    final = np.zeros((case.B, case.H, case.N, case.D))
+    D, width = case.D + (case.tag > 0), case.D + case.tag
+    outputs = np.zeros((case.B, case.T, case.H, D))
+    final = np.zeros((case.B, case.H, case.N, width))
     for b, h in np.ndindex(case.B, case.H):
-        fresh = np.zeros((case.N, case.D))
+        fresh = np.zeros((case.N, width))
         if case.fresh:
             factors = a["fresh_left"][h][:, None] + a["fresh_right"][h][None]
-            fresh = factors.reshape(-1, case.D)[: case.N]
+            fresh = factors.reshape(-1, width)[: case.N]
         M = fresh.copy()
         if case.initial == "dense":
             M[:] = a["initial_rows"][b, h]
@@ -83,7 +91,17 @@ def dense_table(a: dict[str, np.ndarray], case: Case) -> tuple[np.ndarray, np.nd
             one_hot = hot[a["write_index"][b, t, h]]  # (K, N)
             for address in one_hot * weight[:, None] * z:
                 M = np.diag(1 - address) @ M + np.outer(address, c)
-            outputs[b, t, h] = a["read_weight"][b, t, h] @ hot[a["read_index"][b, t, h]] @ M
+            read = a["read_weight"][b, t, h] @ hot[a["read_index"][b, t, h]]  # (N,)
+            if case.tag:
+                M1, tag, query = M[:, : case.D], M[:, case.D :], a["query"][b, t, h]
+                lengths = np.linalg.norm(tag, axis=1) * np.linalg.norm(query)
+                cosine = np.divide(tag @ query, lengths, out=np.zeros(case.N), where=lengths > 0)
+                odds = np.append(read * np.exp(a["match"][h] * cosine), np.exp(a["null"][h]))
+                if odds.sum() > 0:
+                    w = odds / odds.sum()
+                    outputs[b, t, h] = np.append(w[:-1] @ M1, w[-1])
+            else:
+                outputs[b, t, h] = read @ M
         final[b, h] = M
     return outputs, final
 

@@ -8,7 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_cases import Case, Tensors, assert_near, cases, everything, fast, floating, slow
+from memory_cases import (
+    Case,
+    Tensors,
+    assert_near,
+    at_step,
+    cases,
+    everything,
+    fast,
+    floating,
+    slow,
+)
 from torch import Tensor
 
 from ramgru.kernels import native
@@ -36,9 +46,10 @@ def assert_same(found: Tensors, wanted: Tensors) -> None:
 
 @pytest.mark.parametrize("D", [1, 3, 4, 7, 8, 9, 16, 17, 31, 33, 64, 70, 133])
 def test_every_width_equals_the_reference(isa: str, D: int) -> None:
-    case = Case(B=2, T=5, H=1, K=2, D=D, initial="cells", seed=D, **ALL)
-    x = case.tensors()
-    assert_near(everything(fast, x, case), everything(slow, x, case), absolute=1e-11)
+    for tag in (0, D):
+        case = Case(B=2, T=5, H=1, K=2, D=D, initial="cells", seed=D, **ALL, tag=tag)
+        x = case.tensors()
+        assert_near(everything(fast, x, case), everything(slow, x, case), absolute=1e-10)
 
 
 @pytest.mark.parametrize("heads", [1, 5, 9])
@@ -59,9 +70,12 @@ def test_segments_equal_the_reference(case: Case) -> None:
         assert_near(everything(fast, x, case), everything(slow, x, case), absolute=1e-9)
 
 
+@pytest.mark.parametrize("tag", [0, 5])
 @pytest.mark.parametrize("initial", ["none", "cells", "dense"])
-def test_segments_change_no_bit(isa: str, initial: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case(T=90, N=9, D=20, initial=initial, **ALL)
+def test_segments_change_no_bit(
+    isa: str, initial: str, tag: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(T=90, N=9, D=20, initial=initial, **ALL, tag=tag)
     x = case.tensors(torch.float32)
     x["reset"] &= torch.arange(90) % 8 == 0
     whole = everything(fast, x, case)
@@ -69,7 +83,11 @@ def test_segments_change_no_bit(isa: str, initial: str, monkeypatch: pytest.Monk
     assert_same(everything(fast, x, case), whole)
 
 
-@pytest.mark.parametrize("shape", [{"B": 1, "H": 1}, {"B": 7, "H": 3}], ids=["slices", "many"])
+@pytest.mark.parametrize(
+    "shape",
+    [{"B": 1, "H": 1}, {"B": 7, "H": 3}, {"B": 7, "H": 3, "tag": 16}],
+    ids=["slices", "many", "tags"],
+)
 def test_threads_change_no_bit(isa: str, shape: dict[str, int]) -> None:
     case = Case(**shape, T=30, K=4, D=70, N=50, initial="cells", **ALL)
     x = case.tensors(torch.float32)
@@ -167,16 +185,16 @@ def test_backward_may_run_on_another_path_than_forward() -> None:
 
 
 @pytest.mark.parametrize("path", [*native.supported(), native.PORTABLE])
-@pytest.mark.parametrize("D", [1, 16, 37])
-def test_a_step_in_place_equals_a_scan_of_one_step(path: str, D: int) -> None:
-    case = Case(B=70, T=4, H=1, K=3, D=D, N=6, initial="dense", holes=True)
+@pytest.mark.parametrize(("D", "tag"), [(1, 0), (16, 0), (37, 0), (1, 1), (16, 16), (37, 5)])
+def test_a_step_in_place_equals_a_scan_of_one_step(path: str, D: int, tag: int) -> None:
+    case = Case(B=70, T=4, H=1, K=3, D=D, N=6, initial="dense", holes=True, tag=tag, seed=15)
     x = case.tensors()
     x["initial_rows"][..., ::3] = -0.0
     outputs, _, wanted = memory_scan(**x, memory_size=6)
     rows = x.pop("initial_rows").clone()
     with native.use(path):
         for t in range(case.T):
-            y = step_(rows, **{name: value[:, t] for name, value in x.items()})
+            y = step_(rows, **at_step(x, t))
             torch.testing.assert_close(y, outputs[:, t], rtol=0, atol=1e-12)
     torch.testing.assert_close(rows, wanted, rtol=0, atol=1e-12)
     frozen = torch.ones_like(rows, dtype=torch.bool)

@@ -22,6 +22,7 @@ from torch import Tensor
 from ramgru.kernels.memory_scan import memory_scan
 
 SEQUENCES = ("write_index", "write_weight", "gate", "candidate", "read_index", "read_weight")
+SHARED = ("fresh_left", "fresh_right", "match", "null")
 
 
 def bits(value: Tensor) -> Tensor:
@@ -33,15 +34,16 @@ def in_pieces(cuts: list[int]):
 
     def scan(x: Tensors, case: Case) -> tuple[Tensor, Tensor]:
         carried = {name: x[name] for name in ("initial_cells", "initial_rows") if name in x}
-        fresh = {name: x[name] for name in ("fresh_left", "fresh_right") if name in x}
+        shared = {name: x[name] for name in SHARED if name in x}
         outputs = []
         for start, stop in zip([0, *cuts], [*cuts, case.T], strict=True):
-            piece = {name: x[name][:, start:stop] for name in SEQUENCES}
+            names = (*SEQUENCES, "query") if case.tag else SEQUENCES
+            piece = {name: x[name][:, start:stop] for name in names}
             if case.reset:
                 piece["reset"] = x["reset"][:, start:stop]
             if case.lengths:
                 piece["lengths"] = (x["lengths"] - start).clamp(0, stop - start)
-            y, cells, rows = memory_scan(**piece, **carried, **fresh, memory_size=case.N)
+            y, cells, rows = memory_scan(**piece, **carried, **shared, memory_size=case.N)
             carried = {"initial_cells": cells, "initial_rows": rows}
             outputs.append(y)
         return torch.cat(outputs, dim=1), all_rows(cells, rows, x, case.N)

@@ -61,6 +61,14 @@ for dtype, K, D in ((torch.float32, 4, 64), (torch.bfloat16, 4, 64), (torch.floa
     table = torch.zeros(B, H, N, D)
     step = [v[:, 0].detach() for v in (index, weight, gate, rows, index, weight)]
     step_(table, *step)
+    if D > 16:
+        tag = dict(match=torch.ones(H), null=torch.ones(H))
+        query = torch.rand(B, T, H, 16)
+        y, _, _ = memory_scan(
+            index, weight, gate, rows, index, weight, memory_size=N, query=query, **tag
+        )
+        y.sum().backward()
+        step_(table, *step, query=query[:, 0], **tag)
 """
 
 SCANNED = "scan_writes finish_writes scan_adjoints finish_adjoints scan_blocks"

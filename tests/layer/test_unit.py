@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import RAMGRU, Memory, RAMGRUState, trace
+from ramgru.kernels.memory_scan import Tag, memory_scan
+from ramgru.keys import Address
+from ramgru.memory import Steps
+from ramgru.trace import _layer_trace
 
 both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
 every_path = pytest.mark.parametrize("path", ["forward", "step", "step_"])
@@ -306,3 +311,45 @@ def test_a_copy_of_a_state_keeps_its_trace(how: str, learned: bool, tmp_path: An
         one, other = (s.trace[0].provenance(head)[n] for s, n in ((held, b), (state, 1)))
         torch.testing.assert_close(one.double(), other, rtol=1e-6, atol=1e-6)
     assert len(held.trace[0].gate) == held.batch_size
+
+
+@pytest.mark.parametrize("null", [0.5, float("-inf")])
+def test_provenance_and_activations_of_tagged_reads(null: float) -> None:
+    """Weights of reads by tags: the values of past steps, so weighted, are what was read."""
+    B, T, H, A, N = 2, 12, 2, 3, 4
+    reset, lengths = torch.rand(B, T) < 0.15, torch.tensor([T, 7])
+    write, read = torch.randint(-1, N, (B, T, H, 3)), torch.randint(-1, N, (B, T, H, 2))
+    tag = Tag(normal(B, T, H, A), 3 * normal(H), torch.full((H,), null, dtype=torch.float64))
+    s = Steps(
+        Address(write, torch.rand(write.shape, dtype=torch.float64)),
+        Address(read, torch.rand(read.shape, dtype=torch.float64)),
+        torch.rand(B, T, H, dtype=torch.float64),
+        normal(B, T, H, 2 + A),
+        {},
+        tag,
+    )
+    memory = SimpleNamespace(memory=SimpleNamespace(cells=N), fresh_left=None, fresh_right=None)
+    one = _layer_trace(memory, s, lengths, reset)
+    y, _, rows = memory_scan(
+        write,
+        s.write.weight,
+        s.gate,
+        s.candidate,
+        read,
+        s.read.weight,
+        memory_size=N,
+        reset=reset,
+        lengths=lengths,
+        **tag._asdict(),
+    )
+    torch.testing.assert_close(one.null_share, y[..., 2], rtol=0, atol=1e-12)
+    assert one.value.shape == (B, T, H, 2)
+    for h in range(H):
+        found = one.provenance(h) @ one.value[:, :, h]
+        torch.testing.assert_close(found, y[:, :, h, :2], rtol=0, atol=1e-12)
+        for b in range(B):
+            cells = [one.cell(i, head=h, batch=b) for i in range(N)]
+            added = sum(cell.activation for cell in cells)
+            torch.testing.assert_close(added, y[b, :, h, :2], rtol=0, atol=1e-12)
+            state = torch.stack([cell.state for cell in cells])
+            torch.testing.assert_close(state, rows[b, h], rtol=0, atol=1e-12)

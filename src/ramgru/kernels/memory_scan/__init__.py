@@ -8,8 +8,9 @@ from ramgru.kernels.memory_scan import operator
 from ramgru.kernels.memory_scan.inputs import Inputs, check
 from ramgru.kernels.memory_scan.reference import memory_scan as reference
 from ramgru.kernels.memory_scan.step import step_
+from ramgru.kernels.memory_scan.tag import Tag
 
-__all__ = ["memory_scan", "reference", "step_"]
+__all__ = ["Tag", "memory_scan", "reference", "step_"]
 
 
 def memory_scan(
@@ -27,6 +28,9 @@ def memory_scan(
     fresh_right: Tensor | None = None,
     reset: Tensor | None = None,
     lengths: Tensor | None = None,
+    query: Tensor | None = None,
+    match: Tensor | None = None,
+    null: Tensor | None = None,
     want_final: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write to and read from a memory of `memory_size` cells at every step of a batch.
@@ -50,14 +54,23 @@ def memory_scan(
         left[i // C] + right[i % C]; zeros without these factors
     reset        (B, T) bool: the memory is fresh again before this step
     lengths      (B,) int64: steps after a sequence's end neither write nor read; they output 0
+    query (B, T, H, A), match (H,), null (H,): all, for tagged reads, or none. Then the last A of
+        the D numbers of a row are its tag, and with r = read_weight, not negative, and cos_j the
+        cosine of query and tag, 0 for a zero vector, a read weighs its cells by
 
-    -> outputs (B, T, H, D); the final memory as cells (B, H, P') and rows (B, H, P', D), -1 and 0
-    for unused places, or as cells (B, H, 0) and rows (B, H, N, D) if P + T·K >= N or the initial
-    memory has all rows. With want_final=False both are empty. Rows are float32 or wider.
+            w_j = r_j exp(match cos_j) / (exp(null) + sum_i r_i exp(match cos_i))
 
-    Indices are not checked here; the layer checks its caller's. Differentiable twice in weights,
-    gate, candidate, initial_rows and the fresh factors; not in forward mode. With one cell and
-    weight 1 the recurrence is minGRU (arXiv 2410.01201).
+        A match of 0 and a null of -inf give w = r / sum r; w = 0 where both sums are 0.
+
+    -> outputs (B, T, H, D), or with tags (B, T, H, D - A + 1): the value sum_j w_j M[i_j] without
+    its tag, and the null share, exp(null) over the sum above; the final memory as cells (B, H, P')
+    and rows (B, H, P', D), -1 and 0 for unused places, or as cells (B, H, 0) and rows (B, H, N, D)
+    if P + T·K >= N or the initial memory has all rows. With want_final=False both are empty. Rows
+    are float32 or wider.
+
+    Indices are not checked here; the layer checks its caller's. Differentiable twice in all
+    floating-point inputs; not in forward mode. With one cell and weight 1 the recurrence is minGRU
+    (arXiv 2410.01201).
     """
     if (
         initial_cells is not None
@@ -79,6 +92,9 @@ def memory_scan(
         fresh_right,
         reset,
         lengths,
+        query,
+        match,
+        null,
     )
     check(x, memory_size)
     outputs, cells, rows = operator.memory_scan(*x, memory_size, want_final)

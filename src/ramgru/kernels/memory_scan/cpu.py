@@ -18,16 +18,17 @@ from ramgru.kernels.memory_scan.inputs import (
     dense_final,
     empty_results,
 )
+from ramgru.kernels.memory_scan.tag import Tag
 
-SIZES = "B T H K J D N P G R C dense_final slices versions"
+SIZES = "B T H K J D A Q N P G R C dense_final slices versions"
 INPUTS = " ".join(Inputs._fields)
 GRADS = " ".join(f"grad_{name}" for name in DIFFERENTIABLE)
 FORWARD = native.arguments("MemoryForward", SIZES, f"{INPUTS} outputs cells rows")
 BACKWARD = native.arguments("MemoryBackward", SIZES, f"{INPUTS} grad_output grad_rows {GRADS}")
 STEP = native.arguments(
     "MemoryStep",
-    "B H N K J D",
-    "rows write_index write_weight gate candidate read_index read_weight outputs",
+    "B H N K J D A",
+    "rows write_index write_weight gate candidate read_index read_weight query match null outputs",
 )
 
 VERSIONS = 4 << 20  # bytes of versions above which the backward walk is cut into segments
@@ -37,13 +38,12 @@ def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
     """-> outputs, final cells, final rows"""
     outputs, cells, rows = empty_results(x, memory_size, want_final)
     x = _stored(x)
-    found = torch.empty_like(x.candidate)
-    B, _, H, D = x.candidate.shape
+    found = torch.empty_like(outputs, dtype=x.candidate.dtype)
     native.call(
         "memory_scan_forward",
         x.candidate.dtype,
         FORWARD,
-        _sizes(x, memory_size, _slices(B * H, D)),
+        _sizes(x, memory_size, _slices(x, x.gate.shape[0] * x.gate.shape[2])),
         (*x, found, cells, rows if want_final else None),
     )
     return [found.to(outputs.dtype), cells, rows]
@@ -58,9 +58,9 @@ def backward(
 ) -> list[Tensor | None]:
     """-> gradients in the order of DIFFERENTIABLE; None for an input that is absent"""
     x = _stored(x)
-    B, _, H, D = x.candidate.shape
+    B, _, H, _ = x.candidate.shape
     sets = B * H if x.fresh_left is None else x.fresh_left.shape[0]
-    slices = _slices(sets, D)
+    slices = _slices(x, sets)
     parts = ("write_weight", "gate", "read_weight")  # sums over D: one tensor for each slice
     grads = {}
     for name in DIFFERENTIABLE:
@@ -68,6 +68,9 @@ def backward(
         if value is not None:
             shape = (slices, *value.shape) if name in parts else value.shape
             grads[name] = torch.empty(shape, dtype=value.dtype)
+    for name in ("match", "null"):
+        if name in grads:  # for each sequence and head, summed below
+            grads[name] = torch.empty(B * H, dtype=torch.float64)
     native.call(
         "memory_scan_backward",
         x.candidate.dtype,
@@ -85,6 +88,9 @@ def backward(
         for other in others:  # in the order of the slices
             first += other
         grads[name] = first
+    if x.match is not None:
+        for name in ("match", "null"):
+            grads[name] = grads[name].view(-1, x.match.shape[0]).sum(0)
     return [grads.get(name) for name in DIFFERENTIABLE]
 
 
@@ -100,20 +106,26 @@ def step_(
     candidate: Tensor,  # (B, H, D)
     read_index: Tensor,  # (B, H, J)
     read_weight: Tensor,  # (B, H, J)
+    tag: Tag | None,  # with a query (B, H, A)
 ) -> Tensor:
-    """-> the value that each head reads (B, H, D)"""
+    """-> what each head reads (B, H, D), or (B, H, D - A + 1) if reads are tagged"""
     B, H, N, D = rows.shape
-    sizes = (B, H, N, write_index.shape[-1], read_index.shape[-1], D)
+    A = 0 if tag is None else tag.query.shape[-1]
+    sizes = (B, H, N, write_index.shape[-1], read_index.shape[-1], D, A)
     others = (write_index, write_weight, gate, candidate, read_index, read_weight)
-    outputs = rows.new_empty(B, H, D)
-    given = (rows, *(v.contiguous() for v in others), outputs)
+    outputs = rows.new_empty(B, H, D - A + (tag is not None))
+    more = (None, None, None) if tag is None else (v.contiguous() for v in tag)
+    given = (rows, *(v.contiguous() for v in others), *more, outputs)
     native.call("memory_step", rows.dtype, STEP, sizes, given)
     torch.autograd.graph.increment_version(rows)  # so that autograd notices the change
     return outputs
 
 
-def _slices(items: int, D: int) -> int:
+def _slices(x: Inputs, items: int) -> int:
     """The number of slices of the width, each of 16 values or more, that makes 8 items of work."""
+    if x.query is not None:
+        return 1  # all values of a row hang on its tag
+    D = x.candidate.shape[-1]
     slices = 1
     while items * slices < 8 and 32 * slices <= D:
         slices *= 2
@@ -137,8 +149,9 @@ def _stored(x: Inputs) -> Inputs:
 def _sizes(x: Inputs, memory_size: int, slices: int) -> tuple[int, ...]:
     B, T, H, K = x.write_index.shape
     J, D, P = x.read_index.shape[-1], x.candidate.shape[-1], x.given_cells
+    A, Q = x.tag_width, 1 if x.match is None else x.match.shape[0]
     G = R = C = 1
     if x.fresh_left is not None and x.fresh_right is not None:
         (G, R, _), C = x.fresh_left.shape, x.fresh_right.shape[1]
     dense = int(dense_final(x, memory_size))
-    return (B, T, H, K, J, D, memory_size, P, G, R, C, dense, slices, VERSIONS)
+    return (B, T, H, K, J, D, A, Q, memory_size, P, G, R, C, dense, slices, VERSIONS)

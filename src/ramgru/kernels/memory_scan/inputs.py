@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,19 @@ class Inputs(NamedTuple):
     fresh_right: Tensor | None
     reset: Tensor | None
     lengths: Tensor | None
+    query: Tensor | None = None
+    match: Tensor | None = None
+    null: Tensor | None = None
+
+    @property
+    def tag_width(self) -> int:
+        """A, the numbers at the end of a row that are its tag; 0 if reads are not tagged."""
+        return 0 if self.query is None else self.query.shape[-1]
+
+    @property
+    def values(self) -> int:
+        """D, the numbers of a row that are its value."""
+        return self.candidate.shape[-1] - self.tag_width
 
     @property
     def given_cells(self) -> int:
@@ -43,6 +57,9 @@ DIFFERENTIABLE = (
     "initial_rows",
     "fresh_left",
     "fresh_right",
+    "query",
+    "match",
+    "null",
 )
 
 
@@ -55,17 +72,18 @@ def compute_dtype(x: Inputs) -> torch.dtype:
     return torch.float64 if wide else torch.float32
 
 
-def widen(x: Inputs) -> Inputs:
+def widen(x: Inputs, names: Sequence[str] = DIFFERENTIABLE) -> Inputs:
     """Inputs in the dtype of the computation, contiguous, with zeros in the padding."""
     dtype = compute_dtype(x)
     values = {
         name: value.to(dtype).contiguous()
-        for name in DIFFERENTIABLE
+        for name in names
         if (value := getattr(x, name)) is not None
     }
     pad = padding(x)
     if pad is not None:
-        for name in ("write_weight", "gate", "candidate", "read_weight"):
+        steps = ("write_weight", "gate", "candidate", "read_weight", "query")
+        for name in (name for name in steps if name in values):
             shape = (*pad.shape, *[1] * (values[name].dim() - 2))
             values[name] = values[name].masked_fill(pad.view(shape), 0)
     return x._replace(**values)
@@ -89,14 +107,14 @@ def dense_final(x: Inputs, memory_size: int) -> bool:
 def empty_results(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
     """Uninitialised outputs, cells and rows in the shapes that every path returns."""
     B, T, H, K = x.write_index.shape
-    D = x.candidate.shape[-1]
+    width = x.candidate.shape[-1]
     cells = rows = x.given_cells + T * K if want_final else 0
     if want_final and dense_final(x, memory_size):
         cells, rows = 0, memory_size
     return [
-        x.candidate.new_empty(B, T, H, D),
+        x.candidate.new_empty(B, T, H, x.values + (x.query is not None)),
         x.write_index.new_empty(B, H, cells),
-        x.candidate.new_empty(B, H, rows, D, dtype=compute_dtype(x)),
+        x.candidate.new_empty(B, H, rows, width, dtype=compute_dtype(x)),
     ]
 
 
@@ -145,6 +163,22 @@ def check(x: Inputs, memory_size: int) -> None:
     if x.lengths is not None:
         _dtype("lengths", x.lengths, torch.int64)
         _shape("lengths", x.lengths, (B,))
+    _check_tag(x)
+
+
+def _check_tag(x: Inputs) -> None:
+    given = {name: getattr(x, name) for name in ("query", "match", "null")}
+    if all(value is None for value in given.values()):
+        return
+    for name, value in given.items():
+        if value is None:
+            raise ValueError(f"{name}: expected query, match and null or none of them, got None")
+    B, T, H, D = x.candidate.shape
+    _shape("query", given["query"], (B, T, H, "A"))
+    _shape("match", given["match"], (H,))
+    _shape("null", given["null"], (H,))
+    if not 0 < x.tag_width < D:
+        raise ValueError(f"query: expected a width A in [1, {D - 1}], got {x.tag_width}")
 
 
 def _shape(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:

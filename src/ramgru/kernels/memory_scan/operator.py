@@ -34,6 +34,9 @@ def implementation(x: Inputs) -> Any:
     return cpu if path == dispatch.CPU else portable
 
 
+INPUTS = len(Inputs._fields)
+# The arguments of backward: two gradients, the inputs, memory_size, the tensors saved by forward.
+GIVEN, SIZE = slice(2, 2 + INPUTS), 2 + INPUTS
 TENSORS = ", ".join(
     f"Tensor{'?' if hint == Tensor | None else ''} {name}"
     for name, hint in get_type_hints(Inputs).items()
@@ -47,13 +50,13 @@ TENSORS = ", ".join(
 )
 def memory_scan_op(*args: Any) -> list[Tensor]:
     """-> outputs, final cells, final rows, and the tensors saved for backward"""
-    x, (memory_size, want_final) = Inputs(*args[:12]), args[12:]
+    x, (memory_size, want_final) = Inputs(*args[:INPUTS]), args[INPUTS:]
     return implementation(x).forward(x, memory_size, want_final)
 
 
 @memory_scan_op.register_fake
 def _(*args: Any) -> list[Tensor]:
-    x, (memory_size, want_final) = Inputs(*args[:12]), args[12:]
+    x, (memory_size, want_final) = Inputs(*args[:INPUTS]), args[INPUTS:]
     results = empty_results(x, memory_size, want_final)
     return [*results, *implementation(x).empty_saved(x, want_final)]
 
@@ -69,7 +72,7 @@ def _(*args: Any) -> list[Tensor]:
 def memory_scan_backward_op(*args: Any) -> list[Tensor]:
     """-> gradients in the order of DIFFERENTIABLE; an empty tensor for an input that is absent"""
     grad_output, grad_rows = args[:2]
-    x, (memory_size, saved) = Inputs(*args[2:14]), args[14:]
+    x, (memory_size, saved) = Inputs(*args[GIVEN]), args[SIZE:]
     grads = implementation(x).backward(x, grad_output, grad_rows, memory_size, saved)
     return [
         x.gate.new_empty(0) if grad is None else grad.to(getattr(x, name).dtype).contiguous()
@@ -79,7 +82,7 @@ def memory_scan_backward_op(*args: Any) -> list[Tensor]:
 
 @memory_scan_backward_op.register_fake
 def _(*args: Any) -> list[Tensor]:
-    x = Inputs(*args[2:14])
+    x = Inputs(*args[GIVEN])
     given = [getattr(x, name) for name in DIFFERENTIABLE]
     return [
         x.gate.new_empty(0) if value is None else value.new_empty(value.shape) for value in given
@@ -101,7 +104,7 @@ class _Forward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         tensors = ctx.saved_tensors  # read once: activation checkpointing allows no second time
-        inputs, saved = tensors[:12], tensors[12:]
+        inputs, saved = tensors[:INPUTS], tensors[INPUTS:]
         grad_rows = grads[2] if ctx.want_final else None
         given = (grads[0], grad_rows, *inputs, ctx.memory_size, *saved)
         found = call(_Backward, _backward_operator, given)
@@ -118,25 +121,25 @@ class _Forward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
         batch = batch_size(in_dims[0], args[0])
-        folded = fold_named(Inputs._fields, info.batch_size, batch, in_dims[:12], args[:12])
-        found = call(_Forward, torch.ops.ramgru.memory_scan, (*folded, *args[12:]))
+        folded = fold_named(Inputs._fields, info.batch_size, batch, in_dims[:INPUTS], args[:INPUTS])
+        found = call(_Forward, torch.ops.ramgru.memory_scan, (*folded, *args[INPUTS:]))
         results = [value.unflatten(0, (info.batch_size, batch)) for value in found[:3]]
         return (*results, *found[3:]), (0, 0, 0, *[None] * len(found[3:]))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs[:12], *output[3:])
-    ctx.memory_size, ctx.want_final = inputs[12:]
+    ctx.save_for_backward(*inputs[:INPUTS], *output[3:])
+    ctx.memory_size, ctx.want_final = inputs[INPUTS:]
 
 
 def _backward_operator(*args: Any) -> list[Tensor]:
-    return torch.ops.ramgru.memory_scan_backward(*args[:15], list(args[15:]))
+    return torch.ops.ramgru.memory_scan_backward(*args[: SIZE + 1], list(args[SIZE + 1 :]))
 
 
 class _Backward(torch.autograd.Function):
     """Gradients of `_Forward`; its own backward gives second derivatives.
 
-    Arguments: grad of outputs, grad of rows, the twelve inputs, size, the tensors forward saved.
+    Arguments: grad of outputs, grad of rows, the inputs, size, the tensors forward saved.
     """
 
     @staticmethod
@@ -145,9 +148,9 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs[:14])
-        ctx.memory_size = inputs[14]
-        ctx.saved = len(inputs[15:])
+        ctx.save_for_backward(*inputs[:SIZE])
+        ctx.memory_size = inputs[SIZE]
+        ctx.saved = len(inputs[SIZE + 1 :])
 
     @staticmethod
     def backward(ctx: Any, *grad_grads: Any) -> tuple[Any, ...]:
@@ -174,12 +177,12 @@ class _Backward(torch.autograd.Function):
         def apply(*given: Any) -> Any:
             return call(_Backward, _backward_operator, given)
 
-        if all(dim is None for dim in in_dims[2:14]):  # many gradients of one forward
+        if all(dim is None for dim in in_dims[GIVEN]):  # many gradients of one forward
             return one_by_one(apply, size, in_dims, args)
         grads = [fold(g, dim, size) for g, dim in zip(args[:2], in_dims[:2], strict=True)]
         batch = batch_size(in_dims[2], args[2])
-        inputs = fold_named(Inputs._fields, size, batch, in_dims[2:14], args[2:14])
-        found = apply(*grads, *inputs, *args[14:])
+        inputs = fold_named(Inputs._fields, size, batch, in_dims[GIVEN], args[GIVEN])
+        found = apply(*grads, *inputs, *args[SIZE:])
         return unfold_named(DIFFERENTIABLE, size, batch, found)
 
 
@@ -197,17 +200,17 @@ memory_scan_op.register_vmap(
 
 
 def _setup_second(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    _Backward.setup_context(ctx, (*inputs[:15], *inputs[15]), output)
+    _Backward.setup_context(ctx, (*inputs[: SIZE + 1], *inputs[SIZE + 1]), output)
 
 
 def _second(ctx: Any, grad_grads: list[Tensor | None]) -> tuple[Any, ...]:
     found = _Backward.backward(ctx, *grad_grads)
-    return (*found[:15], list(found[15:]))
+    return (*found[: SIZE + 1], list(found[SIZE + 1 :]))
 
 
 def _vmap_backward(info: Any, in_dims: Any, *args: Any) -> Any:
-    flat_dims = (*in_dims[:15], *[None] * len(args[15]))
-    return tuple(map(list, _Backward.vmap(info, flat_dims, *args[:15], *args[15])))
+    flat_dims = (*in_dims[: SIZE + 1], *[None] * len(args[SIZE + 1]))
+    return tuple(map(list, _Backward.vmap(info, flat_dims, *args[: SIZE + 1], *args[SIZE + 1])))
 
 
 memory_scan_backward_op.register_autograd(_second, setup_context=_setup_second)

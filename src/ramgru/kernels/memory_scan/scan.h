@@ -11,12 +11,13 @@
 #include "../native/parallel.h"
 #include "slots.h"
 #include "step.h"
+#include "tag.h"
 
 namespace ramgru {
 inline namespace RAMGRU_ISA {
 
 struct MemoryForward : MemoryInputs {
-  void* outputs;   // (B, T, H, D), like candidate; 0 in the padding
+  void* outputs;   // (B, T, H, output_width), like candidate; 0 in the padding
   int64_t* cells;  // (B, H, P + T K), or empty
   void* rows;      // (B, H, P + T K, D), or (B, H, N, D) if dense_final; null if not wanted
 };
@@ -31,6 +32,9 @@ struct MemoryBackward : MemoryInputs {
   void* grad_initial_rows;  // null where the input is
   void* grad_fresh_left;
   void* grad_fresh_right;
+  void* grad_query;
+  double* grad_match;  // (B, H)
+  double* grad_null;   // (B, H)
 };
 
 // Prefetch values at addresses that the hardware cannot predict.
@@ -41,18 +45,20 @@ RAMGRU_INLINE void prefetch(const T* values, int64_t size) {
 
 constexpr int64_t memory_ahead = 4;  // prefetch for the step that is so many steps ahead
 
-// A work item: row r = b H + h, and the values first .. first + size - 1 of each row.
+// A work item: row r = b H + h, and the numbers first .. first + size - 1 of each row. The first
+// `values` of them are read, the others are the tag (then the only slice is the whole row).
 template <class storage>
 struct MemoryItem {
   using real = real_of<storage>;
   const MemoryInputs& a;
-  int64_t slice, first, size;
+  int64_t slice, first, size, values;
   int64_t r = 0, b = 0, h = 0;
 
   MemoryItem(const MemoryInputs& a, int64_t slice) : a(a), slice(slice) {
     int64_t each = ((a.D + a.slices - 1) / a.slices + 15) / 16 * 16;
     first = std::min(slice * each, a.D);
     size = std::min(each, a.D - first);
+    values = size - a.A;
   }
 
   void of(int64_t row) { r = row, b = row / a.H, h = row % a.H; }
@@ -61,7 +67,11 @@ struct MemoryItem {
   const real* read_weight(int64_t t) const { return (const real*)a.read_weight + step(t) * a.J; }
   real gate(int64_t t) const { return ((const real*)a.gate)[step(t)]; }
   int64_t at(int64_t t) const { return step(t) * a.D + first; }
+  int64_t output_at(int64_t t) const { return step(t) * a.output_width() + first; }
   const storage* candidate(int64_t t) const { return (const storage*)a.candidate + at(t); }
+  const real* query(int64_t t) const { return (const real*)a.query + step(t) * a.A; }
+  real match() const { return ((const real*)a.match)[r % a.Q]; }
+  real null() const { return ((const real*)a.null)[r % a.Q]; }
   int64_t cell(int64_t t, int64_t e) const {  // of access e: K writes, then J reads
     return e < a.K ? a.write_index[step(t) * a.K + e] : a.read_index[step(t) * a.J + e - a.K];
   }
@@ -173,6 +183,7 @@ void memory_scan_forward(const MemoryForward& a) {
   parallel(a.threads, a.B * a.H * a.slices, [&](Work& work) {
     MemorySlots slots(a, a.T + 1);
     MemoryRows<real> table;
+    TaggedRead<real> tagged(a.J, a.A);
     for (int64_t next; work.next(next);) {
       MemoryItem<storage> item(a, next % a.slices);
       item.of(next / a.slices);
@@ -193,10 +204,18 @@ void memory_scan_forward(const MemoryForward& a) {
         auto row = [&](int64_t j) {
           return touch[a.K + j].none() ? nullptr : table[touch[a.K + j].slot()];
         };
-        memory_read(a.J, item.read_weight(t), outputs + item.at(t), item.size, row);
+        const real* weight = item.read_weight(t);
+        storage* y = outputs + item.output_at(t);
+        if (a.tagged()) {
+          tagged.weigh(weight, item.query(t), item.match(), item.null(), tag_of(item.values, row));
+          weight = tagged.weight();
+          narrow(y + item.values, tagged.share());
+        }
+        memory_read(a.J, weight, y, item.values, row);
       }
+      int64_t width = item.values + a.tagged();
       for (int64_t t = slots.length(); t < a.T; ++t)
-        std::memset(outputs + item.at(t), 0, item.size * sizeof(storage));
+        std::memset(outputs + item.output_at(t), 0, width * sizeof(storage));
       if (a.rows) memory_final(a, item, slots, table);
     }
   });
@@ -218,7 +237,8 @@ class MemoryBackwardWalk {
 
   MemoryBackwardWalk(const MemoryBackward& a, int64_t row_bytes)
       : a_(a), steps_(memory_segment(a, row_bytes)), slots_(a, steps_),
-        newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)), dots_(a.K + a.J) {}
+        newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)), dots_(a.K + a.J),
+        tagged_(a.J, a.A), grad_weight_(a.J) {}
 
   void run(MemoryItem<storage>& item) {
     slots_.walk(item.r);
@@ -229,12 +249,14 @@ class MemoryBackwardWalk {
     grads_.clear(slots_.peak());
     from_final_rows(item);
     if (segments > 1) note_rows(item);
+    grad_match_ = grad_null_ = 0;
     for (int64_t s = segments; s-- > 0;) {
       int64_t start = s * steps_, end = std::min(start + steps_, slots_.length());
       run_again(item, s, start, end);
       for (int64_t t = end; t-- > start;) step_back(item, t, start);
     }
     pad(item);
+    if (a_.tagged()) a_.grad_match[item.r] = grad_match_, a_.grad_null[item.r] = grad_null_;
   }
 
  private:
@@ -351,14 +373,34 @@ class MemoryBackwardWalk {
     real gate = item.gate(t);
     if (t >= start + memory_ahead) {
       prefetch(item.candidate(t - memory_ahead), item.size);
-      prefetch((const storage*)a_.grad_output + item.at(t - memory_ahead), item.size);
+      prefetch((const storage*)a_.grad_output + item.output_at(t - memory_ahead), item.values);
     }
     auto version = [&](int64_t e) { return found[e] < 0 ? nullptr : versions_[found[e]]; };
-    memory_step_backward(
-        K, J, weight, gate, item.candidate(t), item.read_weight(t),
-        (const storage*)a_.grad_output + item.at(t), (storage*)a_.grad_candidate + item.at(t),
-        item.size, dots_.get(), version, [&](int64_t j) { return version(K + j); },
-        [&](int64_t e) { return touch[e].slot() > 0 ? grads_[touch[e].slot()] : nullptr; });
+    auto read = [&](int64_t j) { return version(K + j); };
+    auto grad_of = [&](int64_t e) { return touch[e].slot() > 0 ? grads_[touch[e].slot()] : nullptr; };
+    auto tag = tag_of(item.values, read);
+    const real* read_weight = item.read_weight(t);
+    if (a_.tagged()) {
+      tagged_.weigh(read_weight, item.query(t), item.match(), item.null(), tag);
+      read_weight = tagged_.weight();
+    }
+    for (int64_t e = 0; e < K + J; ++e) dots_[e] = vec<real>{};
+    auto grad_output = (const storage*)a_.grad_output + item.output_at(t);
+    auto grad_candidate = (storage*)a_.grad_candidate + item.at(t);
+    memory_step_backward(K, J, weight, gate, item.candidate(t), read_weight, grad_output,
+                         grad_candidate, item.values, dots_.get(), version, read, grad_of);
+    for (int64_t j = 0; j < J; ++j) grad_weight_[j] = sum<real>(dots_[K + j]);
+    if (a_.tagged()) {
+      auto grad_tag = tag_of(item.values, grad_of);
+      tagged_.backward(
+          grad_weight_.get(), widen(grad_output[item.values]), item.query(t), item.match(), tag,
+          [&](int64_t j) { return grad_tag(K + j); },
+          (real*)a_.grad_query + item.step(t) * a_.A, grad_match_, grad_null_);
+      // The writes of the tag, behind the values.
+      memory_step_backward(K, 0, weight, gate, item.candidate(t) + item.values, read_weight,
+                           item.candidate(t) + item.values, grad_candidate + item.values, a_.A,
+                           dots_.get(), tag_of(item.values, version), tag, grad_tag);
+    }
     int64_t at = item.slice * a_.B * a_.T * a_.H + item.step(t);
     real grad_gate = 0;
     for (int64_t k = 0; k < K; ++k) {
@@ -370,8 +412,7 @@ class MemoryBackwardWalk {
       ((real*)a_.grad_write_weight)[at * K + k] = grad;
     }
     ((real*)a_.grad_gate)[at] = grad_gate;
-    for (int64_t j = 0; j < J; ++j)
-      ((real*)a_.grad_read_weight)[at * J + j] = sum<real>(dots_[K + j]);
+    std::memcpy((real*)a_.grad_read_weight + at * J, grad_weight_.get(), J * sizeof(real));
     if (!a_.has_base() && !a_.reset) return;
     for (int64_t e = 0; e < K + J; ++e)
       if (touch[e].begins_chain()) {
@@ -389,6 +430,8 @@ class MemoryBackwardWalk {
       std::memset((real*)a_.grad_write_weight + at * a_.K, 0, a_.K * sizeof(real));
       std::memset((real*)a_.grad_read_weight + at * a_.J, 0, a_.J * sizeof(real));
       ((real*)a_.grad_gate)[at] = 0;
+      if (a_.tagged())
+        std::memset((real*)a_.grad_query + item.step(t) * a_.A, 0, a_.A * sizeof(real));
     }
   }
 
@@ -402,6 +445,9 @@ class MemoryBackwardWalk {
   Scratch<int32_t> newest_;    // by slot: its newest version
   Scratch<int32_t> found_;     // (steps, K + J): the version that each access finds
   Scratch<vec<real>> dots_;
+  TaggedRead<real> tagged_;
+  Scratch<real> grad_weight_;  // of the J read weights of a step
+  double grad_match_ = 0, grad_null_ = 0;
 };
 
 template <class storage>

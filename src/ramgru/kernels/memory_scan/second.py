@@ -23,7 +23,7 @@ class SecondBackward(torch.autograd.Function):
     """The backward of memory_scan's backward.
 
     Arguments: grad of outputs, grad of rows, grads of the first gradients in the order of
-    DIFFERENTIABLE, the twelve inputs, size.
+    DIFFERENTIABLE, the inputs, size.
     -> gradients of the first two and of DIFFERENTIABLE; an empty tensor for absent inputs.
     """
 

@@ -22,6 +22,7 @@ using std::int64_t;
 struct MemoryInputs {
   int64_t bytes, threads;
   int64_t B, T, H, K, J, D;
+  int64_t A, Q;         // numbers of a row that are its tag, or 0; match and null: H or B H
   int64_t N, P;         // cells; places of initial_cells
   int64_t G, R, C;      // sets of fresh factors, H or B H; their rows and columns
   int64_t dense_final;  // whether the final memory has all N rows
@@ -39,7 +40,12 @@ struct MemoryInputs {
   const void* fresh_right;
   const bool* reset;
   const int64_t* lengths;
+  const void* query;
+  const void* match;
+  const void* null;
 
+  bool tagged() const { return A > 0; }
+  int64_t output_width() const { return tagged() ? D - A + 1 : D; }
   bool dense_initial() const { return initial_rows && !initial_cells; }
   // Whether cells may hold other values than zeros before they are written.
   bool has_base() const { return initial_rows || fresh_left; }

@@ -8,6 +8,7 @@
 
 #include "../native/parallel.h"
 #include "../native/simd.h"
+#include "tag.h"
 
 namespace ramgru {
 inline namespace RAMGRU_ISA {
@@ -99,6 +100,15 @@ RAMGRU_INLINE void memory_write(
   });
 }
 
+// The tags of rows: row(e) behind its `values` first numbers, null for no access.
+template <class Row>
+RAMGRU_INLINE auto tag_of(int64_t values, Row&& row) {
+  return [values, &row](int64_t e) {
+    auto found = row(e);
+    return found ? found + values : nullptr;
+  };
+}
+
 // output = sum_j weight[j] row(j)
 template <class real, class storage, class Row>
 RAMGRU_INLINE void memory_read(
@@ -113,14 +123,12 @@ RAMGRU_INLINE void memory_read(
 
 // The gradients of a step from the gradients of its outputs and of the rows after it. grad(e)
 // points to the gradient of an accessed row after the step, which becomes the gradient before the
-// step. `dots` receives dot products as vectors: K for the gates g, J for the read weights, 0 for
-// no access.
+// step. Dot products are added to `dots` as vectors: K for the gates g, J for the read weights.
 template <class real, class storage, class Held, class Read, class Grad>
 RAMGRU_INLINE void memory_step_backward(
     int64_t K, int64_t J, const real* weight, real gate, const storage* candidate,
     const real* read_weight, const storage* grad_output, storage* grad_candidate, int64_t size,
     vec<real>* dots, Held&& held, Read&& read, Grad&& grad) {
-  for (int64_t e = 0; e < K + J; ++e) dots[e] = vec<real>{};
   each_block<real>(size, [&](int64_t i, auto n) __attribute__((always_inline)) {
     auto c = load_block(candidate + i, n);
     auto dy = load_block(grad_output + i, n);
@@ -148,7 +156,7 @@ RAMGRU_INLINE void memory_step_backward(
 
 struct MemoryStep {
   int64_t bytes, threads;
-  int64_t B, H, N, K, J, D;
+  int64_t B, H, N, K, J, D, A;
   void* rows;                  // (B, H, N, D), overwritten
   const int64_t* write_index;  // (B, H, K)
   const void* write_weight;
@@ -156,7 +164,10 @@ struct MemoryStep {
   const void* candidate;       // (B, H, D)
   const int64_t* read_index;   // (B, H, J)
   const void* read_weight;
-  void* outputs;               // (B, H, D)
+  const void* query;           // (B, H, A), match and null (H,); A is 0 without tags
+  const void* match;
+  const void* null;
+  void* outputs;               // (B, H, D), or (B, H, D - A + 1) if reads are tagged
 };
 
 // One step of every head, in place.
@@ -164,17 +175,26 @@ template <class storage>
 void memory_step(const MemoryStep& a) {
   using real = real_of<storage>;
   constexpr int64_t each = 64;  // heads of a work item; fewer are not worth a thread
-  const int64_t heads = a.B * a.H;
+  const int64_t heads = a.B * a.H, values = a.D - a.A, width = values + (a.A > 0);
   parallel(a.threads, (heads + each - 1) / each, [&](Work& work) {
+    TaggedRead<real> tagged(a.J, a.A);
     for (int64_t item; work.next(item);)
       for (int64_t r = item * each; r < std::min(heads, (item + 1) * each); ++r) {
         real* table = (real*)a.rows + r * a.N * a.D;
         auto row = [&](int64_t cell) { return cell < 0 ? nullptr : table + cell * a.D; };
         auto written = [&](int64_t k) { return row(a.write_index[r * a.K + k]); };
+        auto read = [&](int64_t j) { return row(a.read_index[r * a.J + j]); };
         memory_write(a.K, (const real*)a.write_weight + r * a.K, ((const real*)a.gate)[r],
                      (const storage*)a.candidate + r * a.D, a.D, written, written);
-        memory_read(a.J, (const real*)a.read_weight + r * a.J, (storage*)a.outputs + r * a.D, a.D,
-                    [&](int64_t j) { return row(a.read_index[r * a.J + j]); });
+        const real* weight = (const real*)a.read_weight + r * a.J;
+        storage* y = (storage*)a.outputs + r * width;
+        if (a.A > 0) {
+          tagged.weigh(weight, (const real*)a.query + r * a.A, ((const real*)a.match)[r % a.H],
+                       ((const real*)a.null)[r % a.H], tag_of(values, read));
+          weight = tagged.weight();
+          narrow(y + values, tagged.share());
+        }
+        memory_read(a.J, weight, y, values, read);
       }
   });
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from ramgru.kernels import dispatch
 from ramgru.kernels.memory_scan import cpu
 from ramgru.kernels.memory_scan.operator import OPERATION
+from ramgru.kernels.memory_scan.tag import Tag, weigh
 
 
 @torch.no_grad()
@@ -23,18 +24,24 @@ def step_(
     read_index: Tensor,  # (B, H, J), -1: no access
     read_weight: Tensor,  # (B, H, J)
     *,
+    query: Tensor | None = None,  # (B, H, A), match and null (H,): tagged reads, all or none
+    match: Tensor | None = None,
+    null: Tensor | None = None,
     distinct: bool = False,  # whether the step names no cell twice in its writes
 ) -> Tensor:
-    """-> the value that each head reads after its writes (B, H, D); not differentiable"""
+    """-> what each head reads after its writes, as `memory_scan`'s outputs; not differentiable"""
     values = (v.to(rows.dtype) for v in (write_weight, gate, candidate, read_weight))
     weight, gate, candidate, read_weight = values
+    tag = None
+    if query is not None and match is not None and null is not None:
+        tag = Tag(query.to(rows.dtype), match.to(rows.dtype), null.to(rows.dtype))
     given = (rows, write_index, weight, gate, candidate, read_index, read_weight)
     path = OPERATION.choose(*given).path
     if path == dispatch.TRITON:
         from ramgru.kernels.memory_scan import triton  # needs the package triton
 
-        return triton.step_(*given)
-    return cpu.step_(*given) if path == dispatch.CPU else _portable_(*given, distinct)
+        return triton.step_(*given, tag)
+    return cpu.step_(*given, tag) if path == dispatch.CPU else _portable_(*given, tag, distinct)
 
 
 def _portable_(
@@ -45,6 +52,7 @@ def _portable_(
     candidate: Tensor,
     read_index: Tensor,
     read_weight: Tensor,
+    tag: Tag | None,
     distinct: bool,
 ) -> Tensor:
     B, H, N, D = rows.shape
@@ -63,4 +71,11 @@ def _portable_(
     found = table[read_index.clamp_min(0) + first]
     found = found.masked_fill((read_index < 0).unsqueeze(-1), 0)
     r = read_weight.masked_fill(read_index < 0, 0)
-    return (r.unsqueeze(-2) @ found).squeeze(-2)
+    if tag is None:
+        return (r.unsqueeze(-2) @ found).squeeze(-2)
+    A = tag.query.shape[-1]
+    found, tags = found.split([D - A, A], dim=-1)
+    tag = tag._replace(query=tag.query.unsqueeze(1))  # a sequence of one step
+    seen = weigh(tags.unsqueeze(1), r.unsqueeze(1), tag, (read_index >= 0).unsqueeze(1))
+    y = (seen.weight[:, 0].unsqueeze(-2) @ found).squeeze(-2)
+    return torch.cat([y, seen.share[:, 0].unsqueeze(-1)], dim=-1)

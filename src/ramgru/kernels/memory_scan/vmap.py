@@ -1,8 +1,8 @@
 """vmap of `memory_scan`: the mapped dimension becomes part of the batch.
 
-The factors of the fresh memory, which sequences share, become a set for each sequence. The tensors
-saved for backward belong to the folded batch and are never mapped. V is the size of the mapped
-dimension.
+The factors of the fresh memory and the match and null of tagged reads, which sequences share,
+become a set for each sequence. The tensors saved for backward belong to the folded batch and are
+never mapped. V is the size of the mapped dimension.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from ramgru.kernels.transforms import fold
+
+SHARED = ("fresh_left", "fresh_right", "match", "null")  # (H, ...)
 
 
 def batch_size(dim: int | None, value: Tensor) -> int:
@@ -26,7 +28,7 @@ def fold_named(
     """Inputs, or gradients of inputs, under the inputs' names -> the same for a batch of V·B."""
     folded = []
     for name, dim, value in zip(names, dims, tensors, strict=True):
-        if value is not None and name.startswith("fresh"):  # (H, ...) -> (V·B·H, ...)
+        if value is not None and name in SHARED:  # (H, ...) -> (V·B·H, ...)
             value = value.expand(size, *value.shape) if dim is None else value.movedim(dim, 0)
             value = value.unsqueeze(1).expand(size, batch, *value.shape[1:]).flatten(0, 2)
             folded.append(value.contiguous())
@@ -41,9 +43,9 @@ def unfold_named(
     """Gradients of a folded batch -> (V, ...) each; those of shared factors are summed over B."""
     unfolded = []
     for name, grad in zip(names, grads, strict=True):
-        if grad.dim() == 1:  # this input is absent
+        if grad.shape == (0,):  # this input is absent
             unfolded.append(grad.expand(size, 0))
-        elif name.startswith("fresh"):
+        elif name in SHARED:
             heads = grad.shape[0] // (size * batch)
             unfolded.append(grad.unflatten(0, (size, batch, heads)).sum(1))
         else:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ramgru.kernels.memory_scan import tag
 from ramgru.kernels.memory_scan.inputs import (
     Inputs,
     compute_dtype,
@@ -93,16 +94,27 @@ def run(
     gate = x.write_weight * x.gate.unsqueeze(-1)
     if differentiable:
         versions = chains.forward_differentiable(gate, x.candidate, base, path)
-        outputs = (versions[path.read_slot] * x.read_weight.unsqueeze(-1)).sum(-2)
     else:
         versions = chains.forward(gate, x.candidate, base, path, capacity(x))
-        outputs = weighted_sum(versions, path.read_slot, x.read_weight)
+    seen = tag.weigh_reads(x, tags(x, path, versions)) if x.query is not None else None
+    weight = x.read_weight if seen is None else seen.weight
+    if differentiable:
+        outputs = (versions[path.read_slot] * weight.unsqueeze(-1)).sum(-2)
+    else:
+        outputs = weighted_sum(versions, path.read_slot, weight)
+    if seen is not None:
+        outputs = torch.cat([outputs[..., : x.values], seen.share.unsqueeze(-1)], -1)
     if want_final:
         cells, rows = final_memory(x, path, versions, memory_size)
     else:
         cells = x.write_index.new_zeros(B, H, 0)
         rows = x.candidate.new_zeros(B, H, 0, D)
     return outputs, cells, rows, versions
+
+
+def tags(x: Inputs, path: chains.Chains, versions: Tensor) -> Tensor:
+    """(B, T, H, J, A) the tags of the rows that reads find"""
+    return versions[:, x.values :][path.read_slot]
 
 
 def bases(x: Inputs, path: chains.Chains) -> Tensor:
@@ -198,12 +210,25 @@ def _gradients(
     pad = padding(x)
     if pad is not None:
         grad_output = grad_output.masked_fill(pad.view(B, T, 1, 1), 0)
+    grad_share = None
+    if x.query is not None:
+        grad_share = grad_output[..., -1]
+        grad_output = torch.nn.functional.pad(grad_output[..., :-1], (0, x.tag_width))
     flat = grad_output.reshape(-1, 1, D)
     J = path.read_slot.shape[-1]
     read = path.read_slot.flatten()
     grad_read = (versions[read].view(-1, J, D) @ flat.transpose(1, 2)).view(B, T, H, J)
+    weight, of_tags = x.read_weight, None
+    if grad_share is not None:
+        held = tags(x, path, versions)
+        seen = tag.weigh_reads(x, held)
+        of_tags = tag.backward(seen, x, held, grad_read, grad_share)
+        weight, grad_read = seen.weight, of_tags.read_weight
+    grad_rows_read = weight.reshape(-1, J, 1) * flat
+    if of_tags is not None:
+        grad_rows_read[..., x.values :] = of_tags.tags.flatten(0, 2)
     grad = torch.zeros_like(versions)
-    add_rows_(grad, read, (x.read_weight.reshape(-1, J, 1) * flat).view(-1, D))
+    add_rows_(grad, read, grad_rows_read.view(-1, D))
 
     grad_untouched = None
     if grad_rows is not None:
@@ -226,7 +251,8 @@ def _gradients(
     first = [grad_weight, grad_gate, grad_candidate, grad_read]
     if pad is not None:
         first = [g.masked_fill(pad.view(B, T, *[1] * (g.dim() - 2)), 0) for g in first]
-    return [*first, *_base_gradients(x, path, grad, grad_untouched)]
+    rest = (None, None, None) if of_tags is None else of_tags[2:]  # of query, match, null
+    return [*first, *_base_gradients(x, path, grad, grad_untouched), *rest]
 
 
 def _base_gradients(

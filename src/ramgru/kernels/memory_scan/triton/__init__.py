@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import gpu
-from ramgru.kernels.memory_scan.inputs import Inputs, dense_final, empty_results
+from ramgru.kernels.memory_scan import tag
+from ramgru.kernels.memory_scan.inputs import Inputs, dense_final, empty_results, padding, widen
 from ramgru.kernels.memory_scan.torch import untouched, untouched_gradients
 from ramgru.kernels.memory_scan.triton import rows, scan, sums
 from ramgru.kernels.memory_scan.triton.layout import Layout, build, empty_layout, given_rows
@@ -32,7 +33,11 @@ def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
     with gpu.on_device_of(outputs):
         layout, final = build(x, memory_size, want_final)
         versions, table = _versions(x, layout)
-        rows.read(layout.read, x.read_weight, outputs, table)
+        weight = x.read_weight
+        if x.query is not None:
+            seen = tag.weigh_reads(_of_reads(x), _tags(x, layout, table))
+            weight, outputs[..., -1] = seen.weight, seen.share
+        rows.read(layout.read, weight, x.values, outputs, table)
         if final is not None:
             if dense_final(x, memory_size):
                 final_rows.copy_(untouched(_wide_bases(x), memory_size))
@@ -70,13 +75,24 @@ def backward(
             initial.zero_()
         else:
             initial.copy_(rest[0].view(given, D))
-        scan.backward(x, layout, grad_output, grad_rows, adjoint)
+        grad_read = rows.read_gradients(layout.read, grad_output, x.values, table)
+        weight, grad_tags = x.read_weight, None
+        of_match: list[Tensor | None] = [None, None, None]
+        if x.query is not None:
+            held, wide, pad = _tags(x, layout, table), _of_reads(x), padding(x)
+            seen = tag.weigh_reads(wide, held)
+            grad_share = grad_output[..., -1].float()
+            if pad is not None:
+                grad_share = grad_share.masked_fill(pad.unsqueeze(-1), 0)
+            grad_tags, grad_read, *of_match = tag.backward(seen, wide, held, grad_read, grad_share)
+            weight = seen.weight
+        read = x._replace(read_weight=weight)
+        scan.backward(read, layout, grad_output, grad_tags, grad_rows, adjoint)
         writes = rows.write_gradients(x, layout, adjoint, table)
-        grad_read = rows.read_gradients(layout.read, grad_output, table)
         fresh = _fresh_gradients(x, layout, adjoint[made + given :])
     grad_initial = None if x.initial_rows is None else initial.view_as(x.initial_rows).clone()
     fresh = [f if u is None or f is None else f + u for f, u in zip(fresh, rest[1:])]
-    return [*writes, grad_read, grad_initial, *fresh]
+    return [*writes, grad_read, grad_initial, *fresh, *of_match]
 
 
 def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
@@ -90,6 +106,15 @@ def empty_saved(x: Inputs, want_final: bool) -> list[Tensor]:
 def _stored(x: Inputs) -> Inputs:
     given = {name: v for name, v in x._asdict().items() if v is not None}
     return x._replace(**{name: v.resolve_neg().contiguous() for name, v in given.items()})
+
+
+def _of_reads(x: Inputs) -> Inputs:
+    return widen(x, ("read_weight", "query", "match", "null"))
+
+
+def _tags(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> Tensor:
+    """(B, T, H, J, A) the tags of the rows that reads find"""
+    return rows.tags(layout.read, x.values, x.tag_width, table)
 
 
 def _wide_bases(x: Inputs) -> Inputs:

@@ -86,8 +86,8 @@ def rows_at(
 def sum_reads(
     codes,  # (S, J)
     weight,  # (S, J)
-    outputs,  # (S, D)
-    S,
+    outputs,  # (S, stride): the first `values` are written
+    S, values, stride,
     versions, initial, left, right, fresh, made, given, columns, sets, D,
     INITIAL: tl.constexpr, FRESH: tl.constexpr, J: tl.constexpr, STEPS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -104,16 +104,16 @@ def sum_reads(
             made, given, columns, sets, D, INITIAL, FRESH,
         )  # fmt: skip
         total += r[:, None] * rows
-    mask = live[:, None] & (column < D)[None, :]
-    tl.store(outputs + step[:, None] * D + column[None, :], total, mask=mask)
+    mask = live[:, None] & (column < values)[None, :]
+    tl.store(outputs + step[:, None] * stride + column[None, :], total, mask=mask)
 
 
 @triton.jit(do_not_specialize=["S", "made", "given"])
 def dot_reads(
     codes,  # (S, J)
-    grad_output,  # (S, D)
+    grad_output,  # (S, stride): the first `values` count
     grad_weight,  # (parts of the width, S, J)
-    S,
+    S, values, stride,
     versions, initial, left, right, fresh, made, given, columns, sets, D,
     INITIAL: tl.constexpr, FRESH: tl.constexpr, J: tl.constexpr, STEPS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -125,8 +125,8 @@ def dot_reads(
     for j in range(J):
         code = tl.load(codes + step * J + j, mask=live, other=NONE).to(tl.int64)
         read = code != NONE
-        mask = read[:, None] & (column < D)[None, :]
-        gy = tl.load(grad_output + step[:, None] * D + column[None, :], mask=mask, other=0.0)
+        mask = read[:, None] & (column < values)[None, :]
+        gy = tl.load(grad_output + step[:, None] * stride + column[None, :], mask=mask, other=0.0)
         rows = rows_at(
             code, column, versions, initial, left, right, fresh,
             made, given, columns, sets, D, INITIAL, FRESH,
@@ -184,37 +184,49 @@ def dot_writes(
 def copy_rows(
     codes,  # (rows,)
     places,  # (rows,) or -1
-    table,  # (any, D)
-    rows,
+    table,  # (any, size)
+    rows, first, size,
     versions, initial, left, right, fresh, made, given, columns, sets, D,
     INITIAL: tl.constexpr, FRESH: tl.constexpr, STEPS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """table[places] = rows of the codes"""
+    """table[places] = the columns first .. first + size - 1 of the rows of the codes"""
     item = tl.program_id(0).to(tl.int64) * STEPS + tl.arange(0, STEPS)
     column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     place = tl.load(places + item, mask=item < rows, other=NONE)
-    code = tl.load(codes + item, mask=place >= 0, other=NONE)
+    code = tl.load(codes + item, mask=place >= 0, other=NONE).to(tl.int64)
     found = rows_at(
-        code, column, versions, initial, left, right, fresh,
+        code, first + column, versions, initial, left, right, fresh,
         made, given, columns, sets, D, INITIAL, FRESH,
     )  # fmt: skip
-    mask = (place >= 0)[:, None] & (column < D)[None, :]
-    tl.store(table + place[:, None] * D + column[None, :], found, mask=mask)
+    mask = (place >= 0)[:, None] & (column < size)[None, :]
+    tl.store(table + place[:, None] * size + column[None, :], found, mask=mask)
 
 
-def read(codes: Tensor, weight: Tensor, outputs: Tensor, table: tuple[Any, ...]) -> None:
-    """outputs (B, T, H, D) = sum_j weight[j] row of codes[j]; codes and weight (B, T, H, J)"""
-    *steps, D = outputs.shape
-    S = outputs[..., 0].numel()
-    launch(sum_reads, S, D, codes, weight, outputs, S, *table, J=codes.shape[-1])
+def read(
+    codes: Tensor, weight: Tensor, values: int, outputs: Tensor, table: tuple[Any, ...]
+) -> None:
+    """outputs[..., :values] = sum_j weight[j] row of codes[j]; codes and weight (B, T, H, J)"""
+    S, stride = codes[..., 0].numel(), outputs.shape[-1]
+    given = (codes, weight, outputs, S, values, stride)
+    launch(sum_reads, S, values, *given, *table, J=codes.shape[-1])
 
 
-def read_gradients(codes: Tensor, grad_output: Tensor, table: tuple[Any, ...]) -> Tensor:
-    """-> gradient of the read weights (B, T, H, J)"""
-    D = grad_output.shape[-1]
-    S = codes[..., 0].numel()
-    found = grad_output.new_empty(triton.cdiv(D, width(D)), *codes.shape, dtype=torch.float32)
-    launch(dot_reads, S, D, codes, grad_output, found, S, *table, J=codes.shape[-1])
+def tags(codes: Tensor, first: int, width: int, table: tuple[Any, ...]) -> Tensor:
+    """codes (B, T, H, J) -> (B, T, H, J, width): the columns from `first` on of their rows"""
+    found = codes.new_empty(*codes.shape, width, dtype=torch.float32)
+    take(codes, torch.arange(codes.numel(), device=codes.device), found, table, first)
+    return found
+
+
+def read_gradients(
+    codes: Tensor, grad_output: Tensor, values: int, table: tuple[Any, ...]
+) -> Tensor:
+    """-> gradient of the read weights (B, T, H, J) by the first `values` of each output"""
+    S, stride = codes[..., 0].numel(), grad_output.shape[-1]
+    parts = triton.cdiv(values, width(values))
+    found = grad_output.new_empty(parts, *codes.shape, dtype=torch.float32)
+    given = (codes, grad_output, found, S, values, stride)
+    launch(dot_reads, S, values, *given, *table, J=codes.shape[-1])
     return found.sum(0)
 
 
@@ -233,10 +245,16 @@ def write_gradients(
     return grad_weight.sum(0), grad_gate.sum(0), grad_candidate
 
 
-def take(codes: Tensor, places: Tensor, rows: Tensor, table: tuple[Any, ...]) -> None:
-    """Copy the rows of the codes to `places`, which count the rows (…, D) in order."""
-    items, D = codes.numel(), rows.shape[-1]
-    launch(copy_rows, items, D, codes, places.contiguous(), rows, items, *table)
+def take(
+    codes: Tensor, places: Tensor, rows: Tensor, table: tuple[Any, ...], first: int = 0
+) -> None:
+    """Copy the rows of the codes to `places`, which count the rows (…, size) in order.
+
+    Of each, the columns from `first` on.
+    """
+    items, size = codes.numel(), rows.shape[-1]
+    given = (codes, places.contiguous(), rows, items, first, size)
+    launch(copy_rows, items, size, *given, *table)
 
 
 def launch(kernel: Any, items: int, D: int, *args: Any, **constants: Any) -> None:

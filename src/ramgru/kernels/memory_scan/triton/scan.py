@@ -11,8 +11,9 @@ changes no bit: x + -0.0 is x, also for x = -0.0.
 
 Source: the segmented scan of Blelloch, "Prefix Sums and Their Applications", 1990, of pairs (a, b).
 R = B·H sequences and heads of M events each; S = B·T·H steps; other letters as in `plan`.
-Arguments: order and base (R, M), weight and read_weight (S, K) and (S, J), gate (S,), candidate,
-grad_output (S, D), grad_rows (final rows, D); the rest as in `rows_at`.
+Arguments: order and base (R, M), weight and read_weight (S, K) and (S, J), gate (S,), candidate
+(S, D), grad_output (S, stride), of which the first `values` count, grad_rows (final rows, D); the
+rest as in `rows_at`.
 """
 
 # Triton types the arguments of its kernels.
@@ -89,6 +90,24 @@ def kept(write, step, number, start, weight, gate, K):
     """The share of a row (or an adjoint behind it) that an event keeps; START for a new chain."""
     g = gate_of(write, step, number, weight, gate, K)
     return tl.where(start == CONTINUES, 1 - g, START)
+
+
+@triton.jit
+def read_adjoint(
+    read, step, number, column, read_weight, grad_output, grad_tags, K, J, values, stride,
+    TAG: tl.constexpr,
+):  # fmt: skip
+    """(E, W) what each read adds to the adjoint of the row that it finds"""
+    item = step * J + number - K
+    r = tl.load(read_weight + item, mask=read, other=0.0).to(tl.float32)
+    mask = read[:, None] & (column < values)[None, :]
+    gy = tl.load(grad_output + step[:, None] * stride + column[None, :], mask=mask, other=0.0)
+    b = r[:, None] * gy.to(tl.float32)
+    if TAG:
+        mask = read[:, None] & ((column >= values) & (column < values + TAG))[None, :]
+        at = item[:, None] * TAG + (column - values)[None, :]
+        b += tl.load(grad_tags + at, mask=mask, other=0.0)
+    return b
 
 
 @triton.jit
@@ -194,10 +213,12 @@ def scan_blocks(
 def scan_adjoints(
     order, base,
     final,  # (R, M), read only if FINAL
-    weight, gate, read_weight, grad_output, grad_rows,
+    weight, gate, read_weight, grad_output,
+    grad_tags,  # (S, J, TAG), read only if TAG
+    grad_rows,
     adjoint,  # (made + given + R·M if fresh, D)
-    blocks_a, blocks_b, M, T, H, K, J, P, made, D,
-    FINAL: tl.constexpr, EVENTS: tl.constexpr, WIDTH: tl.constexpr,
+    blocks_a, blocks_b, M, T, H, K, J, P, made, D, values, stride,
+    FINAL: tl.constexpr, TAG: tl.constexpr, EVENTS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     item = tl.program_id(0).to(tl.int64)
     blocks = tl.cdiv(M, EVENTS)
@@ -211,10 +232,9 @@ def scan_adjoints(
     goes_on = start == CONTINUES
     keep = kept(write, step, number, start, weight, gate, K)
     read = read & goes_on
-    r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
-    mask = read[:, None] & inside
-    gy = tl.load(grad_output + step[:, None] * D + column[None, :], mask=mask, other=0.0)
-    b = r[:, None] * gy.to(tl.float32)
+    b = read_adjoint(
+        read, step, number, column, read_weight, grad_output, grad_tags, K, J, values, stride, TAG
+    )
     if FINAL:
         ends = (e >= 0) & (goes_on == 0)
         place = tl.load(final + row * M + e, mask=ends, other=NONE).to(tl.int64)
@@ -234,10 +254,9 @@ def scan_adjoints(
     begins = start >= made
     b *= 1 - gate_of(write & begins, step, number, weight, gate, K)[:, None]
     read = read & begins
-    r = tl.load(read_weight + step * J + number - K, mask=read, other=0.0).to(tl.float32)
-    mask = read[:, None] & inside
-    gy = tl.load(grad_output + step[:, None] * D + column[None, :], mask=mask, other=0.0)
-    b += r[:, None] * gy.to(tl.float32)
+    b += read_adjoint(
+        read, step, number, column, read_weight, grad_output, grad_tags, K, J, values, stride, TAG
+    )
     at = adjoint + start[:, None] * D + column[None, :]
     tl.store(at, b, mask=begins[:, None] & inside)
 
@@ -320,7 +339,8 @@ def forward(x: Inputs, layout: Layout, table: tuple[Any, ...]) -> None:
 def backward(
     x: Inputs,
     layout: Layout,
-    grad_output: Tensor,  # (B, T, H, D)
+    grad_output: Tensor,  # (B, T, H, D), or one number more than values of tagged reads
+    grad_tags: Tensor | None,  # (B, T, H, J, A) float32, of the tags that reads find
     grad_rows: Tensor | None,  # float32
     adjoint: Tensor,  # (versions and bases, D) float32: overwritten at all versions and bases
 ) -> None:
@@ -336,12 +356,16 @@ def backward(
         *writes,
         x.read_weight,
         grad_output,
+        adjoint if grad_tags is None else grad_tags,
         adjoint if grad_rows is None else grad_rows,
         adjoint,
         blocks.a,
         blocks.b,
         *sizes,
+        x.values,
+        grad_output.shape[-1],
         FINAL=grad_rows is not None,
+        TAG=x.tag_width,
     )
     if blocks.carry():
         blocks.run(finish_adjoints, *events, *writes, blocks.b, adjoint, *sizes)
