@@ -6,6 +6,7 @@ line and the files of saved models all use this class.
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterable
@@ -113,17 +114,21 @@ class Memory:
     cells: int = 16_384
     """N, cells a head; rounded up, with a warning, to a product of nearly equal factors. The cost
     of a step hardly depends on it."""
-    heads: tuple[Head, ...] = (Key(),) * 4
+    heads: tuple[Head, ...] = (Key(),) * 4 + (Learned(),) * 4 + (Lag(),) + (Tape(),) * 2
     """Heads side by side, each with cells of its own: as heads, as their number, or as text, "key
     key:2 learned lag tape". key finds cells by the current input, key:2 by the last two, learned by
     a part of the input that is trained; lag reads what came a learned number of steps ago; tape
     counts."""
     width: int | None = None
-    """D, numbers a cell holds; None: the layer's hidden_size / heads, rounded up."""
+    """D, numbers of a cell's value; None: the layer's hidden_size / heads, rounded up to a multiple
+    of 8 and to at least 16, but at most hidden_size."""
+    tag: int = 8
+    """Numbers of its key that a cell keeps beside its value, at most 16. A read compares them with
+    its own key, and rejects cells of other keys. 0: no tags."""
     writes: int = 2
     """Cells that a step writes in each key or learned head, the nearest ones to its key; at most
     `cells`."""
-    reads: int = 2
+    reads: int = 16
     """Cells that a step reads in each key or learned head; at most `cells`."""
     gate_bias: float = 0.0
     """Initial bias of the update gates: at 0, half of a cell is overwritten at first."""
@@ -146,6 +151,9 @@ class Memory:
         self._set("heads", _heads(self.heads))
         if self.width is not None:
             check_int("Memory.width", self.width, 1)
+        check_int("Memory.tag", self.tag, 0)
+        if self.tag > 16:
+            raise ValueError(f"Memory.tag: expected at most 16, got {self.tag}")
         check_int("Memory.writes", self.writes, 1)
         check_int("Memory.reads", self.reads, 1)
         for name in ("writes", "reads"):
@@ -183,19 +191,23 @@ class Memory:
         return tuple(head for head in self.heads if isinstance(head, kind))
 
     def dealt(self, count: int) -> Memory:
-        """The same memory with `count` heads: its heads are repeated in order, or cut off.
+        """The same memory with `count` heads: one of each kind, then the next of each kind, and so
+        on, from the beginning again when all are dealt.
 
-        >>> str(Memory(heads="key key:2").dealt(5).heads[2])
-        'key'
+        >>> heads_text(Memory(heads="key key:2 tape").dealt(5).heads)
+        'key key key:2 tape tape'
         """
         check_int("nhead", count, 1)
         values = {option.name: getattr(self, option.name) for option in fields(self)}
-        heads = [self.heads[n % len(self.heads)] for n in range(count)]
+        kinds = [list(same) for _, same in itertools.groupby(self.heads, type)]
+        turns = [head for turn in itertools.zip_longest(*kinds) for head in turn if head]
+        heads = [turns[n % len(turns)] for n in range(count)]
         return Memory(**{**values, "heads": tuple(heads)})
 
     def width_for(self, hidden_size: int) -> int:
         """D, the width of a cell in a layer of this hidden_size."""
-        return self.width or math.ceil(hidden_size / len(self.heads))
+        shared = 8 * math.ceil(hidden_size / len(self.heads) / 8)
+        return self.width or min(hidden_size, max(shared, 16))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that `Memory(**values)` makes the same memory of; heads are text."""

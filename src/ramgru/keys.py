@@ -33,7 +33,7 @@ FEATURES = 16  # F, random features of a key for each codebook
 
 # Bandwidths to begin with. Exact keys: independent inputs are e^-32 alike, give or take. Learned
 # keys: a key that comes back with noise is found.
-EXACT, LEARNED = 32.0, 1.5
+EXACT, LEARNED = 32.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -84,17 +84,16 @@ class KeyHeads(nn.Module):
 
         p[t]  = sum_j taps[j] (P x[t - skip - j])       the window of `steps` inputs
         u     = p / sqrt(mean p²)                       a zero key stays zero
-        query = cos(sqrt(b / A) features u + phases)    then the nearest cells
+        query = cos(features u + phases) - centre       then the nearest cells
 
     A head reads at the key of the current step and writes at the key of `write_after` steps before,
-    both hashed alike. Features, phases, codes and taps are random and frozen. P and b are frozen
-    too in `Key` heads, and parameters of `Learned` heads. The hash has no gradient: P learns from
-    the unit keys u, and b where they are compared. The sharpness of the weights is trained.
+    both hashed alike. Features, phases, codes and taps are random and frozen; so is P in `Key`
+    heads. The hash has no gradient: P of `Learned` heads learns from the unit keys u. The sharpness
+    of the weights is trained.
     """
 
     frozen: Tensor | None  # (Key heads · A, I) P of the Key heads
-    frozen_log_bandwidth: Tensor | None  # (Key heads,)
-    features: Tensor  # (H, U·F, A)
+    features: Tensor  # (H, U·F, A), times sqrt(b / A)
     phases: Tensor  # (H, U·F)
     codes: Tensor  # (H, n_1 + … + n_U, F) codebook after codebook; their lengths have no effect
     taps: Tensor | None  # (H, longest key, A); None where every key is the current input
@@ -111,11 +110,14 @@ class KeyHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.input_size = heads, input_size
-        self.writes, self.reads = min(memory.writes, memory.cells), min(memory.reads, memory.cells)
+        self.writes, reads = min(memory.writes, memory.cells), min(memory.reads, memory.cells)
         self.sizes = codebook_sizes(memory.cells)
         self.write_after = tuple(head.write_after for head in heads)
         H, U, A, F = len(heads), len(self.sizes), CODE, FEATURES
         fixed = sum(isinstance(head, Key) for head in heads)
+        # The same key finds the cells that it wrote; one that only resembles it finds some of them.
+        groups = ((slice(fixed), self.writes), (slice(fixed, H), reads))
+        self.groups = [group for group in groups if heads[group[0]]]
         longest = max(head.skip + head.steps for head in heads)
         self.window = longest + max(self.write_after) - 1
 
@@ -127,29 +129,21 @@ class KeyHeads(nn.Module):
 
         # Buffers, not parameters without gradients: who collects gradients meets none missing.
         self.register_buffer("frozen", empty(fixed * A, input_size))
-        self.register_buffer("frozen_log_bandwidth", empty(fixed))
         self.register_buffer("features", empty(H, U * F, A))
         self.register_buffer("phases", empty(H, U * F))
         self.register_buffer("codes", empty(H, sum(self.sizes), F))
         self.register_buffer("taps", empty(H, longest, A) if longest > 1 else None)
         self.register_parameter("projection", parameter((H - fixed) * A, input_size))
-        self.register_parameter("log_bandwidth", parameter(H - fixed))
         self.sharpness = nn.Parameter(torch.empty(H, device=device, dtype=dtype))
         self.reset_parameters()
-
-    @property
-    def log_bandwidths(self) -> Tensor:
-        """(H,) the logarithm of each head's bandwidth."""
-        return _joined(self.frozen_log_bandwidth, self.log_bandwidth)
 
     def reset_parameters(self) -> None:
         for weight in (self.frozen, self.projection):
             if weight is not None:
                 nn.init.normal_(weight, std=self.input_size**-0.5)
-        for bandwidth, start in ((self.frozen_log_bandwidth, EXACT), (self.log_bandwidth, LEARNED)):
-            if bandwidth is not None:
-                nn.init.constant_(bandwidth, math.log(start))
-        nn.init.normal_(self.features)
+        for features, head in zip(self.features, self.heads):
+            bandwidth = EXACT if isinstance(head, Key) else LEARNED
+            nn.init.normal_(features, std=(bandwidth / CODE) ** 0.5)
         nn.init.uniform_(self.phases, -math.pi, math.pi)
         nn.init.normal_(self.codes)
         nn.init.constant_(self.sharpness, 0.0)
@@ -190,21 +184,28 @@ class KeyHeads(nn.Module):
         with without_autocast(x):
             with torch.set_grad_enabled(unit_keys and torch.is_grad_enabled()):
                 key, before = self._keys(x.to(wide), carried.to(wide), reset)
-            write_index, write_weight, read_index, read_weight = product_keys(
-                key,
-                before,
-                *self._scaled_features(wide),
-                self.codes.to(wide),
-                self.sharpness.to(wide),
-                reset,
-                writes=self.writes,
-                reads=self.reads,
-                sizes=self.sizes,
-                offsets=self.write_after,
-            )
+            hashed = [self._hashed(*group, key, before, reset) for group in self.groups]
             units = self._unit_keys(key, before, reset) if unit_keys else (None, None)
-        write, read = Address(write_index, write_weight), Address(read_index, read_weight)
-        return Addresses(write, read, *units)
+        writes, reads = zip(*hashed)
+        return Addresses(Address.join(writes), Address.join(reads), *units)
+
+    def _hashed(
+        self, heads: slice, reads: int, key: Tensor, before: Tensor, reset: Tensor | None
+    ) -> tuple[Address, Address]:
+        """-> the addresses of writes and of reads of some of the heads."""
+        numbers = slice(CODE * heads.start if heads.start else None, CODE * heads.stop)
+        of_heads = (self.features, self.phases, self.codes, self.sharpness)
+        write_index, write_weight, read_index, read_weight = product_keys(
+            key[..., numbers],
+            before[..., numbers],
+            *(value[heads].to(key.dtype) for value in of_heads),
+            reset,
+            writes=self.writes,
+            reads=reads,
+            sizes=self.sizes,
+            offsets=self.write_after[heads],
+        )
+        return Address(write_index, write_weight), Address(read_index, read_weight)
 
     def _keys(self, x: Tensor, carried: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
         """-> keys of any length (B, T, H·A), and as many before as writes reach back to."""
@@ -240,18 +241,12 @@ class KeyHeads(nn.Module):
         query = every[:, before.shape[1] :]
         return query, torch.cat(written, dim=2) if len(written) > 1 else written[0]
 
-    def _scaled_features(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """-> features times sqrt(b / A), and phases."""
-        scale = (self.log_bandwidths.to(dtype).exp() / CODE).sqrt()
-        return self.features.to(dtype) * scale.view(-1, 1, 1), self.phases.to(dtype)
-
     def step_sources(self) -> list[tuple[dict[str, Any], str]]:
         """Where the tensors lie that `step_constants` is a function of."""
-        parameters, buffers = self._parameters, self._buffers
+        buffers = ("frozen", "taps", "features", "phases", "codes")
         places: list[tuple[dict[str, Any], str]] = [
-            *((parameters, name) for name in ("projection", "log_bandwidth")),
-            *((buffers, name) for name in ("frozen", "frozen_log_bandwidth", "taps")),
-            *((buffers, name) for name in ("features", "phases", "codes")),
+            (self._parameters, "projection"),
+            *((self._buffers, name) for name in buffers),
         ]
         return [place for place in places if place[0][place[1]] is not None]
 
@@ -259,8 +254,7 @@ class KeyHeads(nn.Module):
     def step_constants(self) -> tuple[Tensor | None, ...]:
         """What the native step takes: P, taps, features and codes."""
         weight = _joined(self.frozen, self.projection)
-        features, phases = self._scaled_features(weight.dtype)
-        return weight, self.taps, *packed(features, phases, self.codes, self.sizes)
+        return weight, self.taps, *packed(self.features, self.phases, self.codes, self.sizes)
 
 
 def _joined(*parts: Tensor | None) -> Tensor:

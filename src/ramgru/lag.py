@@ -23,6 +23,7 @@ from ramgru.keys import Address
 
 GAIN = 30.0  # scales the logits so that lags are learned before the values that they read
 NOISE = 0.1  # initial deviation of the scaled logits: no lag is preferred
+READS = 2  # lags that a step reads
 
 
 class LagHeads(nn.Module):
@@ -39,7 +40,7 @@ class LagHeads(nn.Module):
         super().__init__()
         self.reach = [min(head.reach, memory.cells) for head in heads]
         self.ring = max(self.reach)
-        self.reads = min(memory.reads, self.ring)
+        self.reads = min(READS, self.ring)
         self.logits = nn.Parameter(torch.empty(len(heads), self.ring, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -101,7 +102,7 @@ class ReadAllLags(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        y: Tensor,  # (B, T, heads, D) the reads of all heads of the layer
+        y: Tensor,  # (B, T, heads, D or more) the reads of all heads of the layer
         shares: Tensor,  # (H, R)
         candidate: Tensor,  # (B, T, H, D)
         cell: Tensor,  # (B, T, H) of the ring, that each step writes
@@ -127,7 +128,7 @@ class ReadAllLags(torch.autograd.Function):
         order = cell[:, 0, :, None] + torch.arange(1, R, device=cell.device)  # oldest first
         past = torch.take_along_dim(held, order.remainder(R).unsqueeze(-1), dim=2).transpose(1, 2)
         seen = torch.cat([past.to(shares.dtype), candidate.to(shares.dtype)], dim=1)
-        mine = dy[:, :, ctx.first : ctx.first + H].to(shares.dtype)
+        mine = dy[:, :, ctx.first : ctx.first + H, : candidate.shape[-1]].to(shares.dtype)
         return dy, correlation(mine, seen, reset), *[None] * 6
 
 

@@ -194,7 +194,7 @@ class RAMGRU(RecurrentContract):
         sizes = []
         for memory in self.memories:
             carried = sum(heads.start(1).numel() for heads in memory.heads.values())
-            cells = memory.num_heads * self.memory.cells * memory.width
+            cells = memory.num_heads * self.memory.cells * memory.row_width
             sizes.append(self.output_size + carried + cells)
         return sizes
 

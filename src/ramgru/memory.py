@@ -6,6 +6,7 @@ read a step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import open_gates
-from ramgru.config import ContentHead, Head, Lag, Memory, Tape, factorise
+from ramgru.config import ContentHead, Head, Lag, Learned, Memory, Tape, factorise
+from ramgru.kernels.key_attention import key_attention
 from ramgru.kernels.memory_scan import Tag, memory_scan, step_
 from ramgru.kernels.projection import Projection, gated_sum
 from ramgru.kernels.transforms import is_readable
-from ramgru.keys import Address, KeyHeads
+from ramgru.keys import Address, Addresses, KeyHeads
 from ramgru.lag import LagHeads, ReadAllLags
 from ramgru.state import MemoryState
 from ramgru.tape import TapeHeads
@@ -34,6 +36,10 @@ ADDRESSES: dict[type[Head], Callable[..., nn.Module]] = {
 # disturb the controller (a larger one costs accuracy on tasks that need no memory).
 READ_OUT = 0.1
 
+# How sharply a read tells keys apart by their cosine, and the cosine below which it reads nothing;
+# both are trained from here.
+MATCH, NULL = 8.0, 0.5
+
 
 class Steps(NamedTuple):
     """All that a layer computes from its input before any cell is touched."""
@@ -41,9 +47,10 @@ class Steps(NamedTuple):
     write: Address  # (B, T, H, K)
     read: Address  # (B, T, H, J)
     gate: Tensor  # (B, T, H)
-    candidate: Tensor  # (B, T, H, D)
+    candidate: Tensor  # (B, T, H, D), and behind it the tag
     carried: dict[str, Tensor]  # by kind of head, what it carries to the next call
-    tag: Tag | None = None  # of tagged reads
+    tag: Tag | None  # how reads compare their cells' tags
+    keys: Addresses | None  # the unit keys of content heads
 
 
 class RandomAccessMemory(nn.Module):
@@ -72,10 +79,19 @@ class RandomAccessMemory(nn.Module):
         for kind, module in ADDRESSES.items():
             if heads := memory.of_kind(kind):
                 self.heads[kind.name] = module(heads, input_size, memory, **made)
+        self.content = memory.of_kind(ContentHead)  # the first heads
+        self.log_match: nn.Parameter | None
+        self.null: nn.Parameter | None
+        for name in ("log_match", "null"):
+            needed = self.content and (memory.tag or memory.of_kind(Learned))
+            value = nn.Parameter(torch.empty(len(self.content), **made)) if needed else None
+            self.register_parameter(name, value)
         self.candidate = Projection(input_size, H * D, **made)
         self.update_gate = Projection(input_size, H, **made)
         self.output_gate = Projection(input_size, hidden_size, **made)
-        self.read_out = Projection(H * D, hidden_size, bias=False, **made)
+        # With tags, each head also reads how far it found nothing.
+        read = H * (D + (memory.tag > 0))
+        self.read_out = Projection(read, hidden_size, bias=False, **made)
         self.fresh_left: nn.Parameter | None
         self.fresh_right: nn.Parameter | None
         if memory.learned_start:
@@ -97,22 +113,38 @@ class RandomAccessMemory(nn.Module):
         nn.init.constant_(self.update_gate.bias, self.memory.gate_bias)
         with torch.no_grad():
             self.read_out.weight.mul_(READ_OUT)
+        if self.log_match is not None and self.null is not None:
+            nn.init.constant_(self.log_match, math.log(MATCH))
+            nn.init.constant_(self.null, NULL)
         for factor in (self.fresh_left, self.fresh_right):
             if factor is not None:
                 nn.init.normal_(factor, std=0.02)
+
+    @property
+    def row_width(self) -> int:
+        """Numbers of a cell: its value and its tag."""
+        return self.width + self.memory.tag
+
+    def start(self) -> tuple[Tensor | None, Tensor | None]:
+        """The factors of what cells hold before they are written, with tags of zeros. They are
+        copies: a stream keeps the start that it began with while weights are trained on."""
+        tag = (0, self.memory.tag)
+        left, right = self.fresh_left, self.fresh_right
+        if left is None or right is None:
+            return None, None
+        return nn.functional.pad(left, tag).clone(), nn.functional.pad(right, tag).clone()
 
     def initial_state(self, batch_size: int, dense: bool = False) -> MemoryState:
         """A fresh memory: no cell is stored before it is written, unless `dense`."""
         weight = self.candidate.weight
         wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        H, D = self.num_heads, self.width
+        H, D = self.num_heads, self.row_width
         state = MemoryState(
             torch.empty(batch_size, H, 0, dtype=torch.int64, device=weight.device),
             torch.empty(batch_size, H, 0, D, dtype=wide, device=weight.device),
             self.memory.cells,
             {kind: heads.start(batch_size) for kind, heads in self.heads.items()},
-            # Copies: a stream keeps the start that it began with while weights are trained on.
-            *(None if f is None else f.clone() for f in (self.fresh_left, self.fresh_right)),
+            *self.start(),
         )
         return state.dense() if dense else state
 
@@ -127,13 +159,14 @@ class RandomAccessMemory(nn.Module):
         carry: bool,
     ) -> Steps:
         writes, reads, after = [], [], {}
+        found: Addresses | None = None
         given = write_index is not None and read_index is not None
         if "key" in self.heads:
             keys, before = self.heads["key"], carried["key"]
             if not given:
-                addresses = keys(x, before, reset)
-                writes.append(addresses.write)
-                reads.append(addresses.read)
+                found = keys(x, before, reset, unit_keys=self.compares)
+                writes.append(found.write)
+                reads.append(found.read)
             if carry:
                 after["key"] = keys.after(x, before, lengths, reset)
         if "lag" in self.heads:
@@ -163,7 +196,44 @@ class RandomAccessMemory(nn.Module):
             parts = gate[..., : lag.start], torch.ones_like(gate[..., lag]), gate[..., lag.stop :]
             gate = torch.cat(parts, dim=-1)
         candidate = self.candidate(x).unflatten(-1, (self.num_heads, self.width))
-        return Steps(write, read, gate, candidate, after)
+        if self.memory.tag:
+            candidate, tag = self.tagged(candidate, found, read_index is not None)
+        else:
+            tag = None
+        return Steps(write, read, gate, candidate, after, tag, found)
+
+    @property
+    def compares(self) -> bool:
+        """Whether unit keys are needed: for tags, or for the keys that learn in this call."""
+        learns = torch.is_grad_enabled() and bool(self.memory.of_kind(Learned))
+        return self.memory.tag > 0 or learns
+
+    def tagged(
+        self, candidate: Tensor, found: Addresses | None, read_given: bool
+    ) -> tuple[Tensor, Tag]:
+        """Candidates (B, T, H, D) with the tags of their keys, (B, T, H, D + A), and how reads
+        compare tags. Heads without keys, and cells that the caller names, are read as they are."""
+        B, T, H, _ = candidate.shape
+        A, content = self.memory.tag, len(self.content)
+        query = key = candidate.new_zeros(B, T, H, A)
+        match = candidate.new_zeros(H)
+        null = candidate.new_full((H,), -math.inf)
+        if found is not None and found.query is not None and found.key is not None:
+            rest = (0, 0, 0, H - content)
+            key = nn.functional.pad(found.key[..., :A].to(candidate.dtype), rest)
+            if not read_given:
+                query = nn.functional.pad(found.query[..., :A].to(candidate.dtype), rest)
+                scale, logit = self.similarity()
+                match = nn.functional.pad(scale, (0, H - content))
+                null = torch.cat([logit, null[content:]])
+        return torch.cat([candidate, key], dim=-1), Tag(query, match, null)
+
+    def similarity(self) -> tuple[Tensor, Tensor]:
+        """-> of each content head, the factor of two keys' cosine, and the logit of nothing."""
+        assert self.log_match is not None
+        assert self.null is not None
+        match = self.log_match.exp()
+        return match, match * self.null
 
     def forward(
         self,
@@ -181,6 +251,8 @@ class RandomAccessMemory(nn.Module):
         if x.shape[0] == 0:
             return self.add_to(h, x, s.candidate), state if carry else None, s
         y, after = self.scan(s, state, lengths, reset, carry)
+        if write_index is None and read_index is None and torch.is_grad_enabled():
+            y = self.learn_keys(y, s, lengths, reset)
         if "lag" in self.heads and write_index is None and read_index is None:
             y = self.learn_lags(y, s, state, reset)
         return self.add_to(h, x, y), after, s
@@ -251,13 +323,42 @@ class RandomAccessMemory(nn.Module):
         # The number of cells in use is data-dependent, so it is unavailable while tracing.
         return y, after.trimmed() if is_readable(cells) else after
 
+    def learn_keys(
+        self, y: Tensor, s: Steps, lengths: Tensor | None, reset: Tensor | None
+    ) -> Tensor:
+        """The reads y (B, T, H, D), through which learned keys get a gradient: that of attention
+        over the last steps by the same similarity, since the choice of cells has none."""
+        if s.keys is None or s.keys.query is None or s.keys.key is None:
+            return y
+        if not self.memory.of_kind(Learned):
+            return y
+        heads = self.part(Learned)
+        match, null = (value[heads] for value in self.similarity())
+        credited: Tensor = key_attention(
+            y,
+            s.keys.query[:, :, heads],
+            s.keys.key[:, :, heads],
+            match,
+            s.gate[:, :, heads],
+            s.candidate[:, :, heads, : self.width],
+            null,
+            reset,
+            lengths,
+            head=heads.start,
+        )
+        return credited
+
     def learn_lags(self, y: Tensor, s: Steps, state: MemoryState, reset: Tensor | None) -> Tensor:
         """The reads y (B, T, H, D), through which the lags learn."""
         if not torch.is_grad_enabled():
             return y
         part, lags = self.part(Lag), self.heads["lag"]
-        held, fresh = state.first_rows(part, lags.ring)
-        candidate, cell = s.candidate[:, :, part], s.write.index[:, :, part, 0]
+        held, fresh = (
+            None if rows is None else rows[..., : self.width]  # without tags
+            for rows in state.first_rows(part, lags.ring)
+        )
+        candidate = s.candidate[:, :, part, : self.width]
+        cell = s.write.index[:, :, part, 0]
         with_rule: Tensor = ReadAllLags.apply(
             y, lags.shares(), candidate, cell, held, fresh, reset, part.start
         )

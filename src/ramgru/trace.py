@@ -194,9 +194,7 @@ def _layer_trace(
         weight = weight.masked_fill(pad[..., None, None], 0)
         share = None if share is None else share.masked_fill(pad.unsqueeze(-1), 0)
         reset = None if reset is None else reset & ~pad
-    left, right = (
-        None if f is None else f.detach() for f in (memory.fresh_left, memory.fresh_right)
-    )
+    left, right = (None if f is None else f.detach() for f in memory.start())
     return LayerTrace(
         s.write.index,
         s.write.weight,
@@ -218,8 +216,7 @@ def _weights_by_tags(
 ) -> tuple[Tensor, Tensor]:
     """-> the weights of each read (B, T, H, J) and its null share (B, T, H)"""
     mine = slice(s.candidate.shape[-1] - tag.query.shape[-1], None)
-    fresh = (memory.fresh_left, memory.fresh_right)
-    left, right = (None if f is None else f[..., mine] for f in fresh)
+    left, right = (None if f is None else f[..., mine] for f in memory.start())
     tags = [
         memory_scan(  # the tag of each cell alone
             s.write.index,

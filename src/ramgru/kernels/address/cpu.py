@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from ramgru.kernels import native
+from ramgru.kernels.address.reference import centre
 
 MaybeTensor = Tensor | None
 
@@ -48,8 +49,10 @@ def packed(
         return pad(x.transpose(1, 2), (0, -x.shape[1] % 16)).flatten(1)
 
     books = normalize(codes, dim=-1).split(tuple(sizes), dim=1)
-    with_phases = torch.cat([features, phases.unsqueeze(-1)], dim=-1)
-    return rows(with_phases).contiguous(), torch.cat([rows(book) for book in books], dim=1)
+    last = torch.stack([phases, centre(features, phases)], dim=-1)
+    return rows(torch.cat([features, last], dim=-1)).contiguous(), torch.cat(
+        [rows(book) for book in books], dim=1
+    )
 
 
 def product_keys_forward(

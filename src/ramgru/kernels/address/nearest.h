@@ -1,7 +1,7 @@
 // Product keys: the K nearest of the N = n_1 ... n_U cells of each head, for a key of A numbers.
 //
 // A key of any length is brought to the length sqrt(A) and then turned into a query: U parts of F
-// random features, cos(features u + phases). The scores of a part are its dot products with n_u
+// random features, cos(features u + phases) - centre. The scores of a part are its dot products with n_u
 // codes of length 1. All sums have one order: a key has the same address to the last bit, alone or
 // in a batch. Blocks of tokens are scored with a token in each lane of a vector, single tokens with
 // a feature or a code in each lane. Among equal scores the lower code comes first.
@@ -42,8 +42,8 @@ class Hash {
     for (int64_t u = 0; u < U; ++u) place_[u + 1] = place_[u] + F * stride(u);
   }
 
-  // A rows, one for each number of a key, and a row of phases, each of `width` features
-  const real* features(int64_t h) const { return features_ + h * (A + 1) * width(); }
+  // A rows, one for each number of a key, a row of phases and one of the centre, each of `width`
+  const real* features(int64_t h) const { return features_ + h * (A + 2) * width(); }
   int64_t width() const { return whole(U * F); }
   // F rows, one for each feature, of `stride` codes
   const real* codes(int64_t h, int64_t u) const { return codes_ + h * place_[U] + place_[u]; }
@@ -156,10 +156,10 @@ class TokenAddress {
     make_unit(spread, A, lanes<real>);
     for (int64_t a = 0; a < A; ++a) unit[a] = spread[a * lanes<real>];
     keep_rounded(unit);
-    const real* features = hash_.features(h);
-    products(unit, A, features, width, features + A * width, query_.get());
+    const real *features = hash_.features(h), *phases = features + A * width;
+    products(unit, A, features, width, phases, query_.get());
     for (int64_t q = 0; q < width; q += lanes<real>)
-      store(query_.get() + q, cos(load(query_.get() + q)));
+      store(query_.get() + q, cos(load(query_.get() + q)) - load(phases + width + q));
     keep_rounded(query_.get());
   }
 
@@ -289,7 +289,8 @@ class BlockAddress {
       products(features + first, width, keys_.get(), A, total);
       for (int64_t i = 0; i < code_tile; ++i)
         for (int64_t v = 0; v < token_vectors; ++v)
-          store(tokens_.get() + (first + i) * token_tile<real> + v * lanes<real>, cos(total[i][v]));
+          store(tokens_.get() + (first + i) * token_tile<real> + v * lanes<real>,
+                cos(total[i][v]) - phases[width + first + i]);
     }
     keep_rounded(tokens_.get());
   }

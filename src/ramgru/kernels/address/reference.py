@@ -30,6 +30,7 @@ def product_keys(
     def nearest(key: Tensor) -> tuple[Tensor, Tensor]:
         key = unit(key.unflatten(-1, (H, -1)))
         query = (torch.einsum("hfa,btha->bthf", features, key) + phases).cos()
+        query = query - centre(features, phases)
         parts = normalize(query.unflatten(-1, (len(sizes), -1)), dim=-1)
         score = torch.zeros((), dtype=key.dtype, device=key.device)
         for part, book in zip(parts.unbind(-2), books, strict=True):
@@ -51,6 +52,12 @@ def product_keys(
     write = (write_value - write_value[..., :1]).exp()
     read = value[:, W:, :, :reads].softmax(dim=-1)
     return write_cell, write, cell[:, W:, :, :reads], read
+
+
+def centre(features: Tensor, phases: Tensor) -> Tensor:
+    """(H, U·F) the mean of cos(features u + phases) over random keys u. Without it, keys of a small
+    bandwidth share a large part of their queries, and crowd into few cells."""
+    return (-features.square().sum(dim=-1) / 2).exp() * phases.cos()
 
 
 def unit(key: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import dispatch
+from ramgru.kernels.address.reference import centre
 
 BEST = dispatch.Operation("best_cells", "product_keys_forward", "ramgru.kernels.address.triton")
 
@@ -34,6 +35,7 @@ def product_keys(
         """(B, T, H·A) -> scores and cells of the nearest (B, T, H, K)"""
         (key,) = unit(key.unflatten(-1, (H, -1)))
         query = (torch.einsum("btha,hfa->bthf", key, features) + phases).cos()
+        query = query - centre(features, phases)
         parts = query.unflatten(-1, (len(sizes), -1))
         # With codes and queries of one length, no cell is nearer to every query than the others.
         length = parts.square().sum(dim=-1, keepdim=True).clamp_min(1e-24)

@@ -20,7 +20,7 @@ OPERATION = dispatch.Operation("key_attention", "key_attention_backward")
 
 
 def key_attention(
-    y: Tensor,  # (B, T, G, D): of G >= H heads, where the attention's heads begin at `head`
+    y: Tensor,  # (B, T, G, D or more): of G >= H heads, of which the attention's begin at `head`
     query: Tensor,  # (B, T, H, A)
     key: Tensor,  # (B, T, H, A)
     scale: Tensor,  # (H,)
@@ -66,7 +66,8 @@ class _Attach(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
-        part = grad[:, :, ctx.head : ctx.head + tensors[0].shape[2]]
+        heads, width = tensors[0].shape[2], tensors[4].shape[3]
+        part = grad[:, :, ctx.head : ctx.head + heads, :width]
         path = OPERATION.choose(part, *tensors).path
         module = portable if path == dispatch.TORCH or is_grad_enabled() else cpu
         found = module.key_attention_backward(part, *tensors, ctx.window)

@@ -22,7 +22,13 @@ from ramgru.lab.train.data import Feed, chunks, held_out_seed
 from ramgru.lab.train.log import RunLog, progress_bar
 from ramgru.lab.train.measure import measure
 from ramgru.lab.train.parallel import make_accelerator
-from ramgru.lab.train.rules import Curriculum, Interruption, StopRule, learning_rate
+from ramgru.lab.train.rules import (
+    Curriculum,
+    Interruption,
+    StopRule,
+    learning_rate,
+    write_cost,
+)
 from ramgru.lab.train.step import Stepper
 
 if TYPE_CHECKING:
@@ -194,9 +200,9 @@ class Trainer:
 
     def _one_step(self) -> None:
         config, task = self.config, self.curriculum.task
-        lr = learning_rate(config, self.step)
+        lr, cost = learning_rate(config, self.step), write_cost(config, self.step)
         batch = self.feed.batch(task, self.step)
-        self.stepper.step(batch, lr, continues=self.feed.continues(task, self.step))
+        self.stepper.step(batch, lr, cost, continues=self.feed.continues(task, self.step))
         self.step += 1
         self.bar.update(self.bar.task_ids[0], completed=self.step)
         if self.step % config.log_every == 0:

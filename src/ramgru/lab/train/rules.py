@@ -30,6 +30,12 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * (1 - done)
 
 
+def write_cost(config: TrainConfig, step: int) -> float:
+    """The weight of the auxiliary loss on open gates at optimizer step `step`, counted from 0. It
+    rises linearly: a gate that shuts before its cells are read never learns to open."""
+    return config.write_cost * min(1.0, step / config.total_steps)
+
+
 class Curriculum:
     """The stages of a task, from easy to hard; the last stage is the task itself.
 

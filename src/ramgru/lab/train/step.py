@@ -50,21 +50,25 @@ class Stepper:
         self.totals = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
         self.state: Any = None
 
-    def step(self, batch: Batch, lr: float, *, continues: bool | None = None) -> None:
-        """Train on this process's share of a batch.
+    def step(
+        self, batch: Batch, lr: float, write_cost: float = 0.0, *, continues: bool | None = None
+    ) -> None:
+        """Train on this process's share of a batch, with this weight of the auxiliary loss.
 
         continues: True if the batch continues the stream where the last batch ended, False if it
             starts a stream; None: no stream
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.gradient(batch, continues=continues)
+        self.gradient(batch, write_cost, continues=continues)
         if self.config.clip:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), self.config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def gradient(self, batch: Batch, *, continues: bool | None = None) -> None:
+    def gradient(
+        self, batch: Batch, write_cost: float = 0.0, *, continues: bool | None = None
+    ) -> None:
         """Add the gradient of the mean loss over all answers of all processes' shares."""
         # Shares may hold different numbers of answers, so the mean is over the global count. DDP
         # and FSDP average over processes, hence the factor num_processes.
@@ -72,9 +76,9 @@ class Stepper:
         count = self.accelerator.reduce(count, "sum").clamp(min=1)
         scale = self.accelerator.num_processes / count
         price = None
-        if self.config.write_cost:
+        if write_cost:
             steps = torch.tensor(int(batch.lengths.sum()), device=self.accelerator.device)
-            price = self.config.write_cost * count / self.accelerator.reduce(steps, "sum")
+            price = write_cost * count / self.accelerator.reduce(steps, "sum")
         state = self.state if continues else None
         pieces = list(chunks(batch, self.config.tbptt, self.accelerator.device))
         for i, piece in enumerate(pieces):
