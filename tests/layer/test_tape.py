@@ -133,9 +133,8 @@ def test_tape_heads_stand_after_key_heads() -> None:
     assert torch.equal(s.read.weight[:, :, 1:], read.weight)
 
 
-@pytest.mark.parametrize("heads", ["tape", "key tape tape"])
-def test_gradcheck(heads: str) -> None:
-    made, x = layer(heads), normal(2, 4, 2).requires_grad_()
+def test_gradcheck() -> None:  # without key heads, whose hash passes no gradient
+    made, x = layer("tape tape"), normal(2, 4, 2).requires_grad_()
     names, values = zip(*made.named_parameters())
 
     def function(x: Tensor, *values: Tensor) -> Tensor:
