@@ -85,7 +85,7 @@ class Learned(ContentHead):
 @dataclass(frozen=True)
 class Lag(Head):
     """A head that reads what came a number of steps ago, from 0 to `reach` - 1 steps; it learns the
-    number."""
+    number, more surely with a second lag head or in a stack of layers."""
 
     name: ClassVar[str] = "lag"
     reach: int = field(default=256, metadata={"least": 1})

@@ -58,7 +58,15 @@ class Case:
         return torch.randint(low, high, shape, generator=self.generator(salt))
 
     def layer(self) -> RAMGRU:
-        memory = Memory(self.N, self.heads, self.width, self.W, self.R, 0.5, self.learned_start)
+        memory = Memory(
+            self.N,
+            self.heads,
+            self.width,
+            writes=self.W,
+            reads=self.R,
+            gate_bias=0.5,
+            learned_start=self.learned_start,
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             layer = RAMGRU(

@@ -86,7 +86,7 @@ def read_lags(
     share = (30 * lags.logits[head, : lags.reach[head]]).softmax(0)
     values = [held[(place - lag) % lags.ring] for lag in range(len(share))]
     changes = [v - fresh[(place - lag) % lags.ring] for lag, v in enumerate(values)]
-    best, chosen = share.detach().topk(min(unit.memory.reads, lags.ring, len(share)))
+    best, chosen = share.detach().topk(min(2, len(share)))
     read = sum((w * values[int(lag)] for w, lag in zip(best / best.sum(), chosen)), 0 * values[0])
     every = sum((p * v.detach() for p, v in zip(share, changes)), torch.zeros_like(read))
     return read + every - every.detach() if taught else read

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from layer_cases import Case
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 import ramgru
 from ramgru import RAMGRU, Memory, RAMGRUModel
@@ -64,27 +65,25 @@ def test_correlation(steps: int, reach: int, resets: bool) -> None:
 
 def test_gradient_of_the_logits_where_all_lags_are_read() -> None:
     """Then it is the gradient of the outputs themselves."""
-    layer = Case(heads="lag:4", N=4, R=4, controller="mingru").layer()
+    layer = Case(heads="lag:2", controller="mingru").layer()
     unit, x, given = layer.memories[0], normal(2, 9, 3), normal(2, 9, 4)
     (layer(x)[0] * given).sum().backward()
     found = heads(layer).logits.grad
     logits = heads(layer).logits.detach().clone().requires_grad_()
-    candidate = nn.functional.pad(unit.candidate(x).detach(), (0, 0, 3, 0))
+    candidate = nn.functional.pad(unit.candidate(x).detach(), (0, 0, 1, 0))
     weight = (30 * logits[0]).softmax(0)
-    read = sum(weight[lag] * candidate[:, 3 - lag : 12 - lag] for lag in range(4))
-    assert isinstance(read, Tensor)
-    (unit.output_gate(x).sigmoid() * unit.read_out(read) * given).sum().backward()
+    read = weight[0] * candidate[:, 1:] + weight[1] * candidate[:, :-1]
+    out = read @ unit.read_out.weight[:, : read.shape[-1]].mT
+    (unit.output_gate(x).sigmoid() * out * given).sum().backward()
     torch.testing.assert_close(found, logits.grad, rtol=0, atol=1e-10)
 
 
 def test_lags_beyond_a_heads_reach_are_never_read() -> None:
-    layer = Case(heads="lag:2 lag:6", N=9, R=3).layer()
+    layer = Case(heads="lag:1 lag:6").layer()
     assert heads(layer).logits.shape == (2, 6)
     prefer(layer, 5, 5)
     lag, weight = heads(layer).best()
-    assert set(lag[0, :2].tolist()) == {0, 1}
-    assert weight[0].tolist() == [0.5, 0.5, 0]
-    assert lag[1, 0] == 5
+    assert (lag[:, 0].tolist(), weight.tolist()) == ([0, 5], [[1, 0], [1, 0]])
 
 
 def test_reach_and_cells() -> None:
@@ -106,11 +105,40 @@ def test_the_ring_moves_on_while_the_caller_names_cells() -> None:
 
 
 def test_places_stay_integers_where_a_state_is_narrowed() -> None:
-    layer = replace(Case(heads="lag tape")).layer()
+    layer = Case(heads="lag tape").layer()
     state = layer(normal(2, 5, 3), layer.initial_state(2))[1]
     for other in (state.to(dtype=torch.bfloat16), state.from_tensor(state.to_tensor())):
         assert torch.equal(other.memory[0].carried["lag"], state.memory[0].carried["lag"])
         assert other.memory[0].carried["lag"].dtype == torch.int64
+
+
+def loss_of(layer: RAMGRU, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+    output, h_n = functional_call(layer, parameters, (x,))
+    return output.sin().sum() + h_n.cos().sum()
+
+
+def test_gradients_of_each_sample() -> None:
+    layer = Case(heads="lag:4 tape", controller="mingru", learned_start=True).layer()
+    parameters, x = dict(layer.named_parameters()), normal(3, 1, 6, 3)
+    found = vmap(grad(partial(loss_of, layer)), in_dims=(None, 0))(parameters, x)
+    for b in range(3):
+        alone = grad(partial(loss_of, layer))(parameters, x[b])
+        for name in parameters:
+            torch.testing.assert_close(found[name][b], alone[name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_compiles_to_one_graph() -> None:
+    layer, x = Case(heads="lag:4 tape", controller="mingru").layer(), normal(2, 6, 3)
+    reset = torch.tensor([[0, 0, 1, 0, 0, 0], [0] * 6]).bool()
+    results = []
+    for run in (torch.compile(layer, fullgraph=True, backend="aot_eager"), layer):
+        y, h_n = run(x, reset=reset)
+        grads = torch.autograd.grad(y.sin().sum() + h_n.sum(), layer.parameters())
+        results.append((y, h_n, *grads))
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    torch._dynamo.reset()
 
 
 def test_a_lag_is_learned_from_far_fewer_steps_than_values() -> None:
