@@ -53,29 +53,16 @@ def every_sum(logits: list[Tensor]) -> Tensor:
     return sums
 
 
-def gradients(run, logits: list[Tensor], top_k: int) -> list[Tensor]:
-    leaves = [part.detach().requires_grad_() for part in logits]
-    value, cell = run(leaves, top_k)
-    g = torch.Generator().manual_seed(1)
-    above = torch.randn(value.shape, generator=g).to(value)
-    return [value.detach(), cell, *torch.autograd.grad(value, leaves, above)]
-
-
 def by_every_sum(logits: list[Tensor], top_k: int) -> tuple[Tensor, Tensor]:
     sums = every_sum(logits)
     return sums.topk(min(top_k, sums.shape[-1]))
 
 
 @every_case
-def test_are_the_best_of_all_sums_with_gradients(kernel, gpu_device, sizes, top_k):
+def test_are_the_best_of_all_sums(kernel, gpu_device, sizes, top_k):
     logits = draw(sizes, gpu_device)
-    got = gradients(best, logits, top_k)
-    value, cell = by_every_sum(logits, top_k)
-    assert torch.equal(got[0], value)
-    assert torch.equal(got[1], cell)
-    wanted = gradients(by_every_sum, [part.double() for part in logits], top_k)
-    for a, b in zip(got[2:], wanted[2:], strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+    for a, b in zip(best(logits, top_k), by_every_sum(logits, top_k), strict=True):
+        assert torch.equal(a, b)
 
 
 @every_case
@@ -114,23 +101,6 @@ def test_cells_are_in_the_memory_and_differ_whatever_the_logits_are(kernel, gpu_
     for a, b in zip((value, cell), best(clean, top_k), strict=True):
         assert torch.equal(a[untouched], b[untouched])
         assert torch.equal(a[:12, 1], b[:12, 1])
-
-
-def test_second_and_third_derivatives_equal_those_of_torch(kernel, gpu_device):
-    def third(logits: list[Tensor]) -> list[Tensor]:
-        leaves = [part.detach().requires_grad_() for part in logits]
-        value = best(leaves, 5)[0].pow(4).sum()
-        for _ in range(3):
-            grads = torch.autograd.grad(value, leaves, create_graph=True)
-            value = sum(g.square().sum() for g in grads)
-        return [value.detach(), *grads]
-
-    logits = draw((4, 6), gpu_device)
-    got = third(logits)
-    with gpu.use(gpu.OFF):
-        wanted = third([part.double() for part in logits])
-    for a, b in zip(got, wanted, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_and_one_row(kernel, gpu_device):

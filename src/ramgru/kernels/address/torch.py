@@ -69,7 +69,8 @@ def product_keys(
 def best(logits: list[Tensor], K: int) -> tuple[Tensor, Tensor]:
     """The K largest sums of one logit from each codebook -> sums and cells (..., K).
 
-    logits: a list of (..., n_u). A cell is the number of (i_1, …, i_U) in mixed radix.
+    logits: a list of (..., n_u), without gradient. A cell is the number of (i_1, …, i_U) in mixed
+    radix.
     """
     if BEST.choose(*logits).path == dispatch.TRITON:
         from ramgru.kernels.address import triton

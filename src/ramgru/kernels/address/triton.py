@@ -6,15 +6,13 @@ cells only the next code is a candidate, so K picks among K sums replace a sort 
 equal sums the lower code comes first.
 
 NaN counts as the largest number, as in torch.topk, so that cells are always in the memory and
-differ. Gradients go to the picked codes, summed in the order of the cells, without atomics.
+differ.
 """
 
 # A kernel's arguments are Triton's to type.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import triton
@@ -33,11 +31,9 @@ def takes(logits: list[Tensor]) -> bool:
 
 
 def best(logits: list[Tensor], K: int) -> tuple[Tensor, Tensor]:
-    """As `torch.best`: a list of (..., H, n_u) -> sums and cells (..., H, K)."""
+    """As `torch.best`: a list of (..., H, n_u) -> sums and cells (..., H, K). No gradient."""
     # A batched product of each head's codes leaves the heads outermost in memory.
-    rows = [part.movedim(-2, 0).contiguous() for part in logits]
-    value, cell = _search([part.detach() for part in rows], K)
-    value = _Pick.apply(cell, value, *rows)
+    value, cell = _search([part.detach().movedim(-2, 0).contiguous() for part in logits], K)
     return value.movedim(0, -2), cell.movedim(0, -2)
 
 
@@ -58,61 +54,6 @@ def _search(logits: list[Tensor], K: int) -> tuple[Tensor, Tensor]:
                 extend[(triton.cdiv(rows, tile),)](part, value, cell, more, cells, rows, **options)
         value, cell = more, cells
     return value, cell
-
-
-class _Pick(torch.autograd.Function):
-    """The sums of the picked codes' logits, (..., K), as a function of each part (..., n_u)."""
-
-    @staticmethod
-    def forward(ctx: Any, cell: Tensor, value: Tensor, *parts: Tensor) -> Tensor:
-        ctx.sizes = tuple(part.shape[-1] for part in parts)
-        ctx.save_for_backward(cell)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        (cell,) = ctx.saved_tensors
-        return None, None, *_Scatter.apply(ctx.sizes, cell, grad)
-
-
-class _Scatter(torch.autograd.Function):
-    """For each code of each part, (..., n_u): the sum of grad (..., K) over the cells with it."""
-
-    @staticmethod
-    def forward(ctx: Any, sizes: tuple[int, ...], cell: Tensor, grad: Tensor) -> Any:
-        ctx.sizes = sizes
-        ctx.save_for_backward(cell)
-        grad, found = grad.contiguous(), cell.shape[-1]
-        results = []
-        for u, n in enumerate(sizes):
-            out = torch.empty(*cell.shape[:-1], n, dtype=grad.dtype, device=grad.device)
-            columns, rows = triton.next_power_of_2(n), out.numel() // n
-            tile = max(1, NUMBERS // columns)
-            options = {"STRIDE": _stride(sizes, u), "FOUND": found, "N": n}
-            options |= {"ROWS": tile, "COLUMNS": columns}
-            if rows:
-                with gpu.on_device_of(grad):
-                    scatter[(triton.cdiv(rows, tile),)](cell, grad, out, rows, **options)
-            results.append(out)
-        return tuple(results)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        (cell,) = ctx.saved_tensors
-        sizes = ctx.sizes
-        picked = [
-            part.detach().gather(-1, cell // _stride(sizes, u) % part.shape[-1])
-            for u, part in enumerate(grads)
-        ]
-        return None, None, _Pick.apply(cell, torch.stack(picked).sum(0), *grads)
-
-
-def _stride(sizes: tuple[int, ...], u: int) -> int:
-    """The difference between the numbers of cells whose codes of part u differ by one."""
-    stride = 1
-    for n in sizes[u + 1 :]:
-        stride *= n
-    return stride
 
 
 @triton.jit
@@ -180,21 +121,3 @@ def extend(
             sums = tl.where(chosen, old + entry(score, place == j + 1)[:, None], sums)
             following = tl.where(chosen, j + 1, following)
             open = open & ((place != at[:, None]) | (j + 1 < CODES))
-
-
-@triton.jit
-def scatter(
-    cell, grad,  # (rows, FOUND)
-    out,  # (rows, N)
-    rows, STRIDE: tl.constexpr, FOUND: tl.constexpr, N: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.arange(0, COLUMNS)[None, :]
-    there = row < rows
-    sums = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for k in range(FOUND):
-        code = tl.load(cell + row * FOUND + k, mask=there, other=0) // STRIDE % N
-        got = tl.load(grad + row * FOUND + k, mask=there, other=0.0).to(tl.float32)
-        sums += tl.where(column == code, got, 0.0)
-    tl.store(out + row * N + column, sums.to(out.dtype.element_ty), mask=there & (column < N))
