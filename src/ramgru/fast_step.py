@@ -147,6 +147,9 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
     if list(memory.heads) != ["key"] or any(type(m) is not Projection for m in linears.values()):
         return None
     keys = memory.heads["key"]
+    reads = {number for _, number in keys.groups}
+    if memory.memory.tag or len(reads) > 1:
+        return None
     modules = [(memory.heads._modules, "key", keys)]
     modules += [(memory._modules, name, module) for name, module in linears.items()]
     sources = keys.step_sources()
@@ -170,7 +173,7 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
         N=N,
         D=D,
         K=keys.writes,
-        J=keys.reads,
+        J=reads.pop(),
         window=keys.window + 1,
         F=FEATURES,
         gru=part.is_gru,
