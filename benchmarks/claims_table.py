@@ -25,7 +25,6 @@ def ours(**memory: Any) -> ModelConfig:
 # Changes of the memory.
 MANY_CELLS = ours(cells=2**20)
 PHRASES = ours(cells=2**20, heads="key key key:2 key:3 key:4 key:3:1 key:3:2 key:3:3", width=32)
-LISTS = ours(heads="key key key key tape tape tape tape")
 WHY_PHRASES = "for keys of several steps, and values that need the width"
 
 # Quality: recall, copying, state tracking far beyond the sizes trained on
@@ -33,12 +32,11 @@ WHY_PHRASES = "for keys of several steps, and values that need the width"
 MQAR_SIZES = ((64, 256, 0.995), (256, 1024, 0.99), (1024, 4096, 0.98), (4095, 16_384, 0.95))
 MQAR = Row(
     "mqar",
-    "Trained on 16 pairs, the layer recalls as many pairs as there are keys, and more of them "
+    "Trained on up to 64 pairs, the layer recalls as many pairs as there are keys, and more of them "
     "than softmax attention trained on the same data.",
-    training("mqar", {"pairs": 16, "length": 64}, MANY_CELLS, steps=300),
+    training("mqar", {"pairs": 64, "length": 256}, steps=800, batch_size=32),
     tuple(ask("mqar", {"pairs": p, "length": n}, Bar(least=s)) for p, n, s in MQAR_SIZES),
     above="mqar_attention",
-    changes="to have room for 4,095 pairs",
     picture="pairs",
 )
 
@@ -120,19 +118,100 @@ NGRAM_LOOKUP = Row(
     changes=WHY_PHRASES,
 )
 
+FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=800, batch_size=32)
+FEATURE_BARS = {
+    0.0: (None, 0.99, 0.98, 0.95),
+    0.2: (None, 0.99, 0.97, 0.9),
+    0.4: (None, 0.9, 0.75, 0.5),
+}
+FEATURE_RECALL = Row(
+    "feature_recall",
+    "A key is a part of a feature vector and comes back with noise: trained on up to 16 pairs at "
+    "noise 0.2, the layer finds 1,024.",
+    FEATURES,
+    tuple(
+        replace(
+            ask("feature_recall", {"pairs": pairs}, Bar(least=least), min_pairs=pairs, noise=noise),
+            axes={"noise": noise, "pairs": pairs},
+        )
+        for noise, bars in FEATURE_BARS.items()
+        for pairs, least in zip((16, 64, 256, 1024), bars)
+    ),
+)
+
+
+def feature_peer(layer: str) -> Row:
+    """A peer on the same data, with its rate tuned."""
+    return replace(
+        FEATURE_RECALL,
+        name=f"feature_recall_{layer}",
+        claim=f"The baseline for `feature_recall`: {layer} of the same width and depth, trained on "
+        "the same data.",
+        training=replace(FEATURES, model=ModelConfig(layer=layer)),
+        questions=tuple(replace(asked, bars=(Bar(),)) for asked in FEATURE_RECALL.questions),
+        rates=(1e-3, 3e-3),
+    )
+
+
+LAG_RECALL = tuple(
+    Row(
+        f"lag_recall_{lag}",
+        f"The layer learns to repeat the symbol of {lag} steps ago within 200 steps.",
+        training("lag_recall", {"lag": lag, "length": max(96, 3 * lag)}, steps=200, batch_size=16),
+        (ask("lag_recall", {"lag": lag}, Bar(least=0.99, every=True), length=max(96, 3 * lag)),),
+    )
+    for lag in (4, 32, 64, 200)
+)
+
 COPY = Row(
     "copy",
     "Trained on lists of up to 20 vectors, the layer copies 1,000. A symbol is a bit; a whole "
     "answer is the whole list.",
-    training(
-        "copy",
-        {"length": 20},
-        LISTS,
-        steps=400,
-        lr=1e-2,
+    training("copy", {"length": 20}, steps=300, batch_size=32),
+    tuple(at_length("copy", n, Bar(least=0.99, every=True), Bar("exact")) for n in (200, 1000)),
+)
+
+STRING_COPY = Row(
+    "string_copy",
+    "Trained on strings of 5 to 20 letters, the layer copies strings of 80. The bars are on whole "
+    "strings.",
+    training("string_copy", {"min_length": 5, "length": 20}, steps=400, batch_size=32),
+    tuple(
+        at_length("string_copy", n, Bar("exact", least=least), Bar())
+        for n, least in ((20, 0.98), (40, 0.95), (80, 0.9))
     ),
-    tuple(at_length("copy", n, Bar(least=0.99), Bar("exact")) for n in (200, 1000)),
-    changes="because an empty step has no key",
+)
+
+SELECTIVE = training("selective_copy", {}, steps=400, batch_size=32)
+SELECTIVE_COPY = Row(
+    "selective_copy",
+    "Tokens are copied from among blanks, at the trained length and at four times as much.",
+    SELECTIVE,
+    tuple(
+        ask("selective_copy", {"length": times * SELECTIVE.task.length}, Bar(least=least))
+        for times, least in ((1, 0.95), (4, 0.8))
+    ),
+)
+
+REVERSE = Row(
+    "reverse",
+    "Trained on strings of up to 40 symbols, the layer reverses strings of 100.",
+    training("reverse", {"length": 40}, steps=600, batch_size=32),
+    (at_length("reverse", 100, Bar(least=0.95)),),
+)
+
+NOISY_RECALL = Row(
+    "noisy_recall",
+    "In-context recall among noise.",
+    training("noisy_recall", {}, steps=400, batch_size=32),
+    (ask("noisy_recall", {}, Bar(least=0.99)),),
+)
+
+FUZZY_RECALL = Row(
+    "fuzzy_recall",
+    "In-context recall where keys and values are motifs of up to three tokens.",
+    training("fuzzy_recall", {}, steps=600, batch_size=32),
+    (ask("fuzzy_recall", {}, Bar(least=0.97)),),
 )
 
 ASSOCIATIVE_RECALL = Row(
@@ -169,7 +248,7 @@ HOLD = Row(
     "hold",
     "The layer recalls sixteen pairs after a million steps of noise, and the cells addressed by "
     "single tokens keep exactly the same bits.",
-    training("hold", {"pairs": 16, "distance": 100}, MANY_CELLS, steps=250),
+    training("hold", {"pairs": 16, "distance": 100}, MANY_CELLS, steps=250, batch_size=32),
     (
         RECALLED,
         replace(
@@ -229,7 +308,34 @@ SPEED = Row(
             ask(
                 "mqar",
                 {"pairs": 8, "length": 64},
-                Bar("steps", most=150, every=True),
+                Bar("steps", most=100, every=True),
+                Bar("reached", least=1.0, every=True),
+            ),
+            measure=steps_to_target,
+        ),
+    ),
+    seeds=tuple(range(10)),
+    picture="curves",
+)
+
+FEATURE_SPEED = Row(
+    "feature_speed",
+    "The same for 8 pairs of features without noise.",
+    training(
+        "feature_recall",
+        {"pairs": 8, "noise": 0.0},
+        steps=500,
+        batch_size=32,
+        curriculum=False,
+        evaluate_every=20,
+        target=0.98,
+    ),
+    (
+        replace(
+            ask(
+                "feature_recall",
+                {"pairs": 8},
+                Bar("steps", most=400, every=True),
                 Bar("reached", least=1.0, every=True),
             ),
             measure=steps_to_target,
@@ -248,15 +354,25 @@ QUALITY = Page(
         MQAR_ATTENTION,
         MQAR_LARGE,
         MQAR_UPDATE,
+        FEATURE_RECALL,
+        feature_peer("attention"),
+        feature_peer("gated_deltanet"),
+        *LAG_RECALL,
         MQAR_COMPOSITIONAL,
         NGRAM_LOOKUP,
+        NOISY_RECALL,
+        FUZZY_RECALL,
         COPY,
+        STRING_COPY,
+        SELECTIVE_COPY,
+        REVERSE,
         ASSOCIATIVE_RECALL,
         HOLD,
         PROGRAMS,
         state_tracking("parity", "The GRU controller tracks a state: the parity of a string."),
         state_tracking("cycle_navigation", "The same for a walk on a cycle of five states."),
         SPEED,
+        FEATURE_SPEED,
     ),
 )
 
