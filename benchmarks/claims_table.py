@@ -32,8 +32,8 @@ WHY_PHRASES = "for keys of several steps, and values that need the width"
 MQAR_SIZES = ((64, 256, 0.995), (256, 1024, 0.99), (1024, 4096, 0.98), (4095, 16_384, 0.95))
 MQAR = Row(
     "mqar",
-    "Trained on up to 64 pairs, the layer recalls as many pairs as there are keys, and more of them "
-    "than softmax attention trained on the same data.",
+    "Trained on up to 64 pairs, the layer recalls as many pairs as there are keys, and more of "
+    "them than softmax attention trained on the same data.",
     training("mqar", {"pairs": 64, "length": 256}, steps=800, batch_size=32),
     tuple(ask("mqar", {"pairs": p, "length": n}, Bar(least=s)) for p, n, s in MQAR_SIZES),
     above="mqar_attention",
@@ -118,7 +118,7 @@ NGRAM_LOOKUP = Row(
     changes=WHY_PHRASES,
 )
 
-FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=800, batch_size=32)
+FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=1200, batch_size=32)
 FEATURE_BARS = {
     0.0: (None, 0.99, 0.98, 0.95),
     0.2: (None, 0.99, 0.97, 0.9),

@@ -126,10 +126,10 @@ class Memory:
     """Numbers of its key that a cell keeps beside its value, at most 16. A read compares them with
     its own key, and rejects cells of other keys. 0: no tags."""
     writes: int = 2
-    """Cells that a step writes in each key or learned head, the nearest ones to its key; at most
+    """Cells that a step writes and reads in each key head, the nearest ones to its key; at most
     `cells`."""
     reads: int = 16
-    """Cells that a step reads in each key or learned head; at most `cells`."""
+    """Cells that a step reads in each learned head, at most `cells`; it writes a quarter."""
     gate_bias: float = 0.0
     """Initial bias of the update gates: at 0, half of a cell is overwritten at first."""
     learned_start: bool = False

@@ -147,8 +147,7 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
     if list(memory.heads) != ["key"] or any(type(m) is not Projection for m in linears.values()):
         return None
     keys = memory.heads["key"]
-    reads = {number for _, number in keys.groups}
-    if memory.memory.tag or len(reads) > 1:
+    if len(keys.groups) > 1 or memory.memory.tag:
         return None
     modules = [(memory.heads._modules, "key", keys)]
     modules += [(memory._modules, name, module) for name, module in linears.items()]
@@ -172,8 +171,8 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
         H=H,
         N=N,
         D=D,
-        K=keys.writes,
-        J=reads.pop(),
+        K=keys.writes[0],
+        J=keys.reads[0],
         window=keys.window + 1,
         F=FEATURES,
         gru=part.is_gru,

@@ -110,14 +110,17 @@ class KeyHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.input_size = heads, input_size
-        self.writes, reads = min(memory.writes, memory.cells), min(memory.reads, memory.cells)
+        writes, reads = min(memory.writes, memory.cells), min(memory.reads, memory.cells)
         self.sizes = codebook_sizes(memory.cells)
         self.write_after = tuple(head.write_after for head in heads)
         H, U, A, F = len(heads), len(self.sizes), CODE, FEATURES
         fixed = sum(isinstance(head, Key) for head in heads)
-        # The same key finds the cells that it wrote; one that only resembles it finds some of them.
-        groups = ((slice(fixed), self.writes), (slice(fixed, H), reads))
+        # Heads, the cells that each writes, and those that it reads: a key that comes back as it
+        # was finds all cells that it wrote, one that only resembles it some of them.
+        groups = ((slice(fixed), writes, writes), (slice(fixed, H), max(1, reads // 4), reads))
         self.groups = [group for group in groups if heads[group[0]]]
+        self.writes = [each for of, each, _ in self.groups for _ in heads[of]]  # of each head
+        self.reads = [each for of, _, each in self.groups for _ in heads[of]]
         longest = max(head.skip + head.steps for head in heads)
         self.window = longest + max(self.write_after) - 1
 
@@ -190,7 +193,13 @@ class KeyHeads(nn.Module):
         return Addresses(Address.join(writes), Address.join(reads), *units)
 
     def _hashed(
-        self, heads: slice, reads: int, key: Tensor, before: Tensor, reset: Tensor | None
+        self,
+        heads: slice,
+        writes: int,
+        reads: int,
+        key: Tensor,
+        before: Tensor,
+        reset: Tensor | None,
     ) -> tuple[Address, Address]:
         """-> the addresses of writes and of reads of some of the heads."""
         numbers = slice(CODE * heads.start if heads.start else None, CODE * heads.stop)
@@ -200,7 +209,7 @@ class KeyHeads(nn.Module):
             before[..., numbers],
             *(value[heads].to(key.dtype) for value in of_heads),
             reset,
-            writes=self.writes,
+            writes=writes,
             reads=reads,
             sizes=self.sizes,
             offsets=self.write_after[heads],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ramgru.lab.tasks import sampling
-from ramgru.lab.tasks.base import Batch, Ranged, among_held, nothing_asked
+from ramgru.lab.tasks.base import Batch, Ranged, Task, among_held, nothing_asked
 from ramgru.lab.tasks.registry import register
 
 KEY = 16  # numbers of a key that is not one-hot
@@ -47,7 +48,6 @@ class FeatureRecall(Ranged):
     metric: ClassVar[str] = "recall"
     classes: ClassVar[bool] = True
     axis: ClassVar[str] = "pairs"
-    easiest: ClassVar[int] = 2
     sizes: ClassVar[tuple[int, ...]] = (4, 16, 64, 256, 1024)
     smallest: ClassVar[dict[str, int]] = {"distractors": 0, "one_hot": 0}
     vocab_size = 0
@@ -70,6 +70,10 @@ class FeatureRecall(Ranged):
                 f"pairs must be at most {self.one_hot}, the number of keys at "
                 f"one_hot={self.one_hot}, got {self.pairs}"
             )
+
+    def curriculum(self) -> Sequence[Task]:
+        """The task itself: keys that were learned on few pairs must be learned anew on more."""
+        return (self,)
 
     @property
     def most(self) -> int | None:
