@@ -117,7 +117,10 @@ class KeyHeads(nn.Module):
         fixed = sum(isinstance(head, Key) for head in heads)
         # Heads, the cells that each writes, and those that it reads: a key that comes back as it
         # was finds all cells that it wrote, one that only resembles it some of them.
-        groups = ((slice(fixed), writes, writes), (slice(fixed, H), max(1, reads // 4), reads))
+        groups: list[tuple[slice, int, int]] = [
+            (slice(fixed), writes, writes),
+            (slice(fixed, H), max(1, reads // 4), reads),
+        ]
         self.groups = [group for group in groups if heads[group[0]]]
         self.writes = [each for of, each, _ in self.groups for _ in heads[of]]  # of each head
         self.reads = [each for of, _, each in self.groups for _ in heads[of]]
@@ -203,11 +206,17 @@ class KeyHeads(nn.Module):
     ) -> tuple[Address, Address]:
         """-> the addresses of writes and of reads of some of the heads."""
         numbers = slice(CODE * heads.start if heads.start else None, CODE * heads.stop)
-        of_heads = (self.features, self.phases, self.codes, self.sharpness)
+        features, phases, codes, sharpness = (
+            value[heads].to(key.dtype)
+            for value in (self.features, self.phases, self.codes, self.sharpness)
+        )
         write_index, write_weight, read_index, read_weight = product_keys(
             key[..., numbers],
             before[..., numbers],
-            *(value[heads].to(key.dtype) for value in of_heads),
+            features,
+            phases,
+            codes,
+            sharpness,
             reset,
             writes=writes,
             reads=reads,
