@@ -139,6 +139,7 @@ OURS, PARALLEL, BASE, KERNEL = "RAMGRU", "RAMGRU, mingru", "nn.GRU", "exact GRU 
 MAKERS: dict[str, Callable[[int], Contender]] = {
     OURS: lambda width: of(ram(width)),
     PARALLEL: lambda width: of(ram(width, "mingru")),
+    "RAMGRU, diagonal": lambda width: of(ram(width, "diagonal")),
     f"{PARALLEL}, bfloat16": lambda width: bfloat16(ram(width, "mingru")),
     KERNEL: gru_kernel,
     BASE: lambda width: of(nn.GRU(width, width, batch_first=True)),

@@ -46,6 +46,7 @@ def layers(width: int) -> dict[str, Callable[[], nn.Module]]:
     return {
         OURS: ram(width),
         PARALLEL: ram(width, "mingru"),
+        "RAMGRU, diagonal": ram(width, "diagonal"),
         GRU: lambda: nn.GRU(width, width, batch_first=True),
         DELTANET: lambda: gated_deltanet(width),
         SLOTS: lambda: slot_attention(width),

@@ -43,6 +43,7 @@ from timing import (
 from torch import Tensor, nn
 
 from ramgru import Memory, files
+from ramgru.gru import CONTROLLERS
 from ramgru.kernels import native
 from ramgru.kernels.memory_scan import memory_scan
 from ramgru.lab.show import machine
@@ -216,7 +217,7 @@ def stream(run: Run) -> None:
         calls: dict[str, Callable[[], object]] = {BASE: gru_step}
         heads = {"": {}, ", tape heads": {"heads": "key key tape tape"}}
         for name, options in heads.items():
-            for controller in ("gru", "mingru"):
+            for controller in CONTROLLERS:
                 streamed = ram(width, controller, **options).stream(1)
                 calls[f"RAMGRU {controller}{name}"] = partial(streamed.step, x)
         torch.set_num_threads(1)

@@ -48,11 +48,11 @@ class RecurrentContract(nn.Module):
         for layer, suffix in self.directions():
             width = self.layer_input_size(layer)
             shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, width)}
-            if controller == "gru":
-                shapes["weight_hh"] = (gates, hidden_size)
+            if controller != "mingru":
+                shapes["weight_hh"] = (gates, hidden_size) if controller == "gru" else (gates,)
             if bias:
                 shapes["bias_ih"] = (gates,)
-                if controller == "gru":
+                if controller != "mingru":
                     shapes["bias_hh"] = (gates,)
             for name, shape in shapes.items():
                 parameter = nn.Parameter(torch.empty(shape, **made))
@@ -90,6 +90,8 @@ class RecurrentContract(nn.Module):
         for weights in self.all_weights:
             for weight in weights:
                 nn.init.uniform_(weight, -bound, bound)
+            if self.controller == "diagonal":  # a unit has one recurrent weight in place of many
+                nn.init.uniform_(weights[1], -1.0, 1.0)
 
     def extra_repr(self) -> str:
         defaults = {

@@ -30,7 +30,7 @@ Place = tuple[dict[str, Any], str]
 class Part:
     """One layer of a stack, as the layer hands it over: its controller and its memory."""
 
-    is_gru: bool  # False: a minGRU
+    controller: str
     input_size: int
     weights: list[Place | None]  # weight_ih, weight_hh, bias_ih, bias_hh; None: the layer has none
     memory: RandomAccessMemory
@@ -175,7 +175,7 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
         J=keys.reads[0],
         window=keys.window + 1,
         F=FEATURES,
-        gru=part.is_gru,
+        controller=part.controller,
         offsets=keys.write_after,
         skips=[head.skip for head in keys.heads],
         spans=[head.steps for head in keys.heads],

@@ -1,4 +1,4 @@
-"""The controllers: an exact GRU, and a minGRU, which is parallel over time.
+"""The controllers: an exact GRU, a GRU with diagonal recurrent weights, and a minGRU.
 
 B sequences, T steps, I inputs, H hidden units, D = 2 directions or 1. Both give outputs
 (B, T, D·H), the forward half first, and the hidden state at each direction's end (D, B, H).
@@ -16,8 +16,8 @@ from ramgru.kernels.dispatch import CPU, choose
 from ramgru.kernels.projection import projection
 from ramgru.ragged import in_pieces, reverse, reverse_reset
 
-# Rows of the input-to-hidden weights in units of H: r, z, n of the GRU; z, n of the minGRU.
-GATES = {"gru": 3, "mingru": 2}
+# Rows of the input-to-hidden weights in units of H: r, z, n of the GRUs; z, n of the minGRU.
+GATES = {"gru": 3, "mingru": 2, "diagonal": 3}
 
 
 def gru(
@@ -93,6 +93,29 @@ def _mingru(
     return recurrence.mingru(projected, hidden, reset, lengths)
 
 
+def diagonal(
+    x: Tensor,  # (B, T, I)
+    hidden: Tensor,  # (D, B, H)
+    weights: list[list[Tensor]],  # as `gru`, but weight_hh (3 H,)
+    lengths: Tensor | None = None,
+    reset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`gru` with one recurrent number a unit and gate (ParaRNN, arXiv 2510.21450)."""
+    return _all_ways(_diagonal, x, hidden, weights, lengths, reset)
+
+
+def _diagonal(
+    x: Tensor, hidden: Tensor, weights: list[Tensor], lengths: Tensor | None, reset: Tensor | None
+) -> tuple[Tensor, ...]:
+    """One direction: x (B, T, I), hidden (B, H) -> (B, T, H), (B, H)"""
+    weight_ih, weight_hh, *biases = weights
+    bias_ih, bias_hh = biases or (None, None)
+    projected = projection(x, weight_ih, bias_ih)
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        return projected.new_zeros(*x.shape[:2], hidden.shape[1]), hidden
+    return recurrence.diagonal_gru(projected, hidden, weight_hh, bias_hh, reset, lengths)
+
+
 def _all_ways(
     one_way: Callable[..., tuple[Tensor, ...]],
     x: Tensor,
@@ -110,5 +133,5 @@ def _all_ways(
     return torch.cat([y, reverse(back, lengths)], dim=-1), torch.stack([h, h_back])
 
 
-CONTROLLERS = {"gru": gru, "mingru": mingru}
+CONTROLLERS = {"gru": gru, "mingru": mingru, "diagonal": diagonal}
 GRU_KERNELS = {"native": gru, "torch": torch_gru}

@@ -1,4 +1,4 @@
-"""Inputs of `linear_scan` and `mingru`, gradients, and the tolerance between two results."""
+"""Inputs of the elementwise recurrences, gradients, and the tolerance between two results."""
 
 from __future__ import annotations
 
@@ -50,3 +50,35 @@ def mingru_inputs(
     reset = torch.rand(B, T, generator=g) < 0.15 if resets else None
     ends = torch.tensor([(0, T, 2 * T // 3)[b % 3] for b in range(B)]) if lengths else None
     return [*values, reset, ends]
+
+
+def diagonal_inputs(
+    B: int,
+    T: int,
+    H: int,
+    bias: bool = True,
+    resets: bool = True,
+    lengths: bool = True,
+    dtype: torch.dtype = torch.float64,
+) -> list[Tensor | None]:
+    """projected, initial, weight_hh, bias_hh, reset, lengths; weights of both signs, up to ±2"""
+    _, h, reset, ends = mingru_inputs(B, T, H, resets, lengths, dtype)
+    g = torch.Generator().manual_seed(8)
+    x, u, c = (torch.randn(s, generator=g) for s in ((B, T, 3 * H), 3 * H, 3 * H))
+    x, u, c = ((2 * x).to(dtype), u.clamp(-2, 2).to(dtype), c.to(dtype))
+    return [x, h, u, c if bias else None, reset, ends]
+
+
+def diagonal_results(run, values: list[Tensor | None], use: str = "both") -> list[Tensor]:
+    """States, the last state, and all gradients; `use`: the results that the loss depends on."""
+    leaves = [v.detach().requires_grad_() for v in values[:4] if v is not None]
+    results = run(*(leaves if len(leaves) == 4 else [*leaves, None]), *values[4:])
+    g = torch.Generator().manual_seed(1)
+    above = [torch.randn(r.shape, generator=g).to(r) for r in results]
+    chosen = {"both": slice(2), "states": slice(1), "last": slice(1, 2)}[use]
+    grads = torch.autograd.grad(results[chosen], leaves, above[chosen])
+    return [v.detach().cpu() for v in (*results, *grads)]
+
+
+def in_double(values: list[Tensor | None]) -> list[Tensor | None]:
+    return [v.double().cpu() if v is not None and v.is_floating_point() else v for v in values]

@@ -1,4 +1,4 @@
-"""`linear_scan` and `mingru`: every path against the equations, in both directions of time."""
+"""The elementwise recurrences: every path against the equations."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scan_cases import assert_near, inputs, mingru_inputs, with_gradients
+from scan_cases import (
+    assert_near,
+    diagonal_inputs,
+    diagonal_results,
+    in_double,
+    inputs,
+    mingru_inputs,
+    with_gradients,
+)
 from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, jacrev, vmap
 
 from ramgru import kernels
-from ramgru.kernels import native
-from ramgru.kernels.recurrence import cpu, linear_scan, mingru, reference
+from ramgru.kernels import native, recurrence
+from ramgru.kernels.recurrence import cpu, diagonal_gru, linear_scan, mingru, reference
 
 every_path = pytest.mark.parametrize("path", [*native.supported(), native.PORTABLE], indirect=True)
 # The best native kernel and torch code.
@@ -335,3 +343,195 @@ def test_mingru_derivatives_equal_finite_differences(path) -> None:
     leaves = [x.requires_grad_(), h.requires_grad_()]
     assert gradcheck(lambda x, h: mingru(x, h, *ragged), leaves)
     assert gradgradcheck(lambda x, h: mingru(x, h, *ragged), leaves)
+
+
+# GRU with diagonal recurrent weights
+
+
+@every_path
+@pytest.mark.parametrize("bias", [False, True], ids=["", "bias"])
+@pytest.mark.parametrize("resets", [False, True], ids=["", "resets"])
+@pytest.mark.parametrize("lengths", [False, True], ids=["", "lengths"])
+def test_diagonal_equals_the_equation(path, bias: bool, resets: bool, lengths: bool) -> None:
+    for T, H in ((1, 1), (5, 7), (9, 64), (20, 65), (3, 130), (64, 2), (65, 2), (150, 3)):
+        values = diagonal_inputs(3, T, H, bias, resets, lengths)
+        wanted = diagonal_results(reference.diagonal_gru, values)
+        assert_near(diagonal_results(diagonal_gru, values), wanted, absolute=1e-12, relative=1e-12)
+        single = [v.float() if v is not None and v.is_floating_point() else v for v in values]
+        wanted = diagonal_results(reference.diagonal_gru, in_double(single))
+        assert_near(diagonal_results(diagonal_gru, single), wanted, relative=1e-5)
+
+
+@both_paths
+def test_diagonal_is_nn_gru_with_diagonal_matrices(path) -> None:
+    B, T, C, H = 3, 11, 4, 5
+    gru = torch.nn.GRU(C, H, batch_first=True, dtype=torch.float64)
+    weight, bias = torch.randn(3 * H, dtype=torch.float64), gru.bias_hh_l0.detach()
+    with torch.no_grad():
+        gru.weight_hh_l0.copy_(torch.cat([u.diag() for u in weight.chunk(3)]))
+    x, h = torch.randn(B, T, C, dtype=torch.float64), torch.randn(B, H, dtype=torch.float64)
+    projected = torch.nn.functional.linear(x, gru.weight_ih_l0, gru.bias_ih_l0)
+    leaves = [v.detach().requires_grad_() for v in (projected, h, weight, bias)]
+    states, last = diagonal_gru(*leaves)
+    start = h.clone().requires_grad_()
+    wanted, h_n = gru(x, start.unsqueeze(0))
+    torch.testing.assert_close(states, wanted, rtol=0, atol=1e-14)
+    torch.testing.assert_close(last, h_n[0], rtol=0, atol=1e-14)
+    (states.sin().sum() + last.cos().sum()).backward()
+    (wanted.sin().sum() + h_n.cos().sum()).backward()
+    dense = torch.cat([u.diag() for u in gru.weight_hh_l0.grad.chunk(3)])
+    found = [leaf.grad for leaf in leaves[1:]]
+    for a, b in zip(found, [start.grad, dense, gru.bias_hh_l0.grad], strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@both_paths
+@pytest.mark.parametrize("bias", [False, True], ids=["", "bias"])
+def test_diagonal_derivatives_equal_finite_differences(path, bias: bool) -> None:
+    *given, reset, lengths = diagonal_inputs(3, 4, 2, bias)
+    leaves = [v.requires_grad_() for v in given if v is not None]
+
+    def run(x: Tensor, h: Tensor, u: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return diagonal_gru(x, h, u, c, reset, lengths)
+
+    assert gradcheck(run, leaves)
+    assert gradgradcheck(run, leaves)
+
+
+@both_paths
+@pytest.mark.parametrize("use", ["states", "last"])
+def test_diagonal_gradients_of_one_result_alone(path, use: str) -> None:
+    values = diagonal_inputs(3, 9, 5)
+    wanted = diagonal_results(reference.diagonal_gru, values, use)
+    assert_near(diagonal_results(diagonal_gru, values, use), wanted, absolute=1e-12)
+
+
+@both_paths
+def test_diagonal_in_low_precision_is_computed_wide(path) -> None:
+    values = [
+        v.bfloat16() if v is not None and v.is_floating_point() else v
+        for v in diagonal_inputs(3, 80, 5)
+    ]
+    found = diagonal_results(diagonal_gru, values)
+    assert {v.dtype for v in found} == {torch.bfloat16}
+    wanted = diagonal_results(reference.diagonal_gru, in_double(values))
+    # Portable backward reads the states, which are rounded.
+    assert_near(found[:2] * 4, wanted[:2] * 4, relative=torch.finfo(torch.bfloat16).eps)
+    assert_near(found, wanted, relative=0.03)
+    values[1:4] = [v.float() for v in values[1:4]]  # as under autocast: the input alone is narrow
+    found = diagonal_results(diagonal_gru, values)
+    assert [v.dtype == torch.bfloat16 for v in found] == [False, False, True, False, False, False]
+    wanted = diagonal_results(reference.diagonal_gru, in_double(values))
+    assert_near(found[:2] + found[3:], wanted[:2] + wanted[3:], relative=1e-5)
+
+
+@pytest.mark.parametrize("path", native.supported(), indirect=True)
+def test_diagonal_bits_do_not_depend_on_threads_pieces_or_the_rest_of_the_batch(path) -> None:
+    values, before, found = diagonal_inputs(5, 70, 130), torch.get_num_threads(), []
+    copies = [None if v is None else v.clone() for v in values]
+    try:
+        for threads in (1, 2, 3, 1):
+            torch.set_num_threads(threads)
+            found.append(diagonal_results(diagonal_gru, values))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+    assert all(map(torch.equal, values, copies))
+    x, h, u, c, reset, _ = values
+    states, last = diagonal_gru(x, h, u, c, reset)
+    first, middle = diagonal_gru(x[:, :33], h, u, c, reset[:, :33])
+    rest, end = diagonal_gru(x[:, 33:], middle, u, c, reset[:, 33:])
+    assert torch.equal(torch.cat([first, rest], dim=1), states)
+    assert torch.equal(end, last)
+    alone, _ = diagonal_gru(x[1:2], h[1:2], u, c, reset[1:2])
+    assert torch.equal(alone, states[1:2])
+
+
+@both_paths
+def test_diagonal_padding_keeps_the_state_and_a_reset_drops_one_that_is_not_finite(path) -> None:
+    x, h, u, c, *_ = diagonal_inputs(2, 9, 5)
+    states, last = diagonal_gru(x, h, u, c, None, torch.tensor([7, 0]))
+    assert torch.equal(last, torch.stack([states[0, 6], h[1]]))
+    assert not states[0, 7:].any()
+    assert not states[1].any()
+    reset = torch.zeros(2, 9, dtype=torch.bool)
+    reset[1, 5] = True
+    x[1, 3] = float("nan")
+    leaves = [v.requires_grad_() for v in (x, h)]
+    states, last = diagonal_gru(*leaves, u, c, reset)
+    assert states[0].isfinite().all()
+    assert not states[1, 3:5].isfinite().any()
+    assert states[1, 5:].isfinite().all()
+    grad_x, grad_h = torch.autograd.grad(last.sum(), leaves)
+    assert grad_x[0].isfinite().all()
+    assert grad_x[1, 5:].isfinite().all()
+
+
+@both_paths
+def test_diagonal_operator_keeps_the_rules_of_torch_library(path) -> None:
+    *given, reset, lengths = diagonal_inputs(2, 5, 3)
+    leaves = [v.requires_grad_() for v in given]
+    torch.library.opcheck(torch.ops.ramgru.diagonal_gru, (*leaves, reset, lengths))
+    torch.library.opcheck(torch.ops.ramgru.diagonal_gru, (*leaves[:3], None, None, None))
+
+
+@both_paths
+def test_diagonal_is_one_node_of_a_compiled_graph(path) -> None:
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph
+
+    *given, reset, lengths = diagonal_inputs(3, 30, 5)
+    torch.compiler.reset()
+    compiled = torch.compile(diagonal_gru, fullgraph=True, backend=keep)
+    torch.testing.assert_close(
+        compiled(*given, reset, lengths), diagonal_gru(*given, reset, lengths), rtol=0, atol=0
+    )
+    assert sum(node.op == "call_function" for node in graphs[0].graph.nodes) <= 3
+    values = [*given, reset, lengths]
+    compiled = torch.compile(diagonal_gru, fullgraph=True, backend="aot_eager")
+    wanted = diagonal_results(diagonal_gru, values)
+    assert_near(diagonal_results(compiled, values), wanted, absolute=1e-12)
+
+
+@both_paths
+@pytest.mark.parametrize("own", [False, True], ids=["one model", "models of their own"])
+def test_diagonal_vmap_equals_a_loop(path, own: bool) -> None:
+    x, h, u, c, reset, lengths = diagonal_inputs(6, 5, 3)
+    x, h, reset, lengths = (v.unflatten(0, (2, 3)) for v in (x, h, reset, lengths))
+    u, c = (torch.stack([v, -v]) for v in (u, c)) if own else (u, c)
+    dims = (0, 0, *((0, 0) if own else (None, None)), 0, 0)
+
+    def loss(*values: Tensor) -> Tensor:
+        states, last = diagonal_gru(*values)
+        return states.pow(3).sum() + last.sum()
+
+    def alone(b: int) -> list[Tensor]:
+        return [v if d is None else v[b] for v, d in zip((x, h, u, c, reset, lengths), dims)]
+
+    found = vmap(diagonal_gru, dims)(x, h, u, c, reset, lengths)
+    for a, b in zip(found, zip(*(diagonal_gru(*alone(b)) for b in range(2)))):
+        assert torch.equal(a, torch.stack(b))
+    gradient = grad(loss, (0, 1, 2, 3))
+    found = vmap(gradient, dims)(x, h, u, c, reset, lengths)
+    for a, b in zip(found, zip(*(gradient(*alone(b)) for b in range(2))), strict=True):
+        torch.testing.assert_close(a, torch.stack(b), rtol=0, atol=1e-12)
+
+
+def test_the_native_diagonal_kernels_run(monkeypatch) -> None:
+    ran = []
+    for name in ("forward", "backward"):
+        kernel = getattr(cpu, f"diagonal_gru_{name}")
+        monkeypatch.setattr(
+            recurrence._diagonal_gru,
+            name,
+            lambda *a, name=name, kernel=kernel: ran.append(name) or kernel(*a),
+        )
+    for isa in native.supported():
+        with native.use(isa):
+            diagonal_results(diagonal_gru, diagonal_inputs(2, 4, 3))
+        assert ran == ["forward", "backward"]
+        ran.clear()

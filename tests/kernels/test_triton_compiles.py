@@ -39,6 +39,18 @@ for dtype, r, n in ((torch.float32, None, None), (torch.bfloat16, reset, lengths
 """
 
 
+DIAGONAL = """
+import torch
+from ramgru.kernels.recurrence import diagonal_gru
+reset, lengths = torch.zeros(2, 300, dtype=torch.bool), torch.tensor([300, 5])
+for dtype, c, r, n in (
+    (torch.float32, None, None, None), (torch.bfloat16, torch.zeros(768), reset, lengths)
+):
+    x = torch.zeros(2, 300, 768, dtype=dtype, requires_grad=True)
+    states, last = diagonal_gru(x, torch.zeros(2, 256), torch.zeros(768), c, r, n)
+    (states.sum() + last.sum()).backward()
+"""
+
 MEMORY = """
 import torch
 from ramgru.kernels.memory_scan import memory_scan, step_
@@ -85,9 +97,10 @@ REST = "dot_writes write_and_read"
             GATES,
             {"summarise", "walk", "walk_backward"},
         ),
+        (DIAGONAL, {"walk", "walk_backward"}),
         (MEMORY, {*SCANNED.split(), *READ.split(), *REST.split()}),
     ],
-    ids=["linear_scan", "product_keys", "mingru", "memory_scan"],
+    ids=["linear_scan", "product_keys", "mingru", "diagonal_gru", "memory_scan"],
 )
 def test_compiles_without_spilling_registers(architecture, code, kernels):
     pytest.importorskip("triton", reason="triton is missing: pip install triton")

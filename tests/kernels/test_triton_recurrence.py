@@ -1,4 +1,4 @@
-"""`linear_scan` and `mingru` by their Triton kernels: on a GPU, or through Triton's interpreter."""
+"""The elementwise recurrences by Triton kernels: on a GPU, or through Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scan_cases import assert_near, inputs, mingru_inputs, with_gradients
+from scan_cases import (
+    assert_near,
+    diagonal_inputs,
+    diagonal_results,
+    in_double,
+    inputs,
+    mingru_inputs,
+    with_gradients,
+)
 from torch import Tensor
 
 from ramgru import RAMGRU, Memory
 from ramgru.kernels import gpu, native
-from ramgru.kernels.recurrence import linear_scan, mingru, reference
+from ramgru.kernels.recurrence import diagonal_gru, linear_scan, mingru, reference
 
 pytestmark = [
     pytest.mark.gpu,
@@ -309,6 +317,89 @@ def test_second_derivatives_of_mingru_equal_those_of_the_equation(gates):
     assert_near(second(mingru, values), second(reference.mingru, wide), relative=1e-5)
 
 
+# GRU with diagonal recurrent weights
+
+
+@pytest.fixture
+def diagonal(gpu_device, monkeypatch):
+    """Sums over blocks of 4 steps, tiles of 4 units."""
+    from ramgru.kernels.recurrence import triton_diagonal
+
+    monkeypatch.setattr(triton_diagonal, "BLOCK", 4)
+    monkeypatch.setattr(triton_diagonal, "TILE", 4)
+
+    def drawn(B=3, T=9, H=5, bias=True, resets=True, lengths=True) -> list[Tensor | None]:
+        values = diagonal_inputs(B, T, H, bias, resets, lengths, torch.float32)
+        return [v if v is None else v.to(gpu_device) for v in values]
+
+    return drawn
+
+
+def exact_diagonal(values: list[Tensor | None], use: str = "both") -> list[Tensor]:
+    wide = [v if v is None else v.cpu() for v in in_double(values)]
+    return diagonal_results(reference.diagonal_gru, wide, use)
+
+
+def test_the_kernel_is_what_runs_for_the_diagonal_gru(diagonal, monkeypatch):
+    from ramgru.kernels.recurrence import triton_diagonal
+
+    calls = []
+    for name in ("forward", "backward"):
+        real = getattr(triton_diagonal, name)
+        monkeypatch.setattr(
+            triton_diagonal, name, lambda *a, name=name, real=real: calls.append(name) or real(*a)
+        )
+    diagonal_results(diagonal_gru, diagonal())
+    assert calls == ["forward", "backward"]
+    x, h, u, c, *_ = diagonal()
+    torch.ops.ramgru.diagonal_gru(x, h, u, c, None, None)
+    assert calls == ["forward", "backward", "forward"]
+    with gpu.use(gpu.OFF):
+        diagonal_results(diagonal_gru, diagonal())
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("T", "H", "bias", "resets", "lengths"),
+    [
+        (1, 5, True, True, True),
+        (7, 3, False, False, False),
+        (8, 4, True, True, False),
+        (9, 9, False, True, True),
+        (13, 3, True, False, True),
+    ],
+)
+def test_diagonal_at_the_edges_of_blocks_and_tiles(diagonal, T, H, bias, resets, lengths):
+    values = diagonal(3, T, H, bias, resets, lengths)
+    found = diagonal_results(diagonal_gru, values)
+    assert_near(found, exact_diagonal(values), relative=1e-5)
+
+
+@pytest.mark.parametrize("use", ["states", "last"])
+def test_diagonal_gradients_of_one_result_alone(diagonal, use):
+    values = diagonal()
+    found = diagonal_results(diagonal_gru, values, use)
+    assert_near(found, exact_diagonal(values, use), relative=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+def test_diagonal_with_a_projected_input_in_half_precision_is_computed_wide(diagonal, dtype):
+    values = diagonal()
+    values[0] = values[0].to(dtype)
+    got, wanted = diagonal_results(diagonal_gru, values), exact_diagonal(values)
+    assert [v.dtype == dtype for v in got] == [False, False, True, False, False, False]
+    assert_near(got[:2] + got[3:], wanted[:2] + wanted[3:], relative=1e-5)
+    assert_near(got[2:3], wanted[2:3], relative=torch.finfo(dtype).eps)
+
+
+def test_diagonal_gives_the_same_bits_twice_and_never_changes_its_inputs(diagonal):
+    values = diagonal()
+    before = [v.clone() for v in values]
+    first, second = (diagonal_results(diagonal_gru, values) for _ in range(2))
+    assert all(map(torch.equal, first, second))
+    assert all(map(torch.equal, values, before))
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -317,9 +408,10 @@ def test_second_derivatives_of_mingru_equal_those_of_the_equation(gates):
     ],
     ids=["both ways", "recomputed"],
 )
-def test_a_layer_equals_its_torch_code(small, gpu_device, options):
+@pytest.mark.parametrize("controller", ["mingru", "diagonal"])
+def test_a_layer_equals_its_torch_code(small, gpu_device, controller, options):
     torch.manual_seed(0)
-    layer = RAMGRU(3, 4, controller="mingru", batch_first=True, **options).to(gpu_device)
+    layer = RAMGRU(3, 4, controller=controller, batch_first=True, **options).to(gpu_device)
     x = torch.randn(2, 7, 3, device=gpu_device, requires_grad=True)
     lengths = torch.tensor([7, 4], device=gpu_device)
 

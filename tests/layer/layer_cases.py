@@ -19,7 +19,7 @@ from ramgru.config import heads_text
 Tensors = dict[str, Tensor]
 Result = tuple[Tensor, RAMGRUState]
 Run = Callable[[RAMGRU, Tensor, RAMGRUState, Tensors], Result]
-CONTROLLERS = ("gru", "mingru")
+CONTROLLERS = ("gru", "mingru", "diagonal")
 # A head of every kind: keys of several steps, of former steps, and written where they are read.
 MIXED = "key:2:write_after=2 key:skip=1:write_after=0 lag:4 lag:3 tape tape"
 

@@ -1,8 +1,9 @@
 """The layer as its equations are written: loops over sequences, steps, heads and cells.
 
 No codebooks are merged (all N cells are scored), nothing is packed, scanned or sorted; the written
-cells are a dictionary. Sources: torch.nn.GRU's documentation; minGRU, arXiv 2410.01201; product
-keys, arXiv 1907.05242; random Fourier features, Rahimi and Recht 2007; NTM, arXiv 1410.5401.
+cells are a dictionary. Sources: torch.nn.GRU's documentation; minGRU, arXiv 2410.01201; diagonal
+GRU, arXiv 2510.21450; product keys, arXiv 1907.05242; random Fourier features, Rahimi and Recht
+2007; NTM, arXiv 1410.5401.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def read_lags(
 
 def controller_step(layer: RAMGRU, suffix: str, x: Tensor, h: Tensor) -> Tensor:
     def affine(kind: str, v: Tensor) -> Tensor:
-        out = getattr(layer, f"weight_{kind}_{suffix}") @ v
+        weight = getattr(layer, f"weight_{kind}_{suffix}")
+        out = weight @ v if weight.dim() == 2 else weight * v.repeat(3)
         return out + getattr(layer, f"bias_{kind}_{suffix}") if layer.bias else out
 
     if layer.controller == "mingru":

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
 from ramgru import RAMGRU, Memory, RAMGRUState, write_cost
 
-both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 directions = pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "two_way"])
 quiet = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 C = 4
@@ -30,7 +30,7 @@ def normal(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_h_n_is_the_last_output_to_the_bit(controller: str, dtype: torch.dtype) -> None:
     layer = make(controller=controller, dtype=dtype)
@@ -41,7 +41,7 @@ def test_h_n_is_the_last_output_to_the_bit(controller: str, dtype: torch.dtype) 
 
 
 @quiet
-@both_ways
+@every_controller
 @directions
 @pytest.mark.parametrize("given", [False, True], ids=["fresh", "hx"])
 def test_h_n_is_the_output_at_each_sequence_end(
@@ -91,7 +91,7 @@ class Classifier(nn.Module):
         return self.head(torch.cat([*h_n[-self.rnn.num_directions :]], dim=-1))
 
 
-@both_ways
+@every_controller
 @directions
 def test_a_classifier_on_h_n_trains_every_parameter(controller: str, bidirectional: bool) -> None:
     model = Classifier(controller=controller, bidirectional=bidirectional)
@@ -121,7 +121,7 @@ def test_data_parallel_training_of_a_classifier_runs() -> None:
         torch.distributed.destroy_process_group()
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("carry", ["state", "flat"])
 @pytest.mark.parametrize("layout", ["batch_first", "time_first", "unbatched"])
 def test_chunks_give_the_whole_sequence(controller: str, carry: str, layout: str) -> None:
@@ -192,7 +192,7 @@ def test_a_tensor_that_continues_a_stream_warns_once_and_names_the_remedy() -> N
 
 
 @quiet
-@both_ways
+@every_controller
 def test_a_tensor_hx_begins_with_a_fresh_memory(controller: str) -> None:
     layer, x = make(controller=controller), normal(5, 7, 3)
     hx = normal(2, 5, C)

@@ -37,7 +37,7 @@ def run(unit: RAMGRU, every: int | None, packed: bool, lengths: Any) -> list[tor
 
 @pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 @pytest.mark.parametrize("every", [1, 4, 10, 11, 50])
-@pytest.mark.parametrize("controller", ["gru", "mingru"])
+@pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 @pytest.mark.parametrize("way", ["whole", "lengths", "empty", "packed"])
 def test_pieces_change_nothing(every: int, controller: str, way: str) -> None:
     """With hidden vectors as hx; `test_paths` has the same for states, resets and addresses."""

@@ -143,7 +143,8 @@ def test_repr_begins_as_that_of_nn_gru(options: dict[str, Any]) -> None:
 def test_repr_shows_every_option_so_that_no_two_layers_print_alike() -> None:
     kinds: list[dict[str, Any]] = [
         *({}, {"num_layers": 2}, {"bias": False}, {"batch_first": True}, {"bidirectional": True}),
-        *({"controller": "mingru"}, {"carry": "state"}, {"carry": "flat"}),
+        *({"controller": "mingru"}, {"controller": "diagonal"}),
+        *({"carry": "state"}, {"carry": "flat"}),
         *({"checkpoint_every": 8}, {"gru_kernel": "torch"}, {"num_layers": 2, "dropout": 0.5}),
     ]
     memories: list[dict[str, Any]] = [
@@ -180,3 +181,16 @@ def test_mingru_has_no_weights_from_hidden_to_hidden() -> None:
     layer = RAMGRU(3, 4, controller="mingru", memory=SMALL)
     assert list(gru_part(layer)) == ["weight_ih_l0", "bias_ih_l0"]
     assert layer.weight_ih_l0.shape == (8, 3)
+
+
+def test_diagonal_has_one_recurrent_weight_a_unit_and_gate_of_either_sign() -> None:
+    layer = RAMGRU(3, 40, controller="diagonal", memory=SMALL)
+    shapes = {name: tuple(value.shape) for name, value in gru_part(layer).items()}
+    assert shapes == {
+        "weight_ih_l0": (120, 3),
+        "weight_hh_l0": (120,),
+        "bias_ih_l0": (120,),
+        "bias_hh_l0": (120,),
+    }
+    assert layer.weight_hh_l0.min() < -0.5
+    assert layer.weight_hh_l0.max() > 0.5

@@ -11,12 +11,12 @@ from torch import nn
 
 from ramgru import RAMGRU, Memory
 
-both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 MEMORY = Memory(cells=16, heads=MIXED, reads=2)
 HALF = [torch.bfloat16, torch.float16]
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *HALF], ids=str)
 def test_dtype_in_is_dtype_out(controller: str, dtype: torch.dtype) -> None:
     layer = RAMGRU(3, 4, 2, bidirectional=True, controller=controller, dtype=dtype, memory=MEMORY)
@@ -32,7 +32,7 @@ def test_dtype_in_is_dtype_out(controller: str, dtype: torch.dtype) -> None:
         assert parameter.grad.isfinite().all()
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_half_precision_is_near_to_single(controller: str, dtype: torch.dtype) -> None:
     """The cells are float32 in any case; only inputs and outputs are rounded."""
@@ -46,7 +46,7 @@ def test_half_precision_is_near_to_single(controller: str, dtype: torch.dtype) -
     torch.testing.assert_close(output.float(), exact, rtol=0, atol=0.06)
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_half_precision_streams(controller: str, dtype: torch.dtype) -> None:
     layer = RAMGRU(3, 4, controller=controller, dtype=dtype, memory=MEMORY)
@@ -73,7 +73,7 @@ def test_autocast_gives_what_nn_gru_gives(bidirectional: bool) -> None:
     assert layer.memories[0].read_out.weight.grad is not None
 
 
-@both_ways
+@every_controller
 def test_autocast_streams(controller: str) -> None:
     layer = RAMGRU(3, 4, 2, controller=controller, memory=MEMORY)
     x, state = torch.randn(5, 2, 3), layer.initial_state(2)
@@ -92,7 +92,7 @@ def test_autocast_streams(controller: str) -> None:
     torch.testing.assert_close(first.float(), exact[:3], rtol=0, atol=0.1)
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "two_way"])
 def test_meta_device(controller: str, bidirectional: bool) -> None:
     layer = RAMGRU(

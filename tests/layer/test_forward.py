@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 from ramgru import RAMGRU, Memory
 
-both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 MEMORY = Memory(cells=16, heads="key tape", reads=2)
 pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 
@@ -24,7 +24,7 @@ def silent(gru: nn.GRU, **options: Any) -> RAMGRU:
     return RAMGRU.from_gru(gru, memory=MEMORY, **options)
 
 
-@both_ways
+@every_controller
 def test_forward_half_comes_first(controller: str) -> None:
     """A change of the last step reaches earlier steps in the reverse half alone."""
     layer = make(3, 4, bidirectional=True, controller=controller)
@@ -38,7 +38,7 @@ def test_forward_half_comes_first(controller: str) -> None:
     assert not halves[:-1, 0].any()
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize(
     ("input_shape", "hx_shape", "message"),
     [
@@ -63,7 +63,7 @@ def test_same_errors(controller: str, input_shape: Any, hx_shape: Any, message: 
         make(3, 4, controller=controller)(*args)
 
 
-@both_ways
+@every_controller
 def test_dtype_mismatch(controller: str) -> None:
     layer = make(3, 4, controller=controller)
     with pytest.raises(ValueError, match=r"RNN input dtype \(torch.float64\) does not match"):
@@ -74,7 +74,7 @@ def test_dtype_mismatch(controller: str) -> None:
         layer(torch.zeros(5, 2, 3), torch.zeros(1, 2, 4, dtype=torch.float64))
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "two_way"])
 def test_empty_batch(controller: str, bidirectional: bool) -> None:
     layer = make(3, 4, 2, bidirectional=bidirectional, controller=controller)
@@ -90,7 +90,7 @@ def test_empty_batch(controller: str, bidirectional: bool) -> None:
     assert all(p.grad is None or not p.grad.any() for p in layer.parameters())
 
 
-@both_ways
+@every_controller
 def test_empty_batch_of_streams(controller: str) -> None:
     layer = make(3, 4, controller=controller)
     output, state = layer(torch.zeros(5, 0, 3), layer.initial_state(0))
@@ -99,7 +99,7 @@ def test_empty_batch_of_streams(controller: str) -> None:
     assert state.to_tensor().shape == (1, 0, layer.state_size)
 
 
-@both_ways
+@every_controller
 def test_packed_sorted_without_indices(controller: str) -> None:
     layer = make(3, 4, controller=controller)
     x = torch.randn(5, 2, 3)
@@ -124,7 +124,7 @@ def test_packed_errors() -> None:
         layer(packed, write_index=torch.zeros(4, 2, dtype=torch.int64))
 
 
-@both_ways
+@every_controller
 def test_no_hx_is_zeros(controller: str) -> None:
     layer = make(3, 4, 2, bidirectional=True, controller=controller)
     x = torch.randn(5, 2, 3)
@@ -132,7 +132,7 @@ def test_no_hx_is_zeros(controller: str) -> None:
         assert torch.equal(ours, zeros)
 
 
-@both_ways
+@every_controller
 def test_hx_has_a_gradient(controller: str) -> None:
     layer = make(3, 4, controller=controller, dtype=torch.float64)
     x = torch.randn(3, 2, 3, dtype=torch.float64)
@@ -147,7 +147,7 @@ def scattered(*shape: int) -> Tensor:
     )
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("batch_first", [False, True], ids=["time_first", "batch_first"])
 def test_strided_tensors(controller: str, batch_first: bool) -> None:
     layer = make(
@@ -188,7 +188,7 @@ def test_dropout_draws_as_nn_gru(batch_first: bool, bidirectional: bool) -> None
     assert torch.equal(layer.eval()(x)[0], gru.eval()(x)[0])
 
 
-@both_ways
+@every_controller
 def test_dropout_is_between_layers_only(controller: str) -> None:
     x = torch.randn(5, 2, 3)
     with pytest.warns(UserWarning, match="num_layers=1"):

@@ -18,7 +18,7 @@ from ramgru.gru import gru
 from ramgru.kernels import native
 
 pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
-both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 needs_native = pytest.mark.skipif(not native.supported(), reason="the native library is not built")
 MEMORY = Memory(cells=64, heads="key key:2", reads=3)
 GRUS: dict[str, dict[str, Any]] = {
@@ -166,7 +166,7 @@ def threads():
     torch.set_num_threads(before)
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("number", [1, 2], ids=["one_thread", "two_threads"])
 def test_same_bits_in_every_run(controller: str, number: int, threads: Any) -> None:
     threads(number)
@@ -176,7 +176,7 @@ def test_same_bits_in_every_run(controller: str, number: int, threads: Any) -> N
             assert torch.equal(a, b)
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("dense", [False, True], ids=["compact", "dense"])
 def test_given_tensors_are_not_changed(controller: str, dense: bool) -> None:
     layer = RAMGRU(3, 4, 2, controller=controller, memory=Memory(16, "key:2 tape"))

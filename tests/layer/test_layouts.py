@@ -18,7 +18,7 @@ import ramgru.open_gates
 import ramgru.stream
 from ramgru import RAMGRU, Memory, RAMGRUState
 
-both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 addresses = pytest.mark.parametrize("index", [(), (4,), (4, 3)], ids=str)
 
 
@@ -36,7 +36,7 @@ def options_of(shape: tuple[int, ...], index: tuple[int, ...]) -> dict[str, Tens
     }
 
 
-@both_ways
+@every_controller
 @addresses
 def test_time_first_is_batch_first_transposed(controller: str, index: tuple[int, ...]) -> None:
     first, second = make(controller=controller, batch_first=True), make(controller=controller)
@@ -49,7 +49,7 @@ def test_time_first_is_batch_first_transposed(controller: str, index: tuple[int,
     torch.testing.assert_close(after_t.to_tensor(), after.to_tensor(), rtol=0, atol=1e-12)
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("batch_first", [False, True], ids=["time_first", "batch_first"])
 @pytest.mark.parametrize("carry", ["hidden", "state", "flat"])
 @addresses
@@ -72,7 +72,7 @@ def test_unbatched_is_a_batch_of_one(
             torch.testing.assert_close(after, expected_after.squeeze(1), rtol=0, atol=1e-12)
 
 
-@both_ways
+@every_controller
 def test_a_stream_may_begin_with_a_step(controller: str) -> None:
     layer = make(controller=controller)
     x = torch.randn(2, 3, dtype=torch.float64)

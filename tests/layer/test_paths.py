@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ramgru import RAMGRU, RAMGRUState
 
-both_ways = pytest.mark.parametrize("controller", CONTROLLERS)
+every_controller = pytest.mark.parametrize("controller", CONTROLLERS)
 
 
 def part(options: Tensors, start: int, end: int) -> Tensors:
@@ -183,7 +183,7 @@ def renamed(layer: RAMGRU, part: str, to: str) -> Tensors:
     return {name.replace(part, to): value for name, value in found if part in name}
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("reset", [False, True], ids=["", "resets"])
 def test_reverse_direction_is_the_flipped_sequence(controller: str, reset: bool) -> None:
     """A layer of one direction with the reverse weights, run over the sequence back to front."""
@@ -200,7 +200,7 @@ def test_reverse_direction_is_the_flipped_sequence(controller: str, reset: bool)
     torch.testing.assert_close(h_n[1:], expected_h, rtol=0, atol=1e-12)
 
 
-@both_ways
+@every_controller
 def test_stack_is_its_layers_one_after_the_other(controller: str) -> None:
     case = Case(T=6, C=3, L=2, heads=MIXED, controller=controller)
     layer, y, h_n = case.layer(), case.input(), []

@@ -19,7 +19,7 @@ from ramgru import RAMGRU, Memory, RAMGRUState, trace
 from ramgru.errors import CheckpointError, RamgruError
 
 both_kinds = pytest.mark.parametrize("dense", [False, True], ids=["compact", "dense"])
-both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 both_starts = pytest.mark.parametrize("learned", [False, True], ids=["", "learned_start"])
 MEMORY = Memory(cells=64, heads="key:2 tape", writes=2, reads=3)
 
@@ -215,7 +215,7 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
 
 
 @both_kinds
-@both_ways
+@every_controller
 @both_starts
 def test_flat_and_back(dense: bool, controller: str, learned: bool) -> None:
     layer = make(learned, controller=controller)
@@ -377,7 +377,7 @@ def test_a_large_memory_stays_small() -> None:
 
 
 @both_kinds
-@both_ways
+@every_controller
 def test_padding_is_identity_on_the_state(dense: bool, controller: str) -> None:
     """Bit for bit, for any numbers in the padding, and resets in it have no effect."""
     layer = make(controller=controller)
@@ -396,7 +396,7 @@ def test_padding_is_identity_on_the_state(dense: bool, controller: str) -> None:
 
 
 @both_kinds
-@both_ways
+@every_controller
 @pytest.mark.parametrize("where", ["input", "hidden", "cells", "key", "tape"])
 def test_nan_stays_in_its_sequence(dense: bool, controller: str, where: str) -> None:
     layer = make(controller=controller)
@@ -412,7 +412,7 @@ def test_nan_stays_in_its_sequence(dense: bool, controller: str, where: str) -> 
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-@both_ways
+@every_controller
 def test_nan_ends_at_a_reset(controller: str) -> None:
     layer, x = make(controller=controller), normal(2, 6, 3)
     reset = torch.zeros(2, 6, dtype=torch.bool)
@@ -425,7 +425,7 @@ def test_nan_ends_at_a_reset(controller: str) -> None:
     torch.testing.assert_close(after.to_tensor(), clean_after.to_tensor(), rtol=0, atol=1e-12)
 
 
-@both_ways
+@every_controller
 def test_nan_in_the_padding_reaches_no_gradient(controller: str) -> None:
     layer, x = make(controller=controller, bidirectional=True), normal(2, 5, 3)
     found = []

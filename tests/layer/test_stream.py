@@ -224,7 +224,7 @@ def test_native_steps_equal_portable_ones(isa: str, data: st.DataObject) -> None
         draw(st.sampled_from([1, 3, 8, 17, 40])),
         draw(st.sampled_from([1, 5, 16, 33])),
         memory,
-        controller=draw(st.sampled_from(["gru", "mingru"])),
+        controller=draw(st.sampled_from(["gru", "mingru", "diagonal"])),
         bias=draw(st.booleans()),
         num_layers=draw(st.integers(1, 2)),
     )
@@ -314,7 +314,7 @@ def test_a_graph_that_needs_the_cells_notices(reset: Tensor | None) -> None:
         square.backward()
 
 
-@pytest.mark.parametrize("controller", ["gru", "mingru"])
+@pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 def test_a_step_in_place_keeps_no_graph_and_no_copy(controller: str) -> None:
     layer = make(memory=Memory(cells=4), controller=controller)
     _, state = layer(normal(2, 5, 6), layer.initial_state(2, dense=True))

@@ -110,7 +110,7 @@ def test_silent_memory_gives_the_numbers_of_nn_gru(
             torch.testing.assert_close(mine, its)
 
 
-@pytest.mark.parametrize("controller", ["gru", "mingru"])
+@pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 @pytest.mark.parametrize(("sample", "dtype", "training"), SAMPLES)
 def test_shapes_with_the_memory_on(
     sample: Any, dtype: torch.dtype, training: bool, controller: str
@@ -140,7 +140,7 @@ def test_unbatched_is_a_batch_of_one(sample: Any, dtype: torch.dtype, training: 
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("controller", ["gru", "mingru"])
+@pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 @pytest.mark.parametrize(("sample", "dtype", "training"), ERRORS)
 def test_errors(sample: Any, dtype: torch.dtype, training: bool, controller: str) -> None:
     made = sample.module_error_input.constructor_input

@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from ramgru import RAMGRU, Memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
-both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
+elementwise = pytest.mark.parametrize("controller", ["mingru", "diagonal"])
 
 
 def make(
@@ -48,7 +49,7 @@ def loss_of(layer: RAMGRU):
     return loss
 
 
-@both_ways
+@every_controller
 def test_gradcheck(controller: str) -> None:
     """With the weights of addresses too, which no gradient goes through to the input."""
     layer = make(controller=controller, learned=True)
@@ -63,7 +64,7 @@ def test_gradcheck(controller: str) -> None:
     assert torch.autograd.gradcheck(layer, (x.requires_grad_(), hx))
 
 
-@both_ways
+@every_controller
 def test_gradcheck_of_a_stream(controller: str) -> None:
     layer = make("key tape", cells=4, controller=controller, **ONE_CELL)
     start = normal(1, 2, layer.flat_size).requires_grad_()
@@ -76,21 +77,21 @@ def test_gradcheck_of_a_stream(controller: str) -> None:
     assert torch.autograd.gradcheck(function, (x, start))
 
 
-@both_ways
+@every_controller
 def test_second_derivatives(controller: str) -> None:
     layer = make("key tape", cells=4, controller=controller, **ONE_CELL)
     x = normal(1, 2, 2).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,))
 
 
-@both_ways
+@every_controller
 def test_functional_call_with_other_weights(controller: str) -> None:
     layer, other, x = make(controller=controller), make(controller=controller), normal(2, 4, 2)
     output, _ = functional_call(layer, other.state_dict(keep_vars=True), (x,))
     assert torch.equal(output, other(x)[0])
 
 
-@both_ways
+@every_controller
 def test_func_grad_is_backward(controller: str) -> None:
     layer, x = make(controller=controller), normal(2, 4, 2)
     parameters = dict(layer.named_parameters())
@@ -100,7 +101,7 @@ def test_func_grad_is_backward(controller: str) -> None:
         torch.testing.assert_close(found[name], parameter.grad, rtol=0, atol=1e-12)
 
 
-@both_ways
+@every_controller
 def test_jacrev(controller: str) -> None:
     layer, x = make(controller=controller), normal(1, 3, 2)
     found = jacrev(lambda x: layer(x)[0].sum((0, 1)))(x)
@@ -110,9 +111,10 @@ def test_jacrev(controller: str) -> None:
         torch.testing.assert_close(found[c], leaf.grad, rtol=0, atol=1e-12)
 
 
+@elementwise
 @pytest.mark.parametrize("batched", [True, False], ids=["batch_of_one", "unbatched"])
-def test_gradients_of_each_sample(batched: bool) -> None:
-    layer = make(controller="mingru", learned=True)
+def test_gradients_of_each_sample(batched: bool, controller: str) -> None:
+    layer = make(controller=controller, learned=True)
     parameters, x = dict(layer.named_parameters()), normal(3, 4, 2)
     x = x.unsqueeze(1) if batched else x
     found = vmap(grad(loss_of(layer)), in_dims=(None, 0))(parameters, x)
@@ -122,8 +124,9 @@ def test_gradients_of_each_sample(batched: bool) -> None:
             torch.testing.assert_close(found[name][b], alone[name], rtol=0, atol=1e-12)
 
 
-def test_vmap_over_streams_that_carry_a_state() -> None:
-    layer = make(controller="mingru")
+@elementwise
+def test_vmap_over_streams_that_carry_a_state(controller: str) -> None:
+    layer = make(controller=controller)
 
     def stream(x: Tensor) -> Tensor:
         _, state = layer(x[:, :2], layer.initial_state(2))
@@ -135,8 +138,9 @@ def test_vmap_over_streams_that_carry_a_state() -> None:
         torch.testing.assert_close(found[b], stream(x[b]), rtol=0, atol=1e-12)
 
 
-def test_vmap_over_lengths_and_addresses() -> None:
-    layer, x = make(controller="mingru"), normal(3, 2, 4, 2)
+@elementwise
+def test_vmap_over_lengths_and_addresses(controller: str) -> None:
+    layer, x = make(controller=controller), normal(3, 2, 4, 2)
     lengths, index = torch.randint(5, (3, 2)), torch.randint(-1, 9, (3, 2, 4))
 
     def run(x: Tensor, lengths: Tensor, index: Tensor) -> Tensor:
@@ -148,7 +152,7 @@ def test_vmap_over_lengths_and_addresses() -> None:
         torch.testing.assert_close(found[b], alone, rtol=0, atol=1e-12)
 
 
-@both_ways
+@every_controller
 def test_gradient_checkpointing_changes_no_gradient(controller: str) -> None:
     layer, x = make(controller=controller), normal(2, 4, 2)
     parameters = list(layer.parameters())
@@ -168,7 +172,7 @@ def test_vmap_over_the_gru_controller_says_that_torch_has_no_rule() -> None:
         vmap(lambda x: layer(x)[0])(normal(3, 4, 2))
 
 
-@both_ways
+@every_controller
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_forward_mode_is_refused(controller: str) -> None:
     layer, x = make(controller=controller), normal(1, 3, 2)
@@ -176,7 +180,7 @@ def test_forward_mode_is_refused(controller: str) -> None:
         jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),))
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "save"])
 def test_copies(controller: str, how: str) -> None:
     layer, x = make(controller=controller, learned=True, num_layers=2), normal(2, 4, 2)
@@ -199,7 +203,8 @@ def test_copies(controller: str, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("controller", "name"), [("gru", "weight_hh_l0"), ("mingru", "weight_ih_l0")]
+    ("controller", "name"),
+    [("gru", "weight_hh_l0"), ("mingru", "weight_ih_l0"), ("diagonal", "weight_hh_l0")],
 )
 def test_weight_norm(controller: str, name: str) -> None:
     layer, x = make(controller=controller), normal(2, 4, 2)
@@ -236,7 +241,7 @@ def compiled():
     torch._dynamo.reset()
 
 
-@both_ways
+@every_controller
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_compiles_to_one_graph(controller: str, compiled: Any) -> None:
     layer, x = make(controller=controller), normal(2, 4, 2)
@@ -247,10 +252,11 @@ def test_compiles_to_one_graph(controller: str, compiled: Any) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
+@elementwise
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_compiled_stream(compiled: Any) -> None:
+def test_compiled_stream(controller: str, compiled: Any) -> None:
     """Ragged and with resets; the GRU controller packs them, which depends on the data."""
-    layer, x = make(controller="mingru"), normal(3, 4, 2)
+    layer, x = make(controller=controller), normal(3, 4, 2)
     options = {
         "lengths": torch.tensor([2, 4, 0]),
         "reset": torch.tensor([[0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]]).bool(),

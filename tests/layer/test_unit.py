@@ -16,7 +16,7 @@ from ramgru.keys import Address
 from ramgru.memory import Steps
 from ramgru.trace import _layer_trace
 
-both_ways = pytest.mark.parametrize("controller", ["gru", "mingru"])
+every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 every_path = pytest.mark.parametrize("path", ["forward", "step", "step_"])
 
 
@@ -46,7 +46,7 @@ def random_state(layer: RAMGRU, batch: int) -> RAMGRUState:
     return layer.initial_state(1).from_tensor(flat)
 
 
-@both_ways
+@every_controller
 @every_path
 def test_gate_0_leaves_every_cell_as_it_is(controller: str, path: str) -> None:
     layer = make(controller=controller)
@@ -62,7 +62,7 @@ def test_gate_0_leaves_every_cell_as_it_is(controller: str, path: str) -> None:
     assert torch.equal(state.memory[0].rows, before)  # bit for bit
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("path", ["forward", "step"])
 def test_gate_1_replaces_the_cell(controller: str, path: str) -> None:
     """With one explicit address its weight is 1; other cells do not change by a bit."""
@@ -86,7 +86,7 @@ def test_gate_1_replaces_the_cell(controller: str, path: str) -> None:
             assert torch.equal(rows[b, h, others], before[b, h, others])
 
 
-@both_ways
+@every_controller
 def test_a_memory_of_one_cell_is_a_mingru(controller: str) -> None:
     layer = make("key", cells=1, controller=controller)
     x, unit = normal(2, 7, 3), layer.memories[0]
@@ -180,7 +180,7 @@ def test_provenance_looks_back_only_and_sums_to_one_at_most() -> None:
     assert (weights.sum(-1) <= 1 + 1e-12).all()
 
 
-@both_ways
+@every_controller
 @pytest.mark.parametrize("batch_first", [True, False], ids=["batch_first", "time_first"])
 def test_trace_is_of_the_layer_itself(controller: str, batch_first: bool) -> None:
     layer = make(controller=controller, num_layers=2, batch_first=batch_first)

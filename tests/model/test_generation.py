@@ -14,7 +14,7 @@ def small(**options) -> RAMGRUModel:
     return RAMGRUModel(23, 16, 2, 64, **{"controller": "mingru", **options}).eval()
 
 
-@pytest.mark.parametrize("controller", ["gru", "mingru"])
+@pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 @pytest.mark.parametrize("heads", ["key", "key:2 tape"])
 @pytest.mark.parametrize("mlp_ratio", [0.0, 2.0])
 def test_greedy_equals_running_over_the_whole_sequence_again(controller, heads, mlp_ratio):

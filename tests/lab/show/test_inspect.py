@@ -47,7 +47,7 @@ def model():
     return build_model(MODEL, TASK).eval()
 
 
-@pytest.mark.parametrize("controller", ["gru", "mingru"])
+@pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 @pytest.mark.parametrize("mlp_ratio", [0.0, 2.0])
 def test_traces_end_with_the_cells_of_the_models_state(controller, mlp_ratio):
     memory = Memory(cells=16, writes=2)

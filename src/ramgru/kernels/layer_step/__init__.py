@@ -17,12 +17,15 @@ from ramgru.kernels import dispatch, native
 OPERATION = dispatch.Operation("layer_step", "layer_step")
 STEP = native.arguments(
     "LayerStep",
-    "B I C H N D K J window A F U steps gru",
+    "B I C H N D K J window A F U steps controller",
     "weight_ih weight_hh bias_ih bias_hh candidate_weight candidate_bias gate_weight gate_bias "
     "output_weight output_bias read_out_weight sharpness key_weight taps features codes "
     "offsets skips spans sizes "
     "input hidden context rows output next_hidden next_context",
 )
+
+
+CONTROLLERS = ("mingru", "gru", "diagonal")  # by their numbers in `layer_step.h`
 
 
 class Constants:
@@ -47,7 +50,7 @@ class Constants:
         J: int,
         window: int,
         F: int,
-        gru: bool,
+        controller: str,
         offsets: Sequence[int],
         skips: Sequence[int],
         spans: Sequence[int],
@@ -68,7 +71,7 @@ class Constants:
         self._keys, self.dtype = keys, dtype
         A, steps = key_weight.shape[0] // H, 0 if taps is None else taps.shape[1]
         self.fields = (
-            *(I, C, H, N, D, K, J, window, A, F, U, steps, gru),
+            *(I, C, H, N, D, K, J, window, A, F, U, steps, CONTROLLERS.index(controller)),
             *weights,
             *[0 if t is None else t.data_ptr() for t in keys],
             *[ctypes.addressof(array) for array in self._arrays],

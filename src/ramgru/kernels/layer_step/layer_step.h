@@ -17,9 +17,9 @@ namespace ramgru {
 struct LayerStep {
   std::int64_t bytes, threads;
   std::int64_t B, I, C, H, N, D, K, J, window, A, F, U, steps;  // K cells written, J read
-  std::int64_t gru;              // 1: an exact GRU, 0: a minGRU
+  std::int64_t controller;       // 0: a minGRU, 1: an exact GRU, 2: a GRU with diagonal weight_hh
   const void* weight_ih;         // (3 C, I): r, z, n; or (2 C, I): z, n
-  const void* weight_hh;         // (3 C, C), or null
+  const void* weight_hh;         // (3 C, C), (3 C,) if diagonal, or null
   const void* bias_ih;           // or null
   const void* bias_hh;           // or null
   const void* candidate_weight;  // (H D, I)
@@ -81,19 +81,20 @@ void layer_step(const LayerStep& a) {
   using V = vec<real>;
   auto as = [](const void* p) { return static_cast<const real*>(p); };
   const int64_t B = a.B, C = a.C, H = a.H, D = a.D, W = a.window - 1, A = a.A;
-  const int64_t G = (a.gru ? 3 : 2) * C;
+  const bool mingru = a.controller == 0, full = a.controller == 1;  // of weight_hh
+  const int64_t G = (mingru ? 2 : 3) * C;
   const real *input = as(a.input), *hidden = as(a.hidden), *context = as(a.context);
   auto next_hidden = static_cast<real*>(a.next_hidden);
 
   // Products of the input, and the results of the reads: one row per sequence.
-  Scratch<real> projected(B * G), recurrent(a.gru ? B * G : 0), candidate(B * H * D), gate(B * H),
+  Scratch<real> projected(B * G), recurrent(full ? B * G : 0), candidate(B * H * D), gate(B * H),
       output_gate(B * C), read(B * H * D), added(B * C);
   Scratch<real> part(a.window * B * H * A);  // of keys: each step of the window, the latest first
   Hash<real> hash(H, A, a.F, a.U, a.sizes, a.features, a.codes);
   Barrier barrier;
 
   auto here = [&](int64_t b) { return input + b * a.I; };
-  const int64_t weights = a.I * (G + H * (D + A) + C) + C * ((a.gru ? G : 0) + H * D);
+  const int64_t weights = a.I * (G + H * (D + A) + C) + C * ((full ? G : 0) + H * D);
   const int64_t threads = weights * B < 1 << 16 ? 1 : a.threads;  // waking threads costs microseconds
   team(threads, [&](int64_t thread, int64_t threads) {
     int64_t round = 0;
@@ -103,7 +104,7 @@ void layer_step(const LayerStep& a) {
 
     share(G, [&](int64_t first, int64_t last) {
       products(first, last, B, a.I, as(a.weight_ih), as(a.bias_ih), here, projected.get(), G);
-      if (a.gru)
+      if (full)
         products(first, last, B, C, as(a.weight_hh), as(a.bias_hh),
                  [&](int64_t b) { return hidden + b * C; }, recurrent.get(), G);
     });
@@ -173,18 +174,23 @@ void layer_step(const LayerStep& a) {
                [&](int64_t b) { return read.get() + b * H * D; }, added.get(), C);
       for (int64_t b = 0; b < B; ++b) {
         const real *x = projected.get() + b * G, *h = hidden + b * C;
-        const real *u = a.gru ? recurrent.get() + b * G : nullptr;
         real *next = next_hidden + b * C, *out = static_cast<real*>(a.output) + b * C;
         each_vector<real>(last - first, [&](int64_t i, auto n) {
           int64_t c = first + i;
           V before = load_n(h + c, n), z, proposed;
-          if (a.gru) {
-            V r = sigmoid(load_n(x + c, n) + load_n(u + c, n));
-            z = 1 - sigmoid(load_n(x + C + c, n) + load_n(u + C + c, n));
-            proposed = tanh(load_n(x + 2 * C + c, n) + r * load_n(u + 2 * C + c, n));
-          } else {
+          auto past = [&](int64_t gate) {  // what the state adds to a gate
+            int64_t at = gate * C + c;
+            if (full) return load_n(recurrent.get() + b * G + at, n);
+            V u = load_n(as(a.weight_hh) + at, n) * before;
+            return a.bias_hh ? u + load_n(as(a.bias_hh) + at, n) : u;
+          };
+          if (mingru) {
             z = sigmoid(load_n(x + c, n));
             proposed = load_n(x + C + c, n);
+          } else {
+            V r = sigmoid(load_n(x + c, n) + past(0));
+            z = 1 - sigmoid(load_n(x + C + c, n) + past(1));
+            proposed = tanh(load_n(x + 2 * C + c, n) + r * past(2));
           }
           V after = (1 - z) * before + z * proposed;
           store_n(next + c, after, n);

@@ -7,9 +7,12 @@
 #include "../layer_step/layer_step.h"
 #include "../memory_scan/scan.h"
 #include "../projection/gated_sum.h"
+#include "../recurrence/diagonal.h"
 #include "../recurrence/gru.h"
 #include "../recurrence/scan.h"
 
+RAMGRU_EXPORT(diagonal_gru_forward, DiagonalGruForward)
+RAMGRU_EXPORT(diagonal_gru_backward, DiagonalGruBackward)
 RAMGRU_EXPORT(gated_sum_forward, GatedSumForward)
 RAMGRU_EXPORT(gated_sum_backward, GatedSumBackward)
 RAMGRU_EXPORT(gru_forward, GruForward)

@@ -1,4 +1,5 @@
-"""Recurrences over time: the GRU, the minGRU, and the gated linear recurrence under the minGRU.
+"""Recurrences over time: the GRU, the GRU with diagonal recurrent weights, the minGRU, and the
+gated linear recurrence under the minGRU.
 
 B sequences, T steps, H units.
 """
@@ -11,11 +12,17 @@ from ramgru.kernels.fused import Fused
 from ramgru.kernels.recurrence import cpu, reference
 from ramgru.kernels.recurrence import torch as portable
 
-__all__ = ["gru", "linear_scan", "mingru", "reference"]
+__all__ = ["diagonal_gru", "gru", "linear_scan", "mingru", "reference"]
 
 _gru = Fused(reference.gru, cpu.gru_forward, cpu.gru_backward)
 _mingru = Fused(
     portable.mingru, cpu.mingru_forward, cpu.mingru_backward, "ramgru.kernels.recurrence.triton"
+)
+_diagonal_gru = Fused(
+    portable.diagonal_gru,
+    cpu.diagonal_gru_forward,
+    cpu.diagonal_gru_backward,
+    "ramgru.kernels.recurrence.triton_diagonal",
 )
 
 
@@ -31,6 +38,20 @@ def gru(
     tensors = (projected, initial, weight_hh, bias_hh, reset, lengths)
     learns = is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     states, last = _gru(tensors, learns)
+    return states, last
+
+
+def diagonal_gru(
+    projected: Tensor,  # (B, T, 3 H): W_ih x + b_ih for r, z, n
+    initial: Tensor,  # (B, H), h before the first step; its dtype is that of the recurrence
+    weight_hh: Tensor,  # (3 H,) one number a unit and gate
+    bias_hh: Tensor | None,  # (3 H,)
+    reset: Tensor | None = None,  # (B, T) True: h is set to zero before the step
+    lengths: Tensor | None = None,  # (B,) steps that count
+) -> tuple[Tensor, Tensor]:
+    """`gru` with diagonal recurrent weights -> h (B, T, H), 0 after a sequence's end, and h at its
+    end (B, H)."""
+    states, last = _diagonal_gru((projected, initial, weight_hh, bias_hh, reset, lengths))
     return states, last
 
 

@@ -1,4 +1,4 @@
-"""The recurrences by the native kernels of `gru.h` and `scan.h`."""
+"""The recurrences by the native kernels of `gru.h`, `diagonal.h` and `scan.h`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ GRU_BACKWARD = native.arguments(
     "B T H",
     "initial weight reset lengths states r z n hn grad_states grad_last "
     "grad_projected grad_hn before grad_initial",
+)
+DIAGONAL_FORWARD = native.arguments(
+    "DiagonalGruForward", "B T H", "projected initial weight bias reset lengths states last"
+)
+DIAGONAL_BACKWARD = native.arguments(
+    "DiagonalGruBackward",
+    "B T H",
+    "projected initial weight bias reset lengths states grad_states grad_last "
+    "grad_projected grad_initial grad_weight grad_bias",
 )
 
 
@@ -138,6 +147,62 @@ def gru_backward(
         None,
         None,
     ]
+
+
+def diagonal_gru_forward(
+    projected: Tensor,
+    initial: Tensor,
+    weight_hh: Tensor,
+    bias_hh: MaybeTensor,
+    reset: MaybeTensor,
+    lengths: MaybeTensor,
+) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+    given = _diagonal(projected, initial, weight_hh, bias_hh, reset, lengths)
+    x, h = given[:2]
+    states, last = h.new_empty(*x.shape[:2], h.shape[1]), torch.empty_like(h)
+    tensors = (*given, states, last)
+    native.call("diagonal_gru_forward", x.dtype, DIAGONAL_FORWARD, tuple(states.shape), tensors)
+    return (states.to(initial.dtype), last.to(initial.dtype)), [states]
+
+
+def diagonal_gru_backward(
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *tensors: Any
+) -> list[MaybeTensor]:
+    given = _diagonal(*tensors)
+    (x, h), (states,) = given[:2], kept
+    grad_states, grad_last = (None if g is None else _wide(g, h) for g in grads)
+    grad_x, grad_h = torch.empty_like(x), torch.empty_like(h)
+    # (B, 3 H) each sequence's part, so that the sums do not depend on the threads
+    grad_weight, grad_bias = (h.new_empty(len(h), 3 * h.shape[1]) for _ in range(2))
+    native.call(
+        "diagonal_gru_backward",
+        x.dtype,
+        DIAGONAL_BACKWARD,
+        tuple(states.shape),
+        (*given, states, grad_states, grad_last, grad_x, grad_h, grad_weight, grad_bias),
+    )
+    found = (grad_x, grad_h, grad_weight.sum(0), grad_bias.sum(0))
+    wanted = [None if t is None else g.to(t.dtype) for g, t in zip(found, tensors[:4], strict=True)]
+    return [*wanted, None, None]
+
+
+def _diagonal(
+    projected: Tensor,
+    initial: Tensor,
+    weight_hh: Tensor,
+    bias_hh: MaybeTensor,
+    reset: MaybeTensor,
+    lengths: MaybeTensor,
+) -> tuple[Any, ...]:
+    """The same tensors as the kernels take them."""
+    return (
+        _projected(projected, initial),
+        _wide(initial, initial),
+        _wide(weight_hh, initial),
+        None if bias_hh is None else _wide(bias_hh, initial),
+        _contiguous(reset),
+        _contiguous(lengths),
+    )
 
 
 def _wide(x: Tensor, like: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """The recurrences as loops over time: the definition that the other paths are tested against.
 
-B sequences, T steps, H units. `gru` is also the portable path.
-Sources: arXiv 1406.1078 as `torch.nn.GRU` computes it; minGRU, arXiv 2410.01201, §3.1.
+B sequences, T steps, H units. `gru` is also the portable path, and
+`diagonal_gru` the code of the portable operator.
+Sources: arXiv 1406.1078 as `torch.nn.GRU` computes it; minGRU, arXiv 2410.01201, §3.1; GRUs with
+diagonal recurrent weights, ParaRNN, arXiv 2510.21450.
 """
 
 from __future__ import annotations
@@ -33,12 +35,40 @@ def gru(
 ) -> tuple[Tensor, Tensor]:
     """r, z = sigmoid(x + W h + b);  n = tanh(x + r (W h + b));  h <- (1 - z) n + z h"""
     wide = torch.promote_types(initial.dtype, torch.float32)
-    x, weight = projected.to(wide), weight_hh.to(wide)
-    bias = None if bias_hh is None else bias_hh.to(wide)
+    weight, bias = weight_hh.to(wide), None if bias_hh is None else bias_hh.to(wide)
+    return _gated(
+        lambda h: linear(h, weight, bias).to(wide), projected, initial, reset, lengths, wide
+    )
+
+
+def diagonal_gru(
+    projected: Tensor,
+    initial: Tensor,
+    weight_hh: Tensor,
+    bias_hh: Tensor | None,
+    reset: Tensor | None = None,
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`gru` with a diagonal matrix for each gate: W h is u * h, of one number a unit."""
+    wide = torch.promote_types(initial.dtype, torch.float32)
+    weight, bias = weight_hh.to(wide), 0 if bias_hh is None else bias_hh.to(wide)
+    return _gated(
+        lambda h: weight * h.repeat(1, 3) + bias, projected, initial, reset, lengths, wide
+    )
+
+
+def _gated(
+    recurrent: Callable[[Tensor], Tensor],  # h (B, H) -> W h + b (B, 3 H)
+    projected: Tensor,
+    initial: Tensor,
+    reset: Tensor | None,
+    lengths: Tensor | None,
+    wide: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    x = projected.to(wide)
 
     def step(t: int, h: Tensor) -> Tensor:
-        xr, xz, xn = x[:, t].chunk(3, dim=-1)
-        hr, hz, hn = linear(h, weight, bias).to(wide).chunk(3, dim=-1)
+        (xr, xz, xn), (hr, hz, hn) = x[:, t].chunk(3, dim=-1), recurrent(h).chunk(3, dim=-1)
         r, z = torch.sigmoid(xr + hr), torch.sigmoid(xz + hz)
         return (1 - z) * torch.tanh(xn + r * hn) + z * h
 

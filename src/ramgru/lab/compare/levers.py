@@ -34,7 +34,7 @@ LEVERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
                 *("key:2 key:2 key:2 key:2", "key key:2 key:3 key:4", "key key key tape"),
             ),
             "width": (4, 16, 64),
-            "controller": ("gru", "mingru"),
+            "controller": ("gru", "mingru", "diagonal"),
         },
     ),
 }

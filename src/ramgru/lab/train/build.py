@@ -53,9 +53,9 @@ class ModelConfig:
     """Choose the largest hidden_size of a peer's layer, or the largest number of cells of a ramgru
     layer, whose recurrent state for one sequence fits into this many bytes; 0: use hidden_size or
     memory.cells."""
-    controller: Literal["gru", "mingru"] = "gru"
-    """Controller of a ramgru layer: an exact nn.GRU, or gates computed from the input alone
-    (parallel over time)."""
+    controller: Literal["gru", "mingru", "diagonal"] = "gru"
+    """Controller of a ramgru layer: gru, an exact nn.GRU; mingru, gates computed from the input
+    alone (parallel over time); diagonal, a GRU with one recurrent weight a unit and gate."""
     memory: Memory = field(default_factory=Memory)
     """The memory of a ramgru layer."""
 
