@@ -81,7 +81,7 @@ void layer_step(const LayerStep& a) {
   using V = vec<real>;
   auto as = [](const void* p) { return static_cast<const real*>(p); };
   const int64_t B = a.B, C = a.C, H = a.H, D = a.D, W = a.window - 1, A = a.A;
-  const bool mingru = a.controller == 0, full = a.controller == 1;  // of weight_hh
+  const bool mingru = a.controller == 0, full = a.controller == 1;  // full: weight_hh is a matrix
   const int64_t G = (mingru ? 2 : 3) * C;
   const real *input = as(a.input), *hidden = as(a.hidden), *context = as(a.context);
   auto next_hidden = static_cast<real*>(a.next_hidden);
