@@ -118,7 +118,7 @@ NGRAM_LOOKUP = Row(
     changes=WHY_PHRASES,
 )
 
-FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=1200, batch_size=32)
+FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=1000, batch_size=32)
 FEATURE_BARS = {
     0.0: (None, 0.99, 0.98, 0.95),
     0.2: (None, 0.99, 0.97, 0.9),

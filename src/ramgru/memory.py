@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import open_gates
-from ramgru.config import ContentHead, Head, Lag, Learned, Memory, Tape, factorise
+from ramgru.config import ContentHead, Head, Key, Lag, Learned, Memory, Tape, factorise
 from ramgru.kernels.key_attention import key_attention
 from ramgru.kernels.memory_scan import Tag, memory_scan, step_
 from ramgru.kernels.projection import Projection, gated_sum
@@ -190,7 +190,8 @@ class RandomAccessMemory(nn.Module):
         else:
             read = Address.join(reads)
         gate = torch.sigmoid(self.update_gate(x))
-        open_gates.record(self, gate[..., : len(self.memory.of_kind(ContentHead))], lengths)
+        # Learned heads are not charged: the gradient of attention tells their gates what is read.
+        open_gates.record(self, gate[..., : len(self.memory.of_kind(Key))], lengths)
         if "lag" in self.heads:  # the ring holds candidates as they are
             lag = self.part(Lag)
             parts = gate[..., : lag.start], torch.ones_like(gate[..., lag]), gate[..., lag.stop :]

@@ -43,7 +43,7 @@ class TrainConfig:
     clip: float = 1.0
     """Maximum norm of the gradient; 0: no clipping."""
 
-    write_cost: float = 0.1
+    write_cost: float = 0.3
     """Weight of the auxiliary loss on open update gates at the end of the training, in nats per
     answer; it rises from zero. Only ramgru layers are charged; peers are not. The printed loss
     excludes the charge. 0: no charge."""
