@@ -250,7 +250,8 @@ class RandomAccessMemory(nn.Module):
         """-> h plus the memory's read-out (B, T, C), the state after it, and the steps."""
         s = self.steps(x, state.carried, lengths, reset, write_index, read_index, carry)
         if x.shape[0] == 0:
-            return self.add_to(h, x, s.candidate), state if carry else None, s
+            empty = s.candidate[..., : self.width + (self.memory.tag > 0)]
+            return self.add_to(h, x, empty), state if carry else None, s
         y, after = self.scan(s, state, lengths, reset, carry)
         if write_index is None and read_index is None and torch.is_grad_enabled():
             y = self.learn_keys(y, s, lengths, reset)
