@@ -195,7 +195,7 @@ class Memory:
         on, from the beginning again when all are dealt.
 
         >>> heads_text(Memory(heads="key key:2 tape").dealt(5).heads)
-        'key key key:2 tape tape'
+        'key key:2 key tape tape'
         """
         check_int("nhead", count, 1)
         values = {option.name: getattr(self, option.name) for option in fields(self)}

@@ -55,7 +55,8 @@ class RAMGRU(RecurrentContract):
                     call; "flat", one tensor (L·D, B, S) for frameworks that know no other form,
                     whose S is then what `hidden_size` reports
         checkpoint_every  gradient checkpointing over time: keep for backward only the state at
-                    every so many steps, at the cost of a second forward pass
+                    every so many steps, at the cost of a second forward pass. Learned keys then
+                    learn from attention over these steps alone, as where a sequence is cut
         gru_kernel  implementation of controller="gru" on a CPU: "native", within rounding of
                     nn.GRU (1e-6) and faster, or "torch", nn.GRU's own code, bit for bit
 

@@ -21,7 +21,7 @@ Result = tuple[Tensor, RAMGRUState]
 Run = Callable[[RAMGRU, Tensor, RAMGRUState, Tensors], Result]
 CONTROLLERS = ("gru", "mingru", "diagonal")
 # A head of every kind: keys of several steps, of former steps, and written where they are read.
-MIXED = "key:2:write_after=2 key:skip=1:write_after=0 lag:4 lag:3 tape tape"
+MIXED = "key:2:write_after=2 learned:skip=1:write_after=1 lag:4 lag:3 tape tape"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Case:
     W: int = 1
     R: int = 2
     width: int | None = None
+    tag: int = 8
     controller: str = "gru"
     bias: bool = True
     bidirectional: bool = False
@@ -59,13 +60,7 @@ class Case:
 
     def layer(self) -> RAMGRU:
         memory = Memory(
-            self.N,
-            self.heads,
-            self.width,
-            writes=self.W,
-            reads=self.R,
-            gate_bias=0.5,
-            learned_start=self.learned_start,
+            self.N, self.heads, self.width, self.tag, self.W, self.R, 0.5, self.learned_start
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -82,7 +77,7 @@ class Case:
             )
             with torch.no_grad():  # no parameter is zero or one only because it starts so
                 for name, parameter in layer.named_parameters():
-                    if "sharpness" in name or "bandwidth" in name or name.endswith("bias"):
+                    if name.endswith(("sharpness", "log_match", "null", "bias")):
                         parameter += 0.3 * torch.randn_like(parameter)
         return layer
 
@@ -178,6 +173,7 @@ def cases(draw: st.DrawFn, **fixed: Any) -> Case:
         "W": draw(st.integers(1, min(N, 3))),
         "R": draw(st.integers(1, min(N, 3))),
         "width": draw(st.sampled_from([None, None, 3])),
+        "tag": draw(st.sampled_from([0, 3, 8])),
         "controller": draw(st.sampled_from(CONTROLLERS)),
         "bias": draw(st.booleans()),
         "learned_start": draw(st.booleans()),

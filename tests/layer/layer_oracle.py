@@ -17,7 +17,7 @@ from ramgru import RAMGRU, Learned, RAMGRUState
 from ramgru.config import ContentHead
 from ramgru.memory import RandomAccessMemory
 
-Written = dict[tuple[int, int], Tensor]  # (head, cell) -> (D,)
+Written = dict[tuple[int, int], Tensor]  # (head, cell) -> (D + A,)
 
 
 def scores(unit: RandomAccessMemory, query: Tensor, head: int) -> Tensor:
@@ -35,20 +35,55 @@ def scores(unit: RandomAccessMemory, query: Tensor, head: int) -> Tensor:
     return total * queries.shape[1] ** 0.5 * keys.sharpness[head].exp()
 
 
-def address(unit: RandomAccessMemory, window: list[Tensor], head: int, write: bool) -> Tensor:
-    """(N,) the score of each cell, for a window of inputs, the newest first."""
+def unit_key(unit: RandomAccessMemory, window: list[Tensor], head: int, write: bool) -> Tensor:
+    """(16,) the key of a head, of length 4, for a window of inputs, the newest first."""
     keys = unit.heads["key"]
     window = window[keys.heads[head].write_after if write else 0 :]
     taps = [1.0] if keys.taps is None else keys.taps[head]
     learned = sum(isinstance(other, Learned) for other in keys.heads)
     place = head - (len(keys.heads) - learned)  # among the heads of its kind
-    weight, place = (keys.frozen, head) if place < 0 else (keys.projection, place)
-    inputs = [weight.view(-1, 16, len(x))[place] @ x.detach() for x in window]
+    if place < 0:
+        inputs = [keys.frozen.view(-1, 16, len(x))[head] @ x.detach() for x in window]
+    else:
+        inputs = [keys.projection.view(-1, 16, len(x))[place] @ x for x in window]
     key = sum((tap * part for tap, part in zip(taps, inputs)), torch.zeros_like(inputs[0]))
-    length = key.square().mean().sqrt()
-    key = (key / length if length else key).detach()  # the hash has no gradient
-    scale = (keys.log_bandwidths[head].detach().exp() / 16).sqrt()
-    return scores(unit, (scale * keys.features[head] @ key + keys.phases[head]).cos(), head)
+    return key / key.square().mean().sqrt() if key.any() else torch.zeros_like(key)
+
+
+def address(unit: RandomAccessMemory, key: Tensor, head: int) -> Tensor:
+    """(N,) the score of each cell for a key, which gets no gradient."""
+    keys = unit.heads["key"]
+    features, phases = keys.features[head], keys.phases[head]
+    centre = (-features.square().sum(1) / 2).exp() * phases.cos()
+    return scores(unit, (features @ key.detach() + phases).cos() - centre, head)
+
+
+def attended(unit: RandomAccessMemory, head: int, past: list[tuple[Tensor, ...]]) -> Tensor:
+    """(D,) attention over the last 256 steps; past: (query, key, gate, candidate) of each."""
+    query, match = past[-1][0], unit.log_match[head].exp()
+    null = (match * unit.null[head]).exp()
+    shares = [gate * (match * (query @ key) / 16).exp() for _, key, gate, _ in past[-256:]]
+    read = sum(w * candidate for w, (*_, candidate) in zip(shares, past[-256:]))
+    return read / (sum(shares) + null)
+
+
+def read_tagged(
+    unit: RandomAccessMemory, head: int, query: Tensor, read: list[tuple[Tensor, Tensor]]
+) -> Tensor:
+    """(D + 1,) the value and the null share of a read of rows with weights, by their tags."""
+    D, A = unit.width, unit.memory.tag
+    match, null = query.new_zeros(()), query.new_zeros(())
+    if query.numel():
+        match = unit.log_match[head].exp()
+        null = (match * unit.null[head]).exp()
+    value, total = query.new_zeros(D), null
+    for r, row in read:
+        tag = row[D:]
+        if query.numel() and tag.any() and query[:A].any():
+            r = r * (match * (query[:A] @ tag) / (query[:A].norm() * tag.norm())).exp()
+        value, total = value + r * row[:D], total + r
+    total = total if total != 0 else total + 1
+    return torch.cat([value, null.unsqueeze(0)]) / total
 
 
 def move(unit: RandomAccessMemory, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,7 +115,7 @@ def read_lags(
 ) -> Tensor:
     """The read of one lag head, whose logits have the gradient of a read of all its lags.
 
-    held: the cells of the ring; fresh: (N, D) what they held before they were written;
+    held: the values of the ring; fresh: (N, D) what they held before they were written;
     taught: whether the head wrote them
     """
     lags = unit.heads["lag"]
@@ -109,29 +144,32 @@ def controller_step(layer: RAMGRU, suffix: str, x: Tensor, h: Tensor) -> Tensor:
 
 
 def fresh_table(unit: RandomAccessMemory) -> Tensor:
-    """(H, N, D) the cells before they are written."""
+    """(H, N, D + A) the cells before they are written; their tags are zeros."""
     cells = torch.arange(unit.memory.cells)
     if unit.fresh_left is None or unit.fresh_right is None:
-        return unit.candidate.weight.new_zeros(unit.num_heads, len(cells), unit.width)
+        return unit.candidate.weight.new_zeros(unit.num_heads, len(cells), unit.row_width)
     columns = unit.fresh_right.shape[1]
-    return unit.fresh_left[:, cells // columns] + unit.fresh_right[:, cells % columns]
+    values = unit.fresh_left[:, cells // columns] + unit.fresh_right[:, cells % columns]
+    return torch.nn.functional.pad(values, (0, unit.memory.tag))
 
 
 def memory_step(
     unit: RandomAccessMemory,
     window: list[Tensor],
-    table: Tensor,  # (H, N, D) the cells that are not in `written`
+    table: Tensor,  # (H, N, D + A) the cells that are not in `written`
     written: Written,
+    past: dict[int, list[tuple[Tensor, ...]]],  # by learned head, what attention has seen
     write_at: Tensor,  # (tape heads, 2) the stretches of tape that are written
     read_at: Tensor,  # (tape heads,) the lower ends of those that are read
     place: int,  # the cell that lag heads write
     write_to: Tensor | None,  # (H, K) cells that the caller names
     read_from: Tensor | None,
 ) -> Tensor:
-    """Write, then read -> the memory's part of the output (C,); `written` is updated."""
-    x, options = window[0], unit.memory
+    """Write, then read -> the memory's part of the output (C,); `written` and `past` change."""
+    x, options, A = window[0], unit.memory, unit.memory.tag
     candidates = unit.candidate(x).view(unit.num_heads, unit.width)
     gates, reads = unit.update_gate(x).sigmoid(), []
+    own = write_to is None and read_from is None
     for head in range(unit.num_heads):
 
         def at(cell: int, head: int = head) -> Tensor:
@@ -139,6 +177,12 @@ def memory_step(
 
         tape = head - unit.num_heads + len(read_at)  # the last heads are tape heads
         lag = head - len(options.of_kind(ContentHead)) if tape < 0 else -1
+        content = lag < 0 and tape < 0
+        learned = content and isinstance(options.heads[head], Learned)
+        if content and (write_to is None or read_from is None):
+            query, key = (unit_key(unit, window, head, write) for write in (False, True))
+        else:
+            query, key = x.new_zeros(0), x.new_zeros(16)
         if write_to is not None:
             write = [(int(i), (i >= 0).to(x.dtype)) for i in write_to[head]]
         elif lag >= 0:
@@ -146,26 +190,36 @@ def memory_step(
         elif tape >= 0:
             write = covered(*write_at[tape], options.cells)
         else:
-            value, cells = address(unit, window, head, write=True).topk(options.writes)
+            count = max(1, options.reads // 4) if learned else options.writes
+            value, cells = address(unit, key, head).topk(min(count, options.cells))
             write = list(zip(cells.tolist(), (value - value[0]).exp()))
         c, z = candidates[head], gates[head] if lag < 0 else x.new_ones(())
         for i, a in write:
             if i >= 0:
-                written[head, i] = (1 - z * a) * at(i) + z * a * c
+                written[head, i] = (1 - z * a) * at(i) + z * a * torch.cat([c, key[:A]])
         if read_from is not None:
             named = [int(i) for i in read_from[head] if i >= 0]
-            read = [(i, x.new_ones(()) / len(named)) for i in named]
+            read, query = [(x.new_ones(()) / len(named), at(i)) for i in named], x.new_zeros(0)
         elif lag >= 0:
-            ring = [at(i) for i in range(unit.heads["lag"].ring)]
-            taught = write_to is None
-            reads.append(read_lags(unit, lag, place, ring, fresh_table(unit)[head], taught))
-            continue
+            ring = [at(i)[: unit.width] for i in range(unit.heads["lag"].ring)]
+            before = fresh_table(unit)[head, :, : unit.width]
+            found = read_lags(unit, lag, place, ring, before, write_to is None)
+            read = [(x.new_ones(()), torch.cat([found, x.new_zeros(A)]))]
         elif tape >= 0:
-            read = covered(read_at[tape], read_at[tape] + 1, options.cells)
+            read = [(r, at(i)) for i, r in covered(read_at[tape], read_at[tape] + 1, options.cells)]
         else:
-            value, cells = address(unit, window, head, write=False).topk(options.reads)
-            read = list(zip(cells.tolist(), value.softmax(0)))
-        reads.append(sum((r * at(i) for i, r in read), torch.zeros_like(c)))
+            count = min(options.reads if learned else options.writes, options.cells)
+            value, cells = address(unit, query, head).topk(count)
+            read = [(r, at(i)) for i, r in zip(cells.tolist(), value.softmax(0))]
+        if A:
+            result = read_tagged(unit, head, query, read)
+        else:
+            result = sum((r * row for r, row in read), torch.zeros_like(c))
+        if learned and own:
+            past.setdefault(head, []).append((query, key, z, c))
+            more = attended(unit, head, past[head])
+            result = result + torch.nn.functional.pad(more - more.detach(), (0, int(A > 0)))
+        reads.append(result)
     return unit.output_gate(x).sigmoid() * (unit.read_out.weight @ torch.cat(reads))
 
 
@@ -197,6 +251,7 @@ def run(
             backward, unit, before = suffix.endswith("reverse"), layer.memories[n], state.memory[n]
             h, table, written = state.hidden[n, b], before.dense().rows[b], Written()
             past, position, place = [], x.new_zeros(2, 0), x.new_zeros(0)
+            seen: dict[int, list[tuple[Tensor, ...]]] = {}
             if "key" in before.carried:
                 past = list(before.carried["key"][b].flip(0))  # newest first
             if "lag" in before.carried:
@@ -207,7 +262,7 @@ def run(
             for t in reversed(range(T)) if backward else range(T):
                 if anew[t + 1] if backward and t + 1 < T else not backward and anew[t]:
                     h, table, written = torch.zeros_like(h), fresh_table(unit), Written()
-                    past = [torch.zeros_like(v) for v in past]
+                    past, seen = [torch.zeros_like(v) for v in past], {}
                     position, place = torch.zeros_like(position), torch.zeros_like(place)
                 window = [inputs[t], *past]
                 past = window[:kept]
@@ -220,7 +275,9 @@ def run(
                 if position.numel():
                     position, write_at, read_at = move(unit, inputs[t], position)
                 cell = int(place[0]) % unit.heads["lag"].ring if len(place) else 0
-                ys[t] = h + memory_step(unit, window, table, written, write_at, read_at, cell, w, r)
+                ys[t] = h + memory_step(
+                    unit, window, table, written, seen, write_at, read_at, cell, w, r
+                )
                 place = (place + 1) % unit.heads["lag"].ring if len(place) else place
             if written:
                 places = tuple(torch.tensor(each) for each in zip(*written))

@@ -24,6 +24,7 @@ memories = st.builds(
     cells=st.sampled_from([4, 64, 1024, 65536]),
     heads=heads.map(tuple),
     width=st.none() | st.integers(1, 99),
+    tag=st.integers(0, 16),
     writes=st.integers(1, 4),
     reads=st.integers(1, 4),
     gate_bias=st.integers(-9, 9) | st.floats(-9, 9),
@@ -49,7 +50,14 @@ def test_a_memory_comes_back_from_all_its_forms(memory: Memory) -> None:
 
 @given(memory=memories, change=st.sampled_from([option.name for option in fields(Memory)]))
 def test_equality_is_of_every_option(memory: Memory, change: str) -> None:
-    other = {"cells": 4096, "heads": memory.heads * 2, "width": 100, "writes": 1, "reads": 1}
+    other = {
+        "cells": 4096,
+        "heads": memory.heads * 2,
+        "width": 100,
+        "tag": 5,
+        "writes": 1,
+        "reads": 1,
+    }
     other |= {"gate_bias": 10, "learned_start": not memory.learned_start}
     changed = replace(memory, **{change: other[change]})
     same = getattr(memory, change) == other[change]
@@ -89,6 +97,9 @@ def test_a_number_of_heads_is_so_many_of_the_default() -> None:
         ({"cells": 2**62}, ValueError, f"cells: expected at most {2**40}, got {2**62}"),
         ({"width": 0}, ValueError, "width: expected at least 1, got 0"),
         ({"width": "8"}, TypeError, "width: expected an int, got str: '8'"),
+        ({"tag": -1}, ValueError, "tag: expected at least 0, got -1"),
+        ({"tag": 17}, ValueError, "tag: expected at most 16, got 17"),
+        ({"tag": True}, TypeError, "tag: expected an int, got bool: True"),
         ({"writes": 0}, ValueError, "writes: expected at least 1, got 0"),
         ({"cells": 16, "writes": 17}, ValueError, "writes: expected at most .*cells = 16, got 17"),
         ({"reads": 0}, ValueError, "reads: expected at least 1, got 0"),
@@ -156,27 +167,49 @@ def test_codebooks_address_the_cells_that_a_memory_has(cells: int) -> None:
     assert cells <= math.prod(sizes) <= 1.5 * cells
 
 
-@pytest.mark.parametrize("cells", [1, 2, 3])
+@pytest.mark.parametrize("cells", [2, 3])
 def test_the_default_writes_and_reads_fit_few_cells(cells: int) -> None:
     memory = Memory(cells=cells)
     layer = RAMGRU(3, 4, memory=memory)
     keys = layer.memories[0].heads["key"]
-    assert keys.writes == min(cells, Memory().writes)
-    assert keys.groups[-1][1] == min(cells, Memory().reads)
+    exact, learned = min(cells, Memory().writes), min(cells, Memory().reads)
+    assert keys.writes == [exact] * 4 + [1] * 4
+    assert keys.reads == [exact] * 4 + [learned] * 4
     assert layer(torch.randn(5, 2, 3))[0].isfinite().all()
     assert replace(memory, cells=Memory().cells) == Memory()
 
 
-def test_dealt_repeats_the_heads_in_order_or_cuts_them_off() -> None:
-    memory = Memory(cells=64, heads="key key:2 tape", reads=2)
-    for count in range(1, 9):
+def test_dealt_takes_the_kinds_in_turn_and_begins_again() -> None:
+    memory = Memory(cells=64, heads="key key:2 tape learned", reads=2)
+    turns = ["key", "learned", "tape", "key:2"]
+    for count in range(1, 10):
         dealt = memory.dealt(count)
-        repeated = itertools.islice(itertools.cycle(memory.heads), count)
-        assert sorted(map(str, dealt.heads)) == sorted(map(str, repeated))
+        expected = itertools.islice(itertools.cycle(turns), count)
+        assert sorted(map(str, dealt.heads)) == sorted(expected)
         assert replace(dealt, heads=memory.heads) == memory
-    assert memory.dealt(3) == memory
+    assert memory.dealt(4) == memory
+    assert heads_text(Memory().dealt(4).heads) == "key learned lag tape"
+    assert Memory().dealt(len(Memory().heads)) == Memory()
     with pytest.raises(ValueError, match="nhead: expected at least 1, got 0"):
         memory.dealt(0)
+
+
+@pytest.mark.parametrize(
+    ("heads", "hidden_size", "expected"),
+    [
+        (11, 128, 16),
+        (11, 512, 48),
+        (4, 128, 32),
+        (1, 100, 100),
+        (3, 200, 72),
+        (11, 5, 5),
+        (1, 1, 1),
+    ],
+    ids=str,
+)
+def test_width_shares_the_hidden_size(heads: int, hidden_size: int, expected: int) -> None:
+    assert Memory(heads=heads).width_for(hidden_size) == expected
+    assert Memory(heads=heads, width=7).width_for(hidden_size) == 7
 
 
 def test_a_default_memory_is_one_object_without_warnings() -> None:

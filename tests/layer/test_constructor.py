@@ -148,7 +148,14 @@ def test_repr_shows_every_option_so_that_no_two_layers_print_alike() -> None:
         *({"checkpoint_every": 8}, {"gru_kernel": "torch"}, {"num_layers": 2, "dropout": 0.5}),
     ]
     memories: list[dict[str, Any]] = [
-        *({"cells": 1024}, {"width": 3}, {"writes": 3}, {"reads": 3}, {"gate_bias": 1.5}),
+        *(
+            {"cells": 1024},
+            {"width": 3},
+            {"tag": 3},
+            {"writes": 3},
+            {"reads": 3},
+            {"gate_bias": 1.5},
+        ),
         *({"learned_start": True}, {"heads": 3}, {"heads": "key:2"}, {"heads": "key:skip=2"}),
         *({"heads": "key:write_after=2"}, {"heads": "tape"}, {"heads": "key tape"}),
     ]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramgru import Key, Memory
+from ramgru import RAMGRU, Key, Memory, trace
 from ramgru.config import codebook_sizes, factorise
 from ramgru.kernels import native
 from ramgru.kernels.address.torch import best
@@ -103,9 +103,10 @@ def addresses(
 def test_a_key_is_read_where_it_was_written(heads: str, writes: int, reads: int) -> None:
     """A head writes at the address of `write_after` steps before: where it read then."""
     made = keys(heads, writes, reads)
-    x, same = normal(2, made.window + 9, 5), min(writes, reads)
+    x = normal(2, made.window + 9, 5)
     write, read = addresses(made, *split(made, x))
     for h, after in enumerate(made.write_after):
+        same = min(made.writes[h], made.reads[h])
         written, found = write.index[:, after:, h, :same], read.index[:, : 9 - after, h, :same]
         assert torch.equal(written, found)
     # The same key reads the same cells, wherever it stands.
@@ -138,12 +139,21 @@ def test_a_key_is_its_steps_in_their_order_and_nothing_else() -> None:
 
 
 def test_weights() -> None:
-    made = keys(writes=3, reads=4)
+    """Exact keys read as many cells as they write, learned keys write a quarter."""
+    made = keys("key key:write_after=2 learned", writes=3, reads=4)
     write, read = addresses(made, normal(2, 7, 5), made.start(2))
-    for address, number in ((write, 3), (read, 4)):
-        assert address.index.shape == address.weight.shape == (2, 7, 3, number)
-        assert (address.weight[..., :-1] >= address.weight[..., 1:]).all()  # the nearest first
-        assert all(len(set(i.tolist())) == number for i in address.index.flatten(0, 2))
+    assert write.index.shape == write.weight.shape == (2, 7, 3, 3)
+    assert read.index.shape == read.weight.shape == (2, 7, 3, 4)
+    assert torch.equal(read.index[:, :, :2, 3], torch.full((2, 7, 2), -1))
+    assert not read.weight[:, :, :2, 3].any()
+    assert torch.equal(write.index[:, :, 2, 1:], torch.full((2, 7, 2), -1))
+    assert not write.weight[:, :, 2, 1:].any()
+    numbers = [(write, h, n) for h, n in enumerate((3, 3, 1))]
+    numbers += [(read, h, n) for h, n in enumerate((3, 3, 4))]
+    for address, head, number in numbers:
+        index, weight = (v[:, :, head, :number] for v in (address.index, address.weight))
+        assert (weight[..., :-1] >= weight[..., 1:]).all()  # the nearest first
+        assert all(len(set(i.tolist())) == number for i in index.flatten(0, 1))
     assert torch.equal(write.weight[..., 0], torch.ones_like(write.weight[..., 0]))
     torch.testing.assert_close(read.weight.sum(-1), torch.ones(2, 7, 3, dtype=torch.float64))
 
@@ -171,16 +181,12 @@ def test_key_heads_train_their_sharpness_alone() -> None:
 @both_kinds
 def test_the_hash_passes_no_gradient_on(path: str, heads: str) -> None:
     made = keys(heads.replace("key", "learned"))
-    assert {name for name, _ in made.named_parameters()} == {
-        "sharpness",
-        "projection",
-        "log_bandwidth",
-    }
+    assert {name for name, _ in made.named_parameters()} == {"sharpness", "projection"}
     x, before = (normal(2, steps, 5).requires_grad_() for steps in (7, made.window))
     with native.use(path):
         write, read = addresses(made, x, before)
         ((write.weight**2).sum() + (read.weight**2).sum()).backward()
-    for leaf in (x, before, made.projection, made.log_bandwidth):
+    for leaf in (x, before, made.projection):
         assert leaf.grad is None
 
 
@@ -233,6 +239,18 @@ def test_the_scale_of_inputs_does_not_count(heads: str, dtype: torch.dtype) -> N
             torch.testing.assert_close(found.weight[same], usual.weight[same])
 
 
+def test_a_layer_addresses_the_same_cells_at_any_scale_of_its_input() -> None:
+    memory = Memory(heads="key:2 key learned learned:2:write_after=1")
+    layer, x = RAMGRU(8, 6, batch_first=True, dtype=torch.float64, memory=memory), normal(2, 60, 8)
+    (usual,) = trace(layer, x)[1].trace
+    for scale in (0.05, 20):
+        (found,) = trace(layer, scale * x)[1].trace
+        assert torch.equal(found.write_index, usual.write_index)
+        assert torch.equal(found.read_index, usual.read_index)
+        torch.testing.assert_close(found.write_weight, usual.write_weight)
+        assert not torch.allclose(found.candidate, usual.candidate)
+
+
 @pytest.mark.parametrize("width", [16, 256, 1024])
 def test_one_hot_inputs_of_any_width_have_cells_of_their_own(width: int) -> None:
     memory = Memory(cells=2**20, heads="key learned")
@@ -249,4 +267,5 @@ def test_zero_inputs_have_the_cells_of_the_time_before_the_first_step() -> None:
     for address in (write, read):
         assert address.weight.isfinite().all()
         assert torch.equal(address.index, address.index[:, :1].expand_as(address.index))
-    assert torch.equal(write.index, read.index[..., :3])
+    for h, number in enumerate(made.writes):
+        assert torch.equal(write.index[:, :, h, :number], read.index[:, :, h, :number])

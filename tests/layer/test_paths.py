@@ -1,6 +1,6 @@
 """One result on every path: pieces, single steps, ragged, packed and reset batches, checkpoints.
 
-Outputs, final states and all gradients equal those of the whole sequence, in float64.
+Outputs, final states and gradients equal those of the whole sequence, in float64.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from layer_cases import (
     MIXED,
     Case,
     Result,
+    Run,
     Tensors,
     assert_same,
     cases,
@@ -29,6 +30,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from ramgru import RAMGRU, RAMGRUState
 
 every_controller = pytest.mark.parametrize("controller", CONTROLLERS)
+
+
+def assert_same_cut(case: Case, run: Run) -> None:
+    """The same numbers in a run that cuts the sequence; gradients too, but where keys are learned:
+    those come from attention over the steps of one piece."""
+    gradients = "learned" not in case.heads
+    assert_same(everything(case, run, gradients), everything(case, whole, gradients))
 
 
 def part(options: Tensors, start: int, end: int) -> Tensors:
@@ -123,25 +131,25 @@ def stream_by_stream(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tens
 @settings(max_examples=20)
 def test_any_split(case: Case, data: st.DataObject) -> None:
     borders = data.draw(st.lists(st.integers(0, case.T), max_size=3).map(sorted))
-    assert_same(everything(case, in_pieces(*borders)), everything(case, whole))
+    assert_same_cut(case, in_pieces(*borders))
 
 
 @given(case=cases(bidirectional=False), border=st.integers(1, 5))
 @settings(max_examples=15)
 def test_any_split_with_a_flat_state(case: Case, border: int) -> None:
-    assert_same(everything(case, in_flat_pieces(border)), everything(case, whole))
+    assert_same_cut(case, in_flat_pieces(border))
 
 
 @given(case=cases(bidirectional=False), every=st.integers(1, 7))
 @settings(max_examples=25)
 def test_any_gradient_checkpointing(case: Case, every: int) -> None:
-    assert_same(everything(case, checkpointed(every)), everything(case, whole))
+    assert_same_cut(case, checkpointed(every))
 
 
 @given(case=cases(bidirectional=False, lengths=False))
 @settings(max_examples=15)
 def test_one_step_at_a_time(case: Case) -> None:
-    assert_same(everything(case, step_by_step), everything(case, whole))
+    assert_same_cut(case, step_by_step)
 
 
 @given(case=cases(lengths=True, index="none"))
@@ -153,7 +161,7 @@ def test_ragged_batch(case: Case) -> None:
 @given(case=cases(reset=False, lengths=False, index="none"), every=st.booleans(), data=st.data())
 @settings(max_examples=20)
 def test_packed_sequence(case: Case, every: bool, data: st.DataObject) -> None:
-    """Also with gradient checkpointing."""
+    """Also with gradient checkpointing, where no keys are learned."""
     drawn = st.lists(st.integers(1, case.T), min_size=case.B, max_size=case.B)
     lengths = torch.tensor(data.draw(drawn))
 
@@ -161,7 +169,9 @@ def test_packed_sequence(case: Case, every: bool, data: st.DataObject) -> None:
         return layer(x, state, lengths=lengths)
 
     def packed(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
-        layer.checkpoint_every = 2 if every and not case.bidirectional else None
+        layer.checkpoint_every = (
+            2 if every and not (case.bidirectional or "learned" in case.heads) else None
+        )
         given = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         y, after = layer(given, state)
         padded, found = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
@@ -212,3 +222,24 @@ def test_stack_is_its_layers_one_after_the_other(controller: str) -> None:
         h_n.append(h)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(torch.cat(h_n), expected_h, rtol=0, atol=1e-12)
+
+
+def test_learned_keys_learn_from_the_steps_of_one_call() -> None:
+    """A carried state brings cells, whose candidates get a gradient, but no steps to attend to."""
+    case = Case(T=8, heads="learned", tag=0)
+    layer, x, given = case.layer(), case.input(), case.normal(7, 2, 4, 4)
+    unit = layer.memories[0]
+    leaves = [unit.heads["key"].projection, unit.log_match, unit.candidate.weight]
+
+    def gradients(output: Tensor) -> tuple[Tensor, ...]:
+        loss = (output[:, -4:] * given).sum()
+        return torch.autograd.grad(loss, leaves, retain_graph=True)
+
+    state = layer(x[:, :4], layer.initial_state(2))[1]
+    after, alone = (gradients(layer(x[:, 4:], s)[0]) for s in (state, state.detach()))
+    whole = gradients(layer(x)[0])
+    for n in (0, 1):
+        assert alone[n].any()
+        torch.testing.assert_close(after[n], alone[n], rtol=0, atol=1e-12)
+        assert not torch.allclose(whole[n], after[n])
+    assert not torch.allclose(after[2], alone[2])

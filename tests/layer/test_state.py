@@ -259,7 +259,7 @@ def test_initial_state(learned: bool) -> None:
     assert not any(value.any() for m in state.memory for value in m.carried.values())
     assert all(m.rows.numel() == m.cells.numel() == 0 for m in state.memory)
     dense = layer.initial_state(3, dense=True)
-    assert all(m.rows.shape == (3, 2, 64, 2) for m in dense.memory)
+    assert all(m.rows.shape == (3, 2, 64, 4 + MEMORY.tag) for m in dense.memory)
     assert same(state, dense)
     assert bool(state.memory[0].dense().rows.any()) == learned
     for m in dense.memory:

@@ -297,7 +297,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("how", CHANGES)
 def test_weights_that_are_computed_or_strided_give_the_numbers_of_forward(how: str) -> None:
-    layer, x = make(), normal(2, 5, 6)
+    layer, x = make(memory=Memory(cells=64, heads="key key:2", width=3)), normal(2, 5, 6)
     CHANGES[how](layer)
     stream = layer.stream(2)
     close(torch.stack([stream.step(now) for now in x.unbind(1)], 1), layer(x)[0])

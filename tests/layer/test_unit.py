@@ -20,8 +20,8 @@ every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diag
 every_path = pytest.mark.parametrize("path", ["forward", "step", "step_"])
 
 
-def make(heads: str = "key:2 tape", cells: int = 12, **options: Any) -> RAMGRU:
-    memory = Memory(cells, heads, width=2, learned_start=options.pop("learned_start", False))
+def make(heads: str = "key:2 tape", cells: int = 12, tag: int = 8, **options: Any) -> RAMGRU:
+    memory = Memory(cells, heads, 2, tag, learned_start=options.pop("learned_start", False))
     return RAMGRU(3, 4, dtype=torch.float64, memory=memory, **{"batch_first": True, **options})
 
 
@@ -81,14 +81,14 @@ def test_gate_1_replaces_the_cell(controller: str, path: str) -> None:
     for b in range(2):
         for h in range(2):
             cell = int(index[b, 0, h])
-            assert torch.equal(rows[b, h, cell], candidate[b, h])
+            assert torch.equal(rows[b, h, cell, :2], candidate[b, h])
             others = torch.arange(12) != cell
             assert torch.equal(rows[b, h, others], before[b, h, others])
 
 
 @every_controller
 def test_a_memory_of_one_cell_is_a_mingru(controller: str) -> None:
-    layer = make("key", cells=1, controller=controller)
+    layer = make("key", cells=1, tag=0, controller=controller)
     x, unit = normal(2, 7, 3), layer.memories[0]
     state = random_state(layer, 2)
     output, after = layer(x, state)
@@ -155,9 +155,10 @@ def test_provenance_reproduces_each_read(way: str, direction: int) -> None:
     assert state.trace is not None
     one = state.trace[direction]
     lengths = options.get("lengths", torch.tensor([9, 9]))
-    reads = torch.stack(
-        [one.provenance(h) @ one.candidate[:, :, h] for h in range(2)], dim=2
-    )  # (B, T, H, D), in the direction's own order of time
+    reads = torch.stack([one.provenance(h) @ one.value[:, :, h] for h in range(2)], dim=2)
+    assert one.null_share is not None
+    # (B, T, H, D + 1), in the direction's own order of time
+    reads = torch.cat([reads, one.null_share.unsqueeze(-1)], dim=-1)
     unit, there = layer.memories[direction], x.clone()
     if direction:
         for b, n in enumerate(lengths.tolist()):
@@ -221,7 +222,7 @@ def test_activations_of_all_cells_sum_to_the_read(way: str) -> None:
     one = state.trace[0]
     for head in range(2):
         total = sum(one.cell(i, head=head, batch=1).activation for i in range(12))
-        read = one.provenance(head)[1] @ one.candidate[1, :, head]
+        read = one.provenance(head)[1] @ one.value[1, :, head]
         torch.testing.assert_close(total, read, rtol=0, atol=1e-12)
 
 
@@ -234,7 +235,7 @@ def test_gate_of_a_cell_shows_the_steps_that_wrote_it() -> None:
     _, state = trace(layer, x, write_index=index, read_index=index, reset=reset)
     cell, candidate = state.cell(4), layer.memories[0].candidate(x)[0]
     assert cell.gate.tolist() == [1, 0, 1, 0, 1]
-    assert torch.equal(cell.state, candidate[4])
+    assert torch.equal(cell.state[:2], candidate[4])
     assert torch.equal(cell.activation[0], candidate[0])
     assert not cell.activation[1].any()  # not read there
     assert torch.equal(cell.activation[2], candidate[2])
@@ -327,8 +328,9 @@ def test_provenance_and_activations_of_tagged_reads(null: float) -> None:
         normal(B, T, H, 2 + A),
         {},
         tag,
+        None,
     )
-    memory = SimpleNamespace(memory=SimpleNamespace(cells=N), fresh_left=None, fresh_right=None)
+    memory = SimpleNamespace(memory=SimpleNamespace(cells=N), start=lambda: (None, None))
     one = _layer_trace(memory, s, lengths, reset)
     y, _, rows = memory_scan(
         write,

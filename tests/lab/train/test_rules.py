@@ -10,7 +10,7 @@ import pytest
 
 from ramgru.lab import tasks
 from ramgru.lab.train import TrainConfig
-from ramgru.lab.train.rules import Curriculum, Interruption, StopRule, learning_rate
+from ramgru.lab.train.rules import Curriculum, Interruption, StopRule, learning_rate, write_cost
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
@@ -35,6 +35,13 @@ def test_schedule_after_the_warm_up(schedule, quarter, middle, end):
 
 def test_no_steps_after_the_warm_up():
     assert learning_rate(TrainConfig(steps=5, lr=1.0, warmup=5), 5) == 1.0
+
+
+def test_the_write_cost_rises_linearly_over_all_steps():
+    config = TrainConfig(steps=200, warmup=50, write_cost=0.4)
+    costs = [write_cost(config, step) for step in (0, 50, 100, 199, 200, 300)]
+    assert costs == pytest.approx([0, 0.1, 0.2, 0.398, 0.4, 0.4])
+    assert write_cost(TrainConfig(steps=200, write_cost=0.0), 100) == 0
 
 
 def stages(count: int) -> list[tasks.Task]:
