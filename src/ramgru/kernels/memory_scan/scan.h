@@ -72,8 +72,9 @@ struct MemoryItem {
   const real* query(int64_t t) const { return (const real*)a.query + step(t) * a.A; }
   real match() const { return ((const real*)a.match)[r % a.Q]; }
   real null() const { return ((const real*)a.null)[r % a.Q]; }
-  int64_t cell(int64_t t, int64_t e) const {  // of access e: K writes, then J reads
-    return e < a.K ? a.write_index[step(t) * a.K + e] : a.read_index[step(t) * a.J + e - a.K];
+  const int64_t* read_index(int64_t t) const { return a.read_index + step(t) * a.J; }
+  int64_t cell(int64_t t, int64_t e, Touch touch) const {  // of access e of a step
+    return e < a.K ? a.write_index[step(t) * a.K + touch.number] : read_index(t)[touch.number];
   }
   int64_t left(int64_t cell) const { return (r % a.G * a.R + cell / a.C) * a.D + first; }
   int64_t right(int64_t cell) const { return (r % a.G * a.C + cell % a.C) * a.D + first; }
@@ -126,7 +127,7 @@ struct MemoryRows {
 // The writes of a step in a table with a row for each slot.
 template <class storage, class real = real_of<storage>>
 RAMGRU_INLINE void memory_write_in_place(
-    const MemoryItem<storage>& item, int64_t t, const Touch* touch, MemoryRows<real>& table) {
+    const MemoryItem<storage>& item, int64_t t, Touches touch, MemoryRows<real>& table) {
   auto row = [&](int64_t k) { return touch[k].none() ? nullptr : table[touch[k].slot()]; };
   memory_write(item.a.K, item.write_weight(t), item.gate(t), item.candidate(t), item.size, row, row);
 }
@@ -135,10 +136,11 @@ RAMGRU_INLINE void memory_write_in_place(
 template <class storage, class real = real_of<storage>>
 void memory_begin_chains(
     const MemoryItem<storage>& item, MemorySlots& slots, int64_t t, MemoryRows<real>& table) {
-  const Touch* touch = slots.touches(t);
-  for (int64_t e = 0; e < item.a.K + item.a.J; ++e)
+  Touches touch = slots.touches(t);
+  for (int64_t e = 0; e < touch.size; ++e)
     if (touch[e].begins_chain())
-      item.base(table[touch[e].slot()], item.cell(t, e), touch[e].slot(), slots.before_resets(t));
+      item.base(table[touch[e].slot()], item.cell(t, e, touch[e]), touch[e].slot(),
+                slots.before_resets(t));
 }
 
 // Copy the final memory of one item from the table at the end of the walk.
@@ -184,6 +186,7 @@ void memory_scan_forward(const MemoryForward& a) {
     MemorySlots slots(a, a.T + 1);
     MemoryRows<real> table;
     TaggedRead<real> tagged(a.J, a.A);
+    Scratch<real> weight(a.J);  // of the reads that find a row
     for (int64_t next; work.next(next);) {
       MemoryItem<storage> item(a, next % a.slices);
       item.of(next / a.slices);
@@ -193,25 +196,29 @@ void memory_scan_forward(const MemoryForward& a) {
       if (zeros) table.clear(slots.peak());
       auto outputs = (storage*)a.outputs;
       for (int64_t t = 0; t < slots.length(); ++t) {
-        const Touch* touch = slots.touches(t);
+        Touches touch = slots.touches(t);
         if (!zeros) memory_begin_chains(item, slots, t, table);
         if (t + memory_ahead < slots.length()) {
-          const Touch* later = slots.touches(t + memory_ahead);
+          Touches later = slots.touches(t + memory_ahead);
           prefetch(item.candidate(t + memory_ahead), item.size);
-          for (int64_t e = 0; e < a.K + a.J; ++e) table.prefetch(later[e].slot());
+          for (int64_t e = 0; e < later.size; ++e) table.prefetch(later[e].slot());
         }
         memory_write_in_place(item, t, touch, table);
-        auto row = [&](int64_t j) {
-          return touch[a.K + j].none() ? nullptr : table[touch[a.K + j].slot()];
-        };
-        const real* weight = item.read_weight(t);
+        int64_t reads = touch.size - a.K;
+        auto number = [&](int64_t i) { return touch[a.K + i].number; };
+        auto row = [&](int64_t i) { return table[touch[a.K + i].slot()]; };
+        const real* every = item.read_weight(t);
         storage* y = outputs + item.output_at(t);
         if (a.tagged()) {
-          tagged.weigh(weight, item.query(t), item.match(), item.null(), tag_of(item.values, row));
-          weight = tagged.weight();
+          const int64_t* index = item.read_index(t);
+          tagged.weigh(
+              every, item.query(t), item.match(), item.null(),
+              [&](int64_t j) { return index[j] >= 0; }, reads, number, tag_of(item.values, row));
+          every = tagged.weight();
           narrow(y + item.values, tagged.share());
         }
-        memory_read(a.J, weight, y, item.values, row);
+        for (int64_t i = 0; i < reads; ++i) weight[i] = every[number(i)];
+        memory_read(reads, weight.get(), y, item.values, row);
       }
       int64_t width = item.values + a.tagged();
       for (int64_t t = slots.length(); t < a.T; ++t)
@@ -238,7 +245,7 @@ class MemoryBackwardWalk {
   MemoryBackwardWalk(const MemoryBackward& a, int64_t row_bytes)
       : a_(a), steps_(memory_segment(a, row_bytes)), slots_(a, steps_),
         newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)), dots_(a.K + a.J),
-        tagged_(a.J, a.A), grad_weight_(a.J) {}
+        tagged_(a.J, a.A), weight_(a.J), grad_weight_(a.J) {}
 
   void run(MemoryItem<storage>& item) {
     slots_.walk(item.r);
@@ -318,8 +325,8 @@ class MemoryBackwardWalk {
     noted_.reserve(slots_.entered_before(last + 1) + 1, item.size);
     int64_t noted = 0;
     for (int64_t t = 0; t < slots_.length(); ++t) {
-      const Touch* touch = slots_.touches(t);
-      for (int64_t e = 0; e < a_.K + a_.J; ++e)
+      Touches touch = slots_.touches(t);
+      for (int64_t e = 0; e < touch.size; ++e)
         if (touch[e].enters_segment())
           std::memcpy(noted_[noted++], table_[touch[e].slot()], item.size * sizeof(real));
       memory_begin_chains(item, slots_, t, table_);
@@ -332,12 +339,12 @@ class MemoryBackwardWalk {
     int64_t K = a_.K, each = K + a_.J;
     int64_t noted = slots_.entered_before(segment), bases = first_base_;
     for (int64_t t = start; t < end; ++t) {
-      const Touch* touch = slots_.touches(t);
+      Touches touch = slots_.touches(t);
       int32_t* found = &found_[(t - start) * each];
       int64_t made = 1 + (t - start) * K;
-      for (int64_t e = 0; e < each; ++e) {
+      for (int64_t e = 0; e < touch.size; ++e) {
         int32_t slot = touch[e].slot();
-        if (slot <= 0) {  // no access, or the row of zeros
+        if (touch[e].none()) {
           found[e] = slot;
           continue;
         }
@@ -361,13 +368,13 @@ class MemoryBackwardWalk {
       return (int32_t)bases++;
     }
     if (!a_.has_base()) return 0;
-    item.base(versions_[bases], item.cell(t, e), touch.slot(), slots_.before_resets(t));
+    item.base(versions_[bases], item.cell(t, e, touch), touch.slot(), slots_.before_resets(t));
     return (int32_t)bases++;
   }
 
   void step_back(const MemoryItem<storage>& item, int64_t t, int64_t start) {
     int64_t K = a_.K, J = a_.J;
-    const Touch* touch = slots_.touches(t);
+    Touches touch = slots_.touches(t);
     const int32_t* found = &found_[(t - start) * (K + J)];
     const real* weight = item.write_weight(t);
     real gate = item.gate(t);
@@ -375,29 +382,36 @@ class MemoryBackwardWalk {
       prefetch(item.candidate(t - memory_ahead), item.size);
       prefetch((const storage*)a_.grad_output + item.output_at(t - memory_ahead), item.values);
     }
+    int64_t reads = touch.size - K;
+    auto number = [&](int64_t i) { return touch[K + i].number; };
     auto version = [&](int64_t e) { return found[e] < 0 ? nullptr : versions_[found[e]]; };
-    auto read = [&](int64_t j) { return version(K + j); };
-    auto grad_of = [&](int64_t e) { return touch[e].slot() > 0 ? grads_[touch[e].slot()] : nullptr; };
+    auto read = [&](int64_t i) { return versions_[found[K + i]]; };
+    auto grad_of = [&](int64_t e) { return touch[e].none() ? nullptr : grads_[touch[e].slot()]; };
     auto tag = tag_of(item.values, read);
-    const real* read_weight = item.read_weight(t);
+    const real* every = item.read_weight(t);
     if (a_.tagged()) {
-      tagged_.weigh(read_weight, item.query(t), item.match(), item.null(), tag);
-      read_weight = tagged_.weight();
+      const int64_t* index = item.read_index(t);
+      tagged_.weigh(
+          every, item.query(t), item.match(), item.null(), [&](int64_t j) { return index[j] >= 0; },
+          reads, number, tag);
+      every = tagged_.weight();
     }
-    for (int64_t e = 0; e < K + J; ++e) dots_[e] = vec<real>{};
+    for (int64_t i = 0; i < reads; ++i) weight_[i] = every[number(i)];
+    for (int64_t e = 0; e < touch.size; ++e) dots_[e] = vec<real>{};
     auto grad_output = (const storage*)a_.grad_output + item.output_at(t);
     auto grad_candidate = (storage*)a_.grad_candidate + item.at(t);
-    memory_step_backward(K, J, weight, gate, item.candidate(t), read_weight, grad_output,
+    memory_step_backward(K, reads, weight, gate, item.candidate(t), weight_.get(), grad_output,
                          grad_candidate, item.values, dots_.get(), version, read, grad_of);
-    for (int64_t j = 0; j < J; ++j) grad_weight_[j] = sum<real>(dots_[K + j]);
+    std::fill_n(grad_weight_.get(), J, real(0));
+    for (int64_t i = 0; i < reads; ++i) grad_weight_[number(i)] = sum<real>(dots_[K + i]);
     if (a_.tagged()) {
       auto grad_tag = tag_of(item.values, grad_of);
       tagged_.backward(
-          grad_weight_.get(), widen(grad_output[item.values]), item.query(t), item.match(), tag,
-          [&](int64_t j) { return grad_tag(K + j); },
+          grad_weight_.get(), widen(grad_output[item.values]), item.query(t), item.match(), reads,
+          number, tag, [&](int64_t i) { return grad_tag(K + i); },
           (real*)a_.grad_query + item.step(t) * a_.A, grad_match_, grad_null_);
       // The writes of the tag, behind the values.
-      memory_step_backward(K, 0, weight, gate, item.candidate(t) + item.values, read_weight,
+      memory_step_backward(K, 0, weight, gate, item.candidate(t) + item.values, weight_.get(),
                            item.candidate(t) + item.values, grad_candidate + item.values, a_.A,
                            dots_.get(), tag_of(item.values, version), tag, grad_tag);
     }
@@ -414,10 +428,10 @@ class MemoryBackwardWalk {
     ((real*)a_.grad_gate)[at] = grad_gate;
     std::memcpy((real*)a_.grad_read_weight + at * J, grad_weight_.get(), J * sizeof(real));
     if (!a_.has_base() && !a_.reset) return;
-    for (int64_t e = 0; e < K + J; ++e)
+    for (int64_t e = 0; e < touch.size; ++e)
       if (touch[e].begins_chain()) {
         int64_t slot = touch[e].slot();
-        to_base(item, grads_[slot], item.cell(t, e), slot, slots_.before_resets(t));
+        to_base(item, grads_[slot], item.cell(t, e, touch[e]), slot, slots_.before_resets(t));
         std::memset(grads_[slot], 0, item.size * sizeof(real));  // for the chain before a reset
       }
   }
@@ -446,6 +460,7 @@ class MemoryBackwardWalk {
   Scratch<int32_t> found_;     // (steps, K + J): the version that each access finds
   Scratch<vec<real>> dots_;
   TaggedRead<real> tagged_;
+  Scratch<real> weight_;       // of the reads that find a row
   Scratch<real> grad_weight_;  // of the J read weights of a step
   double grad_match_ = 0, grad_null_ = 0;
 };

@@ -58,6 +58,7 @@ struct MemoryInputs {
 struct Touch {
   static constexpr int32_t chain = 1, segment = 2;
   int32_t code;
+  int32_t number;  // of the K writes or of the J reads
   bool none() const { return code < 0; }
   int32_t slot() const { return code >> 2; }
   bool begins_chain() const { return code & chain; }
@@ -65,10 +66,19 @@ struct Touch {
   bool is_first() const { return code & 3; }
 };
 
+// The accesses of one step: K writes, then the reads of cells that have a slot. Other reads find
+// zeros, or nothing at all.
+struct Touches {
+  const Touch* touch;
+  int64_t size;
+  const Touch& operator[](int64_t e) const { return touch[e]; }
+};
+
 class MemorySlots {
  public:
   MemorySlots(const MemoryInputs& a, int64_t segment_steps)
-      : a_(a), segment_steps_(segment_steps), touches_(a.T * (a.K + a.J)) {
+      : a_(a), segment_steps_(segment_steps), touches_(a.T * (a.K + a.J)),
+        sizes_(a.T) {
     int64_t most = a.most_slots() + 1;
     cells_.reserve(most);
     places_.reserve(most);
@@ -120,30 +130,27 @@ class MemorySlots {
       Touch* touch = touches_.get() + t * (a.K + a.J);
       for (int64_t k = 0; k < a.K; ++k) {
         if (writes[k] < 0) {
-          touch[k] = Touch{-4};
+          touch[k] = {-4, (int32_t)k};
           continue;
         }
         int32_t slot = slot_of<true>(writes[k]);
-        touch[k] = touch_slot(slot);
+        touch[k] = touch_slot(slot, k);
         written_[slot] = true;
       }
+      Touch* end = touch + a.K;
       for (int64_t j = 0; j < a.J; ++j) {
-        if (reads[j] < 0)
-          touch[a.K + j] = Touch{-4};
-        else if (a.has_base())
-          touch[a.K + j] = touch_slot(slot_of<true>(reads[j]));
-        else if (int32_t slot = slot_of<false>(reads[j]))
-          touch[a.K + j] = touch_slot(slot);
-        else
-          touch[a.K + j] = Touch{0};  // never written: the row of zeros
+        if (reads[j] < 0) continue;
+        int32_t slot = a.has_base() ? slot_of<true>(reads[j]) : slot_of<false>(reads[j]);
+        if (slot) *end++ = touch_slot(slot, j);  // else never written: zeros
       }
+      sizes_[t] = (int32_t)(end - touch);
     }
     entered_[segment_ + 1] = entered_total_;
     most_first_ = std::max(most_first_, first_here_);
     peak_ = std::max<int64_t>(peak_, count_);
   }
 
-  const Touch* touches(int64_t t) { return touches_.get() + t * (a_.K + a_.J); }
+  Touches touches(int64_t t) const { return {touches_.get() + t * (a_.K + a_.J), sizes_[t]}; }
   int64_t length() const { return length_; }
   bool ever_reset() const { return first_reset_ < length_; }
   bool before_resets(int64_t t) const { return t < first_reset_; }
@@ -180,13 +187,13 @@ class MemorySlots {
   }
 
  private:
-  Touch touch_slot(int32_t slot) {
+  Touch touch_slot(int32_t slot, int64_t number) {
     bool first = seen_[slot] != segment_, begun = seen_[slot] >= 0;
     int32_t flags = first ? (begun ? Touch::segment : Touch::chain) : 0;
     entered_total_ += first & begun;
     first_here_ += first;
     seen_[slot] = segment_;
-    return {slot << 2 | flags};
+    return {slot << 2 | flags, (int32_t)number};
   }
 
   // The slot of a cell; 0 if it has none and add is false.
@@ -239,7 +246,8 @@ class MemorySlots {
 
   const MemoryInputs& a_;
   int64_t segment_steps_;
-  Scratch<Touch> touches_;      // (T, K + J): writes, then reads
+  Scratch<Touch> touches_;      // (T, K + J): `Touches` of each step
+  Scratch<int32_t> sizes_;      // (T,) their sizes
   Scratch<int32_t> table_;      // slots, by cell or by hash
   Scratch<int64_t> cells_;      // by slot
   Scratch<int32_t> places_;     // by slot, in the table

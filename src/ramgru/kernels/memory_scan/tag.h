@@ -15,80 +15,106 @@ inline namespace RAMGRU_ISA {
 // Not inlined, so that reads without tags keep their registers.
 #define RAMGRU_APART __attribute__((noinline))
 
-// The weights of the J cells of one read, and the gradients through them.
+// The weights of the J cells of one read, and the gradients through them. A cell that holds zeros
+// has the cosine 0 whatever the query, so that its row need not be looked at.
 template <class real>
 class TaggedRead {
  public:
   TaggedRead(int64_t J, int64_t A)
-      : J_(J), A_(A), padded_((J + lanes<real>) / lanes<real> * lanes<real>), scale_(padded_),
-        cosine_(padded_), gain_(padded_), weight_(padded_) {
-    std::memset(gain_.get(), 0, padded_ * sizeof(real));
+      : J_(J), A_(A), padded_((J + lanes<real>) / lanes<real> * lanes<real>), number_(J),
+        scale_(padded_), cosine_(padded_), score_(padded_), gain_(padded_), weight_(padded_) {
+    std::fill_n(score_.get(), padded_, none);
+    std::fill_n(weight_.get(), padded_, real(0));
   }
 
-  // tag(j): the tag of the row that read j finds, null for no access.
-  template <class Tag>
+  // counts(j): whether read j has a cell. The rows of `size` of these are looked at, of the reads
+  // number(i), ascending: tag(i) is the tag. The others hold zeros.
+  template <class Counts, class Number, class Tag>
   RAMGRU_APART void weigh(const real* read_weight, const real* query, real match, real null,
-                          Tag&& tag) {
-    constexpr real none = -std::numeric_limits<real>::infinity();
+                          Counts&& counts, int64_t size, Number&& number, Tag&& tag) {
     query_scale_ = inverse_length(dot(query, query));
-    for (int64_t j = 0; j < J_; ++j) {
-      const real* found = tag(j);
-      scale_[j] = found ? dot(found, found) : 0;
-      cosine_[j] = found ? dot(found, query) : 0;
-      gain_[j] = found ? 0 : none;
+    real zero = 0 * query_scale_;  // NaN stays NaN
+    for (int64_t j = 0; j < J_; ++j) score_[j] = counts(j) ? match * zero : none;
+    for (int64_t i = 0; i < size; ++i) {
+      const real* found = tag(i);
+      scale_[i] = dot(found, found);
+      cosine_[i] = dot(found, query);
     }
-    for (int64_t j = 0; j < J_; ++j) {
-      scale_[j] = inverse_length(scale_[j]);
-      cosine_[j] *= query_scale_ * scale_[j];
-      gain_[j] = gain_[j] == none ? none : match * cosine_[j];
+    for (int64_t i = 0; i < size; ++i) {
+      scale_[i] = inverse_length(scale_[i]);
+      cosine_[i] *= query_scale_ * scale_[i];
     }
-    real top = gain_[J_] = null;
-    for (int64_t j = 0; j < J_; ++j) top = std::max(top, gain_[j]);
-    if (top == none) top = 0;
-    for (int64_t i = 0; i < padded_; i += lanes<real>) {
-      vec<real> score = load(&gain_[i]) - top;
-      store(&gain_[i], score == none ? vec<real>{} : exp(score));
+    for (int64_t i = 0; i < size; ++i) score_[number(i)] = match * cosine_[i];
+    score_[J_] = null;
+    vec<real> most = load(&score_[0]);
+    for (int64_t j = lanes<real>; j < padded_; j += lanes<real>) {
+      vec<real> score = load(&score_[j]);
+      most = score > most ? score : most;
     }
-    real total = gain_[J_];
-    for (int64_t j = 0; j < J_; ++j) total += read_weight[j] * gain_[j];
+    real top = largest<real>(most);
+    if (!(top > none)) top = 0;
+    for (int64_t j = 0; j < padded_; j += lanes<real>) {
+      vec<real> score = load(&score_[j]) - top;
+      store(&gain_[j], score == none ? vec<real>{} : exp(score));
+    }
+    vec<real> sums{};
+    each_vector<real>(J_, [&](int64_t j, auto n) {
+      sums += load_n(read_weight + j, n) * load(&gain_[j]);
+    });
+    real total = gain_[J_] + sum<real>(sums);
     real inverse = total == 0 ? 0 : 1 / total;  // no cell and no null: all weights are 0
     share_ = gain_[J_] * inverse;
-    for (int64_t j = 0; j < J_; ++j) {
-      gain_[j] *= inverse;
-      weight_[j] = read_weight[j] * gain_[j];
-    }
+    each_vector<real>(J_, [&](int64_t j, auto n) {
+      vec<real> gain = load(&gain_[j]) * inverse;
+      store(&gain_[j], gain);
+      store(&weight_[j], load_n(read_weight + j, n) * gain);
+    });
+  }
+  // tag(j): the tag of the row that read j finds, null for no access.
+  template <class Tag>
+  void weigh(const real* read_weight, const real* query, real match, real null, Tag&& tag) {
+    int64_t size = 0;
+    for (int64_t j = 0; j < J_; ++j)
+      if (tag(j)) number_[size++] = j;
+    auto number = [&](int64_t i) { return number_[i]; };
+    weigh(read_weight, query, match, null, [&](int64_t j) { return tag(j) != nullptr; }, size,
+          number, [&](int64_t i) { return tag(number_[i]); });
   }
   const real* weight() const { return weight_.get(); }
   real share() const { return share_; }
 
   // From the gradients of the weights (J), overwritten by those of read_weight, and of the share.
-  // grad(j): the gradient of the tag of read j, added to, or null.
-  template <class Tag, class Grad>
+  // size, number, tag: as before; grad(i): the gradient of tag(i), added to, or null.
+  template <class Number, class Tag, class Grad>
   RAMGRU_APART void backward(real* grad_weight, real grad_share, const real* query, real match,
-                             Tag&& tag, Grad&& grad, real* grad_query, double& grad_match,
-                             double& grad_null) {
-    real mean = share_ * grad_share, off_query = 0;
-    for (int64_t j = 0; j < J_; ++j) mean += weight_[j] * grad_weight[j];
+                             int64_t size, Number&& number, Tag&& tag, Grad&& grad,
+                             real* grad_query, double& grad_match, double& grad_null) {
+    vec<real> sums{};
+    each_vector<real>(J_, [&](int64_t j, auto n) {
+      sums += load(&weight_[j]) * load_n(grad_weight + j, n);
+    });
+    real mean = share_ * grad_share + sum<real>(sums), off_query = 0;
     grad_null += share_ * (grad_share - mean);
     for (int64_t i = 0; i < A_; ++i) grad_query[i] = 0;
-    for (int64_t j = 0; j < J_; ++j) {
-      const real* found = tag(j);
-      real excess = grad_weight[j] - mean;
-      grad_weight[j] = found ? gain_[j] * excess : 0;
-      if (!found) continue;
-      real grad_score = weight_[j] * excess, grad_cosine = grad_score * match;
-      grad_match += grad_score * cosine_[j];
-      real along = grad_cosine * query_scale_ * scale_[j], off = grad_cosine * cosine_[j];
-      real off_tag = off * scale_[j] * scale_[j];
+    for (int64_t i = 0; i < size; ++i) {
+      int64_t j = number(i);
+      real grad_score = weight_[j] * (grad_weight[j] - mean), grad_cosine = grad_score * match;
+      grad_match += grad_score * cosine_[i];
+      real along = grad_cosine * query_scale_ * scale_[i], off = grad_cosine * cosine_[i];
+      real off_tag = off * scale_[i] * scale_[i];
       off_query += off * query_scale_ * query_scale_;
-      real* d = grad(j);
-      each_vector<real>(A_, [&](int64_t i, auto n) {
-        vec<real> t = load_n(found + i, n), q = load_n(query + i, n);
-        store_n(grad_query + i, load_n(grad_query + i, n) + along * t, n);
-        if (d) store_n(d + i, load_n(d + i, n) + (along * q - off_tag * t), n);
+      const real* found = tag(i);
+      real* d = grad(i);
+      each_vector<real>(A_, [&](int64_t a, auto n) {
+        vec<real> t = load_n(found + a, n), q = load_n(query + a, n);
+        store_n(grad_query + a, load_n(grad_query + a, n) + along * t, n);
+        if (d) store_n(d + a, load_n(d + a, n) + (along * q - off_tag * t), n);
       });
     }
     for (int64_t i = 0; i < A_; ++i) grad_query[i] -= off_query * query[i];
+    each_vector<real>(J_, [&](int64_t j, auto n) {
+      store_n(grad_weight + j, load(&gain_[j]) * (load_n(grad_weight + j, n) - mean), n);
+    });
   }
 
  private:
@@ -101,11 +127,15 @@ class TaggedRead {
     return squared <= real(1e-24) ? 0 : 1 / std::sqrt(squared);
   }
 
-  int64_t J_, A_, padded_;  // padded_: J + 1 in whole vectors
-  Scratch<real> scale_;     // 1 / length of each tag, or 0
-  Scratch<real> cosine_;
-  Scratch<real> gain_;      // weight / read_weight; the null at J while they are computed
-  Scratch<real> weight_;
+  static constexpr real none = -std::numeric_limits<real>::infinity();
+
+  int64_t J_, A_, padded_;    // padded_: J + 1 in whole vectors
+  Scratch<int64_t> number_;   // of the reads with a tag
+  Scratch<real> scale_;       // 1 / length of each tag, or 0
+  Scratch<real> cosine_;      // by tag
+  Scratch<real> score_;       // by read, the null at J; none in the padding
+  Scratch<real> gain_;        // weight / read_weight, by read
+  Scratch<real> weight_;      // by read
   real query_scale_, share_;
 };
 

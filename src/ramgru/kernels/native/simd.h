@@ -2,7 +2,8 @@
 //
 // This file is compiled once for each instruction set (RAMGRU_VECTOR_BYTES, RAMGRU_ISA), so all
 // names live in a namespace of their own. `real` is the type of the computation, float or double;
-// storage may be narrower (bfloat16). Tails are loaded and stored by length, never past the end.
+// storage may be narrower (bfloat16). Tails are loaded and stored by length, never past the end, by
+// masks where the set has them: copying a few bytes and loading them as a vector costs a stall.
 #pragma once
 
 #include <cmath>
@@ -10,6 +11,9 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
+#if RAMGRU_VECTOR_BYTES >= 32
+#include <immintrin.h>
+#endif
 
 #define RAMGRU_INLINE inline __attribute__((always_inline))
 
@@ -112,6 +116,30 @@ RAMGRU_INLINE void store(storage* p, vec<real_of<storage>> v, int64_t n) {
   std::memcpy(p, full, n * sizeof(storage));
 }
 
+#if RAMGRU_VECTOR_BYTES == 64
+RAMGRU_INLINE std::uint32_t first_lanes(int64_t n) { return (1u << n) - 1; }
+RAMGRU_INLINE vec<float> load(const float* p, int64_t n) {
+  return (vec<float>)_mm512_maskz_loadu_ps((__mmask16)first_lanes(n), p);
+}
+RAMGRU_INLINE vec<double> load(const double* p, int64_t n) {
+  return (vec<double>)_mm512_maskz_loadu_pd((__mmask8)first_lanes(n), p);
+}
+RAMGRU_INLINE void store(float* p, vec<float> v, int64_t n) {
+  _mm512_mask_storeu_ps(p, (__mmask16)first_lanes(n), (__m512)v);
+}
+RAMGRU_INLINE void store(double* p, vec<double> v, int64_t n) {
+  _mm512_mask_storeu_pd(p, (__mmask8)first_lanes(n), (__m512d)v);
+}
+#elif RAMGRU_VECTOR_BYTES == 32
+RAMGRU_INLINE vec<float> load(const float* p, int64_t n) {
+  return (vec<float>)_mm256_maskload_ps(
+      p, (__m256i)(mask<float>{0, 1, 2, 3, 4, 5, 6, 7} < (std::int32_t)n));
+}
+RAMGRU_INLINE vec<double> load(const double* p, int64_t n) {
+  return (vec<double>)_mm256_maskload_pd(p, (__m256i)(mask<double>{0, 1, 2, 3} < n));
+}
+#endif
+
 // e^x within 2 units in the last place, for x in [-87, 88]; clamped outside.
 RAMGRU_INLINE vec<float> exp(vec<float> x) {
   using V = vec<float>;
@@ -192,13 +220,13 @@ RAMGRU_INLINE vec<double> tanh(vec<double> x) {
 // Forces the values at p to be read back as stored, so that no product is fused with a later sum.
 RAMGRU_INLINE void keep_rounded(const void* p) { asm volatile("" : : "r"(p) : "memory"); }
 
-template <class real, int half, int... lane>
-RAMGRU_INLINE vec<real> lower_plus_upper(vec<real> v, std::integer_sequence<int, lane...>) {
+template <class real, int by, int... lane>
+RAMGRU_INLINE vec<real> rotated(vec<real> v, std::integer_sequence<int, lane...>) {
   constexpr int n = lanes<real>;
 #if defined(__clang__)
-  return v + __builtin_shufflevector(v, v, ((lane + half) % n)...);
+  return __builtin_shufflevector(v, v, ((lane + by) % n)...);
 #else
-  return v + __builtin_shuffle(v, mask<real>{(lane + half) % n...});
+  return __builtin_shuffle(v, mask<real>{(lane + by) % n...});
 #endif
 }
 
@@ -208,7 +236,17 @@ RAMGRU_INLINE real sum(vec<real> v) {  // pairwise, in a fixed order
     return v[0];
   else
     return sum<real, half / 2>(
-        lower_plus_upper<real, half>(v, std::make_integer_sequence<int, lanes<real>>{}));
+        v + rotated<real, half>(v, std::make_integer_sequence<int, lanes<real>>{}));
+}
+
+template <class real, int half = lanes<real> / 2>
+RAMGRU_INLINE real largest(vec<real> v) {
+  if constexpr (half == 0) {
+    return v[0];
+  } else {
+    vec<real> other = rotated<real, half>(v, std::make_integer_sequence<int, lanes<real>>{});
+    return largest<real, half / 2>(other > v ? other : v);
+  }
 }
 
 // Exchanges the upper `half` of every 2 half lanes of a with the lower of b.
