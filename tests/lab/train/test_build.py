@@ -97,7 +97,10 @@ def test_specification_takes_options_of_the_network_and_of_the_memory():
         ("ramgru,cell=9", "layer ramgru has no option 'cell'; did you mean cells"),
         ("attention,head=2", "layer attention has no option 'head'; did you mean heads"),
         ("attention,heads=two", "option heads of layer attention must be of type int, got 'two'"),
-        ("ramgru,controller=lstm", "option controller must be one of gru, mingru, got 'lstm'"),
+        (
+            "ramgru,controller=lstm",
+            "option controller must be one of gru, mingru, diagonal, got 'lstm'",
+        ),
         ("ramgru,heads=kye", "expected heads of key, .* got 'kye'"),
         ("gru,4", r"expected NAME\[,OPTION=VALUE…\], got 'gru,4'"),
         ("gru,d_model=4,d_model=5", "option d_model must be given once"),
