@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ramgru.config import ContentHead, Lag, Tape
 from ramgru.kernels.dispatch import CPU, are_plain
-from ramgru.kernels.layer_step import OPERATION, Constants, layer_step_
+from ramgru.kernels.layer_step import CONTROLLERS, OPERATION, Constants, Keys, layer_step_
 from ramgru.kernels.projection import Projection
 from ramgru.keys import FEATURES, autocasts
 from ramgru.memory import RandomAccessMemory
@@ -60,14 +61,15 @@ def step_(
         hidden, y = state.hidden.contiguous(), x.contiguous()
         next_hidden, memories = torch.empty_like(hidden), []
         for n, (plan, memory) in enumerate(zip(plans, state.memory)):
-            context, output = memory.carried["key"].contiguous(), y.new_empty(B, C)
-            after = torch.empty_like(context)
+            carried = {kind: memory.carried[kind].contiguous() for kind in plan.carried}
+            after = {kind: torch.empty_like(value) for kind, value in carried.items()}
+            output = y.new_empty(B, C)
             rows = memory.rows.detach() if memory.rows.requires_grad else memory.rows
             h, h_next = (hidden, next_hidden) if L == 1 else (hidden[n], next_hidden[n])
-            layer_step_(plan.constants, B, y, h, context, rows, output, h_next, after)
+            layer_step_(plan.constants, B, y, h, rows, carried, output, h_next, after)
             # By its constructor: dataclasses.replace takes a tenth of the step's time.
-            carried, fresh = {"key": after}, (memory.fresh_left, memory.fresh_right)
-            memories.append(MemoryState(memory.cells, rows, memory.memory_size, carried, *fresh))
+            fresh = memory.fresh_left, memory.fresh_right
+            memories.append(MemoryState(memory.cells, rows, memory.memory_size, after, *fresh))
             y = output
     return y, RAMGRUState(next_hidden, tuple(memories))
 
@@ -79,12 +81,12 @@ class _Plan:
     modules: list[tuple[dict[str, Any], str, nn.Module]]  # where each module was found
     weights: list[Place | None]
     storage: list[int]  # where the weights lie in memory
-    sources: list[Place]  # the tensors of the key heads that constants were computed from
+    sources: list[Place]  # the tensors that constants were computed from
     contents: list[Any]  # where those lie, and their versions
     constants: Constants
     hidden_size: int
-    cells: tuple[int, int, int]  # H, N, D
-    context: tuple[int, int]  # window, I
+    cells: tuple[int, int, int]  # H, N, numbers of a cell
+    carried: dict[str, tuple[tuple[int, ...], torch.dtype]]  # by kind of head
     dtype: torch.dtype
 
     def is_valid(self, dtype: torch.dtype) -> bool:
@@ -102,15 +104,18 @@ class _Plan:
 
     def fits(self, memory: MemoryState, batch: int) -> bool:
         """Whether a state is as the kernel takes it, which does not check again."""
-        rows, context = memory.rows, memory.carried.get("key")
+        rows, carried = memory.rows, memory.carried
         return (
-            context is not None
-            and memory.is_dense
-            and rows.dtype == context.dtype == self.dtype
+            memory.is_dense
+            and rows.dtype == self.dtype
             and rows.shape == (batch, *self.cells)
-            and context.shape == (batch, *self.context)
             and rows.is_contiguous()
             and rows.device.type == "cpu"
+            and carried.keys() == self.carried.keys()
+            and all(
+                carried[kind].shape == (batch, *shape) and carried[kind].dtype == dtype
+                for kind, (shape, dtype) in self.carried.items()
+            )
         )
 
 
@@ -140,19 +145,21 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
     plan = _plans.get(memory)
     if plan is not None and plan.is_valid(dtype):
         return plan
-    linears = {
-        name: getattr(memory, name)
-        for name in ("candidate", "update_gate", "output_gate", "read_out")
-    }
-    if list(memory.heads) != ["key"] or any(type(m) is not Projection for m in linears.values()):
+    names = ("candidate", "update_gate", "output_gate", "read_out")
+    modules = [(memory._modules, name, getattr(memory, name)) for name in names]
+    if "tape" in memory.heads:
+        moves = memory.heads["tape"].moves
+        modules.append((memory.heads["tape"]._modules, "moves", moves))
+    if any(type(module) is not Projection for *_, module in modules):
         return None
-    keys = memory.heads["key"]
-    if len(keys.groups) > 1 or memory.memory.tag:
-        return None
-    modules = [(memory.heads._modules, "key", keys)]
-    modules += [(memory._modules, name, module) for name, module in linears.items()]
-    sources = keys.step_sources()
-    weights = [*part.weights, *memory.step_tensors(), (keys._parameters, "sharpness")]
+    modules += [(memory.heads._modules, kind, heads) for kind, heads in memory.heads.items()]
+    weights = [*part.weights, *memory.step_tensors()]
+    sources = [
+        place
+        for kind in ("key", "lag")
+        if kind in memory.heads
+        for place in memory.heads[kind].step_sources()
+    ]
     needed = _found([place for place in (*weights, *sources) if place is not None])
     if (
         any(w is None for w in needed)  # computed, as by a parametrization
@@ -164,39 +171,44 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
     ):
         return None
     storage, contents = _storage(_found(weights)), _contents(_found(sources))
-    H, N, D = memory.num_heads, memory.memory.cells, memory.width
-    constants = Constants(
-        I=part.input_size,
-        C=linears["output_gate"].out_features,
-        H=H,
-        N=N,
-        D=D,
-        K=keys.writes[0],
-        J=keys.reads[0],
-        window=keys.window + 1,
-        F=FEATURES,
-        controller=part.controller,
-        offsets=keys.write_after,
-        skips=[head.skip for head in keys.heads],
-        spans=[head.steps for head in keys.heads],
-        sizes=keys.sizes,
-        weights=storage,
-        keys=keys.step_constants(),
-        dtype=dtype,
-    )
-    hidden_size = linears["output_gate"].out_features
-    context = (keys.window, part.input_size)
+    start = memory.initial_state(1)
     plan = _Plan(
         modules,
         weights,
         storage,
         sources,
         contents,
-        constants,
-        hidden_size,
-        (H, N, D),
-        context,
+        _constants(part, storage, dtype),
+        memory.output_gate.out_features,
+        (memory.num_heads, memory.memory.cells, memory.row_width),
+        {kind: (value.shape[1:], value.dtype) for kind, value in start.carried.items()},
         dtype,
     )
     _plans[memory] = plan
     return plan if plan.is_valid(dtype) else None
+
+
+def _constants(part: Part, storage: list[int], dtype: torch.dtype) -> Constants:
+    memory: Any = part.memory
+    options, heads = memory.memory, memory.heads
+    kinds = [len(options.of_kind(kind)) for kind in (ContentHead, Lag, Tape)]
+    sizes = (part.input_size, memory.output_gate.out_features, memory.num_heads, options.cells)
+    keys, lags, ring = Keys(), None, 0
+    if "key" in heads:
+        found = heads["key"]
+        keys = Keys(
+            window=found.window + 1,
+            features=FEATURES,
+            writes=found.writes,
+            reads=found.reads,
+            offsets=found.write_after,
+            skips=[head.skip for head in found.heads],
+            spans=[head.steps for head in found.heads],
+            sizes=found.sizes,
+            tensors=found.step_constants(),
+        )
+    if "lag" in heads:
+        lags, ring = heads["lag"].best(), heads["lag"].ring
+    controller = CONTROLLERS.index(part.controller)
+    layer = (*sizes, memory.width, options.tag, controller, *kinds)
+    return Constants(layer, storage, keys, lags, ring, dtype)

@@ -65,6 +65,10 @@ class LagHeads(nn.Module):
         share, lag = self.shares().detach().topk(self.reads)
         return lag, share / share.sum(-1, keepdim=True)
 
+    def step_sources(self) -> list[tuple[dict[str, Any], str]]:
+        """Where the tensors lie that `best` is a function of."""
+        return [(self._parameters, "logits")]
+
     def forward(
         self,
         steps: int,

@@ -204,6 +204,11 @@ class RandomAccessMemory(nn.Module):
         return Steps(write, read, gate, candidate, after, tag, found)
 
     @property
+    def fills_places(self) -> bool:
+        """Whether all heads have keys and write the same number of cells."""
+        return [*self.heads] == ["key"] and len({*self.heads["key"].writes}) == 1
+
+    @property
     def compares(self) -> bool:
         """Whether unit keys are needed: for tags, or for the keys that learn in this call."""
         learns = torch.is_grad_enabled() and bool(self.memory.of_kind(Learned))
@@ -286,8 +291,8 @@ class RandomAccessMemory(nn.Module):
             s.candidate[:, 0],
             s.read.index[:, 0],
             s.read.weight[:, 0],
-            # Product keys never name a cell twice; unused places beside a lag or tape head may.
-            distinct=write_index is None and not {"lag", "tape"} & {*self.heads},
+            # Product keys never name a cell twice, but unused places count as cell 0.
+            distinct=write_index is None and self.fills_places,
             **tag,
         )
         return self.add_to(h, x, y.unsqueeze(1)), replace(state, carried=s.carried)
@@ -375,11 +380,19 @@ class RandomAccessMemory(nn.Module):
         """h + sigmoid(o) * W y: h (B, T, C), x (B, T, I), y (B, T, H, D) -> (B, T, C)"""
         return gated_sum(h, self.output_gate(x), self.read_out(y.flatten(-2).to(x.dtype)))
 
-    def step_tensors(self) -> list[tuple[dict[str, Any], str]]:
-        """Where the native step finds its tensors, in its order; see `fast_step`."""
-        found = [
-            (linear._parameters, kind)
-            for linear in (self.candidate, self.update_gate, self.output_gate)
-            for kind in ("weight", "bias")
+    def step_tensors(self) -> list[tuple[dict[str, Any], str] | None]:
+        """Where the native step finds its tensors, in its order; None: the layer has none."""
+
+        def of(owner: nn.Module | None, *names: str) -> list[tuple[dict[str, Any], str] | None]:
+            return [None if owner is None else (owner._parameters, name) for name in names]
+
+        heads = dict(self.heads.items())
+        return [
+            *of(self.candidate, "weight", "bias"),
+            *of(self.update_gate, "weight", "bias"),
+            *of(self.output_gate, "weight", "bias"),
+            *of(self.read_out, "weight"),
+            *of(self if self.memory.tag and self.content else None, "log_match", "null"),
+            *of(heads.get("key"), "sharpness"),
+            *of(heads["tape"].moves if "tape" in heads else None, "weight", "bias"),
         ]
-        return [*found, (self.read_out._parameters, "weight")]

@@ -22,9 +22,10 @@ from layer_cases import (
 from torch import Tensor
 from torch.nn.utils import parametrizations, prune
 
-from ramgru import RAMGRU, Memory, RAMGRUState, fast_step
+from ramgru import RAMGRU, Lag, Memory, RAMGRUState, Tape, fast_step
 from ramgru.config import heads_text
 from ramgru.kernels import native
+from ramgru.kernels.projection import Projection
 
 needs_native = pytest.mark.skipif(not native.supported(), reason="the native library is not built")
 every_isa = pytest.mark.parametrize("isa", native.supported())
@@ -185,6 +186,9 @@ def test_bad_arguments_are_named() -> None:
 # The native step.
 
 
+any_head = key_heads | st.builds(Lag, st.integers(1, 5)) | st.just(Tape())
+
+
 def steps(layer: RAMGRU, x: Tensor, isa: str) -> tuple[Tensor, RAMGRUState]:
     state = layer.initial_state(x.shape[0], dense=True)
     outputs = []
@@ -209,12 +213,14 @@ def assert_equal_steps(one: Any, other: Any, tolerance: float) -> None:
 @given(data=st.data())
 def test_native_steps_equal_portable_ones(isa: str, data: st.DataObject) -> None:
     draw = data.draw
-    cells = draw(st.sampled_from([1, 6, 64, 1000]))
-    heads = draw(st.lists(key_heads, min_size=1, max_size=5))
+    heads = draw(st.lists(any_head, min_size=1, max_size=6))
+    needed = any(isinstance(head, Lag | Tape) for head in heads)  # more than one cell
+    cells = draw(st.sampled_from([6, 64, 1000] if needed else [1, 6, 64, 1000]))
     memory = Memory(
         cells=cells,
         heads=heads_text(heads),
         width=draw(st.sampled_from([None, 1, 7, 20])),
+        tag=draw(st.sampled_from([0, 1, 8, 16])),
         writes=draw(st.integers(1, min(6, cells))),
         reads=draw(st.integers(1, min(6, cells))),
         learned_start=draw(st.booleans()),
@@ -247,8 +253,31 @@ def test_single_precision(isa: str) -> None:
 
 
 @needs_native
+@every_isa
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "memory", [Memory(), Memory(256, MIXED, reads=5)], ids=["default", "mixed"]
+)
+def test_steps_of_every_kind_of_head_give_the_numbers_of_forward(
+    isa: str, dtype: torch.dtype, memory: Memory
+) -> None:
+    layer, x = make(1, 12, 24, memory, dtype=dtype, num_layers=2), normal(2, 30, 12).to(dtype)
+    with native.use(isa):
+        parts, state, outputs = layer._parts(), layer.initial_state(2, dense=True), []
+        for now in x.unbind(1):
+            taken = fast_step.step_(parts, now, state)
+            assert taken is not None
+            outputs.append(taken[0])
+            state = taken[1]
+    expected, after = layer(x, layer.initial_state(2))
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-4
+    close(torch.stack(outputs, dim=1), expected, tolerance)
+    close(state.compact().to_tensor(), after.compact().to_tensor(), tolerance)
+
+
+@needs_native
 def test_threads_change_no_bit() -> None:
-    layer, x = make(0, 130, 131, Memory(heads=3), dtype=torch.float32), torch.randn(3, 5, 130)
+    layer, x = make(0, 130, 131, Memory(), dtype=torch.float32), torch.randn(3, 5, 130)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3, 5):
@@ -271,8 +300,8 @@ def test_the_general_path_runs_options_that_the_native_step_does_not_support() -
     assert takes(dense)
     assert not takes(layer.initial_state(1))
     assert not takes(layer.initial_state(2, dense=True))
-    with_tape = make(memory=Memory(cells=64, heads="key tape"))
-    assert not takes(with_tape.initial_state(1, dense=True), with_tape)
+    other = make(memory=Memory(cells=64, heads="key key:2 tape"))
+    assert not takes(other.initial_state(1, dense=True))
     handle = layer.memories[0].candidate.register_forward_hook(lambda *_: None)
     assert not takes(dense)
     handle.remove()
@@ -284,7 +313,7 @@ def test_the_general_path_runs_options_that_the_native_step_does_not_support() -
 def transpose_a_weight(layer: RAMGRU) -> None:
     layer.stream(2).step(normal(2, 6))  # a plan with the former layout is in the cache
     weight = layer.memories[0].read_out.weight
-    weight.data = weight.data.t()
+    weight.data = weight.data.t().contiguous().t()
 
 
 CHANGES = {
@@ -333,11 +362,12 @@ def test_a_step_in_place_keeps_no_graph_and_no_copy(controller: str) -> None:
 
 @needs_native
 def test_weights_that_change_or_move_are_seen() -> None:
-    layer = make(controller="mingru", memory=Memory(cells=64, heads="key learned:2"))
-    keys, x = layer.memories[0].heads["key"], normal(1, 6)
+    memory = Memory(cells=64, heads="key learned:2 lag:4 tape", width=8)
+    layer, x = make(controller="mingru", memory=memory), normal(1, 6)
 
     def steps_alike() -> None:
-        start = layer.initial_state(1, dense=True)
+        _, start = layer(normal(1, 9, 6), layer.initial_state(1))  # lags and tapes have moved
+        start = start.detach().dense()
         assert fast_step.step_(layer._parts(), x, start.clone()) is not None
         outputs = []
         for isa in (native.PORTABLE, native.isa()):
@@ -349,14 +379,17 @@ def test_weights_that_change_or_move_are_seen() -> None:
     with torch.no_grad():
         layer.memories[0].candidate.weight.mul_(2)  # in place
     steps_alike()
-    for tensor in (*keys.parameters(), *keys.buffers()):  # some of which the step has packed
+    of_memory = layer.memories[0]
+    for tensor in (*of_memory.parameters(), *of_memory.buffers()):  # some of which it has packed
         with torch.no_grad():
-            tensor.copy_(torch.randn_like(tensor))
+            tensor.mul_(torch.randn_like(tensor))  # taps outside of a key stay 0
         steps_alike()
-    layer.memories[0].candidate.weight.data = normal(8, 6)  # moved
+    of_memory.candidate.weight.data = normal(32, 6)  # moved
     steps_alike()
     layer.weight_ih_l0 = torch.nn.Parameter(normal(16, 6))  # replaced
     steps_alike()
-    layer.memories[0].read_out = torch.nn.Linear(8, 8, bias=False, dtype=torch.float64)
+    of_memory.heads["tape"].moves = Projection(6, 3, dtype=torch.float64)
+    steps_alike()
+    of_memory.read_out = torch.nn.Linear(36, 8, bias=False, dtype=torch.float64)
     start = layer.initial_state(1, dense=True)
     assert fast_step.step_(layer._parts(), x, start) is None

@@ -75,7 +75,7 @@ class TokenAddress {
  public:
   TokenAddress(const Hash<real>& hash, int64_t writes, int64_t reads)
       : hash_(hash), writes_(writes), reads_(reads), K_(std::max(writes, reads)),
-        query_(hash.width()), scores_(std::max(hash.A, hash.longest())), value_(3 * (K_ + lanes<real>)),
+        query_(hash.width()), scores_(hash.longest()), unit_(hash.A), value_(3 * (K_ + lanes<real>)),
         spread_(std::max(hash.A, hash.F) * lanes<real>), cell_(3 * K_), read_(reads) {}
 
   int64_t writes() const { return std::min(writes_, found_); }
@@ -83,6 +83,12 @@ class TokenAddress {
   const int64_t* cell() const { return cell_.get(); }
   const real* write() const { return value_.get(); }
   const real* read() const { return read_.get(); }
+  const real* unit() const { return unit_.get(); }
+
+  // For the calls of `find` from now on; at most the numbers of the constructor.
+  void limit(int64_t writes, int64_t reads) {
+    writes_ = writes, reads_ = reads, K_ = std::max(writes, reads);
+  }
 
   // key (A,)
   void find(int64_t h, const real* key, real sharpness) {
@@ -150,7 +156,7 @@ class TokenAddress {
 
   void make_query(int64_t h, const real* key) {
     int64_t A = hash_.A, width = hash_.width();
-    real *unit = scores_.get(), *spread = spread_.get();  // each number in all lanes, as in a block
+    real *unit = unit_.get(), *spread = spread_.get();  // each number in all lanes, as in a block
     for (int64_t a = 0; a < A; ++a) store(spread + a * lanes<real>, broadcast(key[a]));
     keep_rounded(spread);
     make_unit(spread, A, lanes<real>);
@@ -197,7 +203,7 @@ class TokenAddress {
 
   const Hash<real>& hash_;
   int64_t writes_, reads_, K_, found_ = 0;
-  Scratch<real> query_, scores_, value_, spread_;
+  Scratch<real> query_, scores_, unit_, value_, spread_;
   Scratch<int64_t> cell_;
   Scratch<real> read_;
 };

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,65 +17,72 @@ from ramgru.kernels import dispatch, native
 OPERATION = dispatch.Operation("layer_step", "layer_step")
 STEP = native.arguments(
     "LayerStep",
-    "B I C H N D K J window A F U steps controller",
+    "B I C H N D tag controller keyed lags tapes K J window A F U steps ring lag_reads",
     "weight_ih weight_hh bias_ih bias_hh candidate_weight candidate_bias gate_weight gate_bias "
-    "output_weight output_bias read_out_weight sharpness key_weight taps features codes "
-    "offsets skips spans sizes "
-    "input hidden context rows output next_hidden next_context",
+    "output_weight output_bias read_out_weight log_match null sharpness move_weight move_bias "
+    "key_weight taps features codes lag lag_weight offsets skips spans writes reads sizes "
+    "input hidden rows context place position "
+    "output next_hidden next_context next_place next_position",
 )
 
+CONTROLLERS = ("mingru", "gru", "diagonal")  # by their numbers in `arguments.h`
+# The kinds of heads that carry context, place and position.
+CARRIED = ("key", "lag", "tape")
 
-CONTROLLERS = ("mingru", "gru", "diagonal")  # by their numbers in `layer_step.h`
+
+@dataclass(frozen=True)
+class Keys:
+    """The heads with keys; see `address.product_keys` and `arguments.h`."""
+
+    window: int = 1
+    features: int = 0  # a codebook
+    writes: Sequence[int] = ()  # of each head, as the next four
+    reads: Sequence[int] = ()
+    offsets: Sequence[int] = ()
+    skips: Sequence[int] = ()
+    spans: Sequence[int] = ()
+    sizes: Sequence[int] = ()
+    tensors: Sequence[Tensor | None] = (None,) * 4  # key_weight, taps, features, codes
 
 
 class Constants:
     """The arguments that stay the same from step to step, in the layout of the kernel.
 
-    I inputs, C hidden units, H heads, N cells of width D, of which a head writes K and reads J.
-    window, offsets, skips, spans and sizes describe the keys as in `address.product_keys` and in
-    `layer_step.h`; A numbers a key, F features a codebook, steps the number of taps. weights are
-    the addresses of contiguous tensors of one dtype, in the order of STEP from weight_ih to
-    sharpness, 0 for an absent tensor. keys are the tensors key_weight, taps, features and codes,
-    which this object keeps alive.
+    layer: I to tapes, sizes in the order of STEP. weights are the addresses of contiguous tensors
+    of one dtype, in the order of STEP from weight_ih to move_bias, 0 for an absent tensor. lags are
+    the lags that each lag head reads (lags, J), and their weights. This object keeps the tensors of
+    keys and lags alive.
     """
 
     def __init__(
         self,
-        I: int,  # noqa: E741
-        C: int,
-        H: int,
-        N: int,
-        D: int,
-        K: int,
-        J: int,
-        window: int,
-        F: int,
-        controller: str,
-        offsets: Sequence[int],
-        skips: Sequence[int],
-        spans: Sequence[int],
-        sizes: Sequence[int],
+        layer: Sequence[int],
         weights: Sequence[int],
-        keys: Sequence[Tensor | None],
+        keys: Keys,
+        lags: tuple[Tensor, Tensor] | None,
+        ring: int,
         dtype: torch.dtype,
     ) -> None:
-        U, (key_weight, taps, *_) = len(sizes), keys
-        assert key_weight is not None
         # The kernel reads these arrays by their addresses: they must live as long as this object.
-        self._arrays: tuple[ctypes.Array[Any], ...] = (
-            (ctypes.c_int64 * H)(*offsets),
-            (ctypes.c_int64 * H)(*skips),
-            (ctypes.c_int64 * H)(*spans),
-            (ctypes.c_int64 * U)(*sizes),
-        )
-        self._keys, self.dtype = keys, dtype
-        A, steps = key_weight.shape[0] // H, 0 if taps is None else taps.shape[1]
+        lists = (keys.offsets, keys.skips, keys.spans, keys.writes, keys.reads, keys.sizes)
+        self._arrays = [(ctypes.c_int64 * len(values))(*values) for values in lists]
+        self._tensors = (*keys.tensors, *(lags or (None, None)))
+        self.dtype = dtype
+        key_weight, taps, *_ = keys.tensors
         self.fields = (
-            *(I, C, H, N, D, K, J, window, A, F, U, steps, CONTROLLERS.index(controller)),
+            *layer,
+            *(max(keys.writes, default=0), max(keys.reads, default=0), keys.window),
+            0 if key_weight is None else key_weight.shape[0] // len(keys.reads),  # A
+            *(keys.features, len(keys.sizes), 0 if taps is None else taps.shape[1]),
+            *(ring, 0 if lags is None else lags[0].shape[1]),
             *weights,
-            *[0 if t is None else t.data_ptr() for t in keys],
-            *[ctypes.addressof(array) for array in self._arrays],
+            *map(address, self._tensors),
+            *map(ctypes.addressof, self._arrays),
         )
+
+
+def address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def layer_step_(
@@ -83,13 +90,14 @@ def layer_step_(
     batch: int,
     input: Tensor,  # (B, I)
     hidden: Tensor,  # (B, C)
-    context: Tensor,  # (B, window - 1, I)
-    rows: Tensor,  # (B, H, N, D), overwritten
+    rows: Tensor,  # (B, H, N, D + tag), overwritten
+    carried: dict[str, Tensor],  # by kind of head; see `MemoryState`
     output: Tensor,  # (B, C), written
     next_hidden: Tensor,  # (B, C), written
-    next_context: Tensor,  # (B, window - 1, I), written
+    next_carried: dict[str, Tensor],  # written
 ) -> None:
-    """All contiguous and of one dtype, float32 or float64."""
+    """All contiguous; what lag heads carry in int64, tape heads in float64, and all others of one
+    dtype, float32 or float64."""
     native.run(
         "layer_step",
         constants.dtype,
@@ -98,12 +106,11 @@ def layer_step_(
         *constants.fields,
         input.data_ptr(),
         hidden.data_ptr(),
-        context.data_ptr(),
         rows.data_ptr(),
+        *[address(carried.get(kind)) for kind in CARRIED],
         output.data_ptr(),
         next_hidden.data_ptr(),
-        next_context.data_ptr(),
+        *[address(next_carried.get(kind)) for kind in CARRIED],
     )
-    torch.autograd.graph.increment_version(
-        rows
-    )  # a graph that needs the old rows must raise an error
+    # A graph that needs the old rows must raise an error.
+    torch.autograd.graph.increment_version(rows)

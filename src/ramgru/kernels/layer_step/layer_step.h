@@ -1,52 +1,18 @@
-// One time step of a whole layer, for streams. Each weight is read once; each head writes K cells and
-// reads J cells.
+// One time step of a whole layer, for streams. Each weight is read once; each head writes and reads a
+// few cells.
 //
 // Three stages with a barrier after each of the first two: the products of the input; the memories
 // (addresses, write, read); the read-out and the controller. Each thread computes a range of output
 // rows. A row is one dot product, so the result does not depend on the number of threads.
 #pragma once
 
-#include "../address/nearest.h"
-#include "../memory_scan/step.h"
 #include "../native/parallel.h"
 #include "../native/scratch.h"
 #include "../native/simd.h"
+#include "arguments.h"
+#include "heads.h"
 
 namespace ramgru {
-
-struct LayerStep {
-  std::int64_t bytes, threads;
-  std::int64_t B, I, C, H, N, D, K, J, window, A, F, U, steps;  // K cells written, J read
-  std::int64_t controller;       // 0: a minGRU, 1: an exact GRU, 2: a GRU with diagonal weight_hh
-  const void* weight_ih;         // (3 C, I): r, z, n; or (2 C, I): z, n
-  const void* weight_hh;         // (3 C, C), (3 C,) if diagonal, or null
-  const void* bias_ih;           // or null
-  const void* bias_hh;           // or null
-  const void* candidate_weight;  // (H D, I)
-  const void* candidate_bias;
-  const void* gate_weight;       // (H, I)
-  const void* gate_bias;
-  const void* output_weight;     // (C, I)
-  const void* output_bias;
-  const void* read_out_weight;   // (C, H D)
-  const void* sharpness;         // (H,)
-  const void* key_weight;        // (H A, I)
-  const void* taps;              // (H, steps, A), or null: each key is one step
-  const void* features;          // of `Hash`
-  const void* codes;
-  const std::int64_t* offsets;   // (H,) a head writes at the key of so many steps before
-  const std::int64_t* skips;     // (H,) steps from the last step of a key to the current step
-  const std::int64_t* spans;     // (H,) steps of a key
-  const std::int64_t* sizes;     // (U,)
-  const void* input;             // (B, I)
-  const void* hidden;            // (B, C)
-  const void* context;           // (B, window - 1, I)
-  void* rows;                    // (B, H, N, D), changed
-  void* output;                  // (B, C)
-  void* next_hidden;             // (B, C)
-  void* next_context;            // (B, window - 1, I)
-};
-
 inline namespace RAMGRU_ISA {
 
 // y[b, o] = bias[o] + sum_i weight[o, i] x_b[i] for o in [first, last); x_b = source(b), y of `width`.
@@ -80,21 +46,24 @@ template <class real>
 void layer_step(const LayerStep& a) {
   using V = vec<real>;
   auto as = [](const void* p) { return static_cast<const real*>(p); };
-  const int64_t B = a.B, C = a.C, H = a.H, D = a.D, W = a.window - 1, A = a.A;
+  const int64_t B = a.B, C = a.C, H = a.H, D = a.D, W = a.window - 1;
+  const int64_t keyed = a.keyed, A = a.A, moves = 3 * a.tapes;
   const bool mingru = a.controller == 0, full = a.controller == 1;  // full: weight_hh is a matrix
   const int64_t G = (mingru ? 2 : 3) * C;
+  const int64_t width = D + a.tag, found = D + (a.tag > 0);  // of a cell, and of a read
   const real *input = as(a.input), *hidden = as(a.hidden), *context = as(a.context);
   auto next_hidden = static_cast<real*>(a.next_hidden);
 
   // Products of the input, and the results of the reads: one row per sequence.
   Scratch<real> projected(B * G), recurrent(full ? B * G : 0), candidate(B * H * D), gate(B * H),
-      output_gate(B * C), read(B * H * D), added(B * C);
-  Scratch<real> part(a.window * B * H * A);  // of keys: each step of the window, the latest first
-  Hash<real> hash(H, A, a.F, a.U, a.sizes, a.features, a.codes);
+      output_gate(B * C), move(B * moves), read(B * H * found), added(B * C), no_key(a.tag);
+  Scratch<real> part(a.window * B * keyed * A);  // of keys: each step of the window, the latest first
+  Hash<real> hash(keyed, A, a.F, a.U, a.sizes, a.features, a.codes);
   Barrier barrier;
+  for (int64_t i = 0; i < a.tag; ++i) no_key[i] = 0;
 
   auto here = [&](int64_t b) { return input + b * a.I; };
-  const int64_t weights = a.I * (G + H * (D + A) + C) + C * ((full ? G : 0) + H * D);
+  const int64_t weights = a.I * (G + H * D + keyed * A + C) + C * ((full ? G : 0) + H * found);
   const int64_t threads = weights * B < 1 << 16 ? 1 : a.threads;  // waking threads costs microseconds
   team(threads, [&](int64_t thread, int64_t threads) {
     int64_t round = 0;
@@ -119,8 +88,11 @@ void layer_step(const LayerStep& a) {
       products(first, last, B, a.I, as(a.output_weight), as(a.output_bias), here,
                output_gate.get(), C);
     });
-    share(H * A, [&](int64_t first, int64_t last) {
-      for (int64_t head = first / A; head * A < last; ++head) {
+    share(moves, [&](int64_t first, int64_t last) {
+      products(first, last, B, a.I, as(a.move_weight), as(a.move_bias), here, move.get(), moves);
+    });
+    share(keyed * A, [&](int64_t first, int64_t last) {
+      for (int64_t head = keyed ? first / A : 0; head * A < last; ++head) {
         int64_t begin = head * A < first ? first : head * A;
         int64_t end = (head + 1) * A < last ? (head + 1) * A : last;
         int64_t past = a.skips[head] + a.spans[head], offset = a.offsets[head];
@@ -128,50 +100,32 @@ void layer_step(const LayerStep& a) {
           if (o == past && offset > a.spans[head]) o += offset - a.spans[head];  // skip steps of no key
           products(begin, end, B, a.I, as(a.key_weight), static_cast<const real*>(nullptr),
                    [&](int64_t b) { return o ? context + (b * W + W - o) * a.I : here(b); },
-                   part.get() + o * B * H * A, H * A);
+                   part.get() + o * B * keyed * A, keyed * A);
         }
       }
     });
     barrier.wait(threads, round);
 
     share(B * H, [&](int64_t first, int64_t last) {
-      TokenAddress<real> address(hash, a.K, a.J);
-      Scratch<int64_t> read_cell(a.J);
-      Scratch<real> read_weight(a.J), key(A);
+      KeyStep<real> with_key(a, hash, part.get());
       for (int64_t item = first; item < last; ++item) {
-        int64_t h = item % H;
-        real sharpness = as(a.sharpness)[h];
-        real *table = static_cast<real*>(a.rows) + item * a.N * D, *c = candidate.get() + item * D;
-
-        auto key_at = [&](int64_t offset) {  // the key that ends `offset` steps before
-          each_vector<real>(A, [&](int64_t i, auto n) {
-            V sum = {};
-            for (int64_t o = a.skips[h]; o < a.skips[h] + a.spans[h]; ++o) {
-              V step = load_n(part.get() + ((o + offset) * B * H + item) * A + i, n);
-              sum += a.taps ? load_n(as(a.taps) + (h * a.steps + o) * A + i, n) * step : step;
-            }
-            store_n(key.get() + i, sum, n);
-          });
-          return key.get();
-        };
-        address.find(h, key_at(0), sharpness);
-        int64_t K = address.writes(), J = address.reads();
-        std::memcpy(read_cell.get(), address.cell(), J * sizeof(int64_t));
-        std::memcpy(read_weight.get(), address.read(), J * sizeof(real));
-        if (a.offsets[h]) address.find(h, key_at(a.offsets[h]), sharpness);
-
-        auto written = [&](int64_t k) { return table + address.cell()[k] * D; };
-        auto open = sigmoid(broadcast(gate[item]))[0];
-        memory_write(K, address.write(), open, c, D, written, written);
-        memory_read(J, read_weight.get(), read.get() + item * D, D,
-                    [&](int64_t k) { return table + read_cell[k] * D; });
+        int64_t b = item / H, h = item % H, lag = h - keyed, tape = lag - a.lags;
+        Cells<real> cells{D, a.tag, static_cast<real*>(a.rows) + item * a.N * width,
+                          candidate.get() + item * D, read.get() + item * found};
+        real open = sigmoid(broadcast(gate[item]))[0];
+        if (lag < 0)
+          with_key.step(b, h, cells, open);
+        else if (tape < 0)
+          lag_step(a, b, lag, cells, no_key.get());
+        else
+          tape_step(a, b, tape, cells, open, no_key.get(), move.get() + b * moves);
       }
     });
     barrier.wait(threads, round);
 
     share(C, [&](int64_t first, int64_t last) {
-      products(first, last, B, H * D, as(a.read_out_weight), static_cast<const real*>(nullptr),
-               [&](int64_t b) { return read.get() + b * H * D; }, added.get(), C);
+      products(first, last, B, H * found, as(a.read_out_weight), static_cast<const real*>(nullptr),
+               [&](int64_t b) { return read.get() + b * H * found; }, added.get(), C);
       for (int64_t b = 0; b < B; ++b) {
         const real *x = projected.get() + b * G, *h = hidden + b * C;
         real *next = next_hidden + b * C, *out = static_cast<real*>(a.output) + b * C;

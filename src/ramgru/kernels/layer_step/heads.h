@@ -1,0 +1,163 @@
+// One step of one head of one sequence, for each kind of head: find its cells, write, read.
+#pragma once
+
+#include <cmath>
+
+#include "../address/nearest.h"
+#include "../memory_scan/step.h"
+#include "../native/scratch.h"
+#include "../recurrence/scan.h"
+#include "arguments.h"
+
+namespace ramgru {
+inline namespace RAMGRU_ISA {
+
+inline int64_t wrapped(int64_t x, int64_t size) { return (x % size + size) % size; }
+
+// The cells of one head, what a step writes into them, and where its read goes.
+template <class real>
+struct Cells {
+  int64_t D, tag;         // numbers of a value, and of the tag behind it
+  real* rows;             // (N, D + tag)
+  const real* candidate;  // (D,)
+  real* output;           // (D,), and with tags the null share behind it
+
+  real* row(int64_t cell) const { return rows + cell * (D + tag); }
+
+  // cell(k): the number of the k-th cell; key (tag,)
+  template <class Cell>
+  void write(int64_t K, const real* weight, real gate, const real* key, Cell&& cell) const {
+    auto value = [&](int64_t k) { return row(cell(k)); };
+    auto tags = tag_of(D, value);
+    memory_write(K, weight, gate, candidate, D, value, value);
+    memory_write(K, weight, gate, key, tag, tags, tags);
+  }
+
+  template <class Cell>
+  void read(int64_t J, const real* weight, Cell&& cell) const {
+    memory_read(J, weight, output, D, [&](int64_t j) { return row(cell(j)); });
+    if (tag) output[D] = 0;
+  }
+};
+
+// Heads with keys, with the working memory of one thread.
+template <class real>
+class KeyStep {
+ public:
+  // part (window, B, keyed, A): of keys, what each step adds to them, the latest first
+  KeyStep(const LayerStep& a, const Hash<real>& hash, const real* part)
+      : a_(a), part_(part), address_(hash, a.K, a.J), tagged_(a.J, a.tag), cell_(a.J),
+        weight_(a.J), key_(a.A), query_(a.A) {}
+
+  void step(int64_t b, int64_t h, const Cells<real>& cells, real gate) {
+    real sharpness = static_cast<const real*>(a_.sharpness)[h];
+    address_.limit(a_.writes[h], a_.reads[h]);
+    address_.find(h, key(b, h, 0), sharpness);
+    int64_t J = address_.reads(), offset = a_.offsets[h];
+    std::memcpy(cell_.get(), address_.cell(), J * sizeof(int64_t));
+    std::memcpy(weight_.get(), address_.read(), J * sizeof(real));
+    std::memcpy(query_.get(), address_.unit(), a_.A * sizeof(real));
+    if (offset) address_.find(h, key(b, h, offset), sharpness);
+    cells.write(address_.writes(), address_.write(), gate, address_.unit(),
+                [&](int64_t k) { return address_.cell()[k]; });
+    if (a_.tag)
+      read_tagged(h, J, cells);
+    else
+      cells.read(J, weight_.get(), [&](int64_t j) { return cell_[j]; });
+  }
+
+ private:
+  // The key that ends `offset` steps before.
+  const real* key(int64_t b, int64_t h, int64_t offset) {
+    auto taps = static_cast<const real*>(a_.taps);
+    each_vector<real>(a_.A, [&](int64_t i, auto n) {
+      vec<real> sum{};
+      for (int64_t o = a_.skips[h]; o < a_.skips[h] + a_.spans[h]; ++o) {
+        int64_t place = ((o + offset) * a_.B + b) * a_.keyed + h;
+        vec<real> step = load_n(part_ + place * a_.A + i, n);
+        sum += taps ? load_n(taps + (h * a_.steps + o) * a_.A + i, n) * step : step;
+      }
+      store_n(key_.get() + i, sum, n);
+    });
+    return key_.get();
+  }
+
+  void read_tagged(int64_t h, int64_t J, const Cells<real>& cells) {
+    auto found = [&](int64_t j) { return j < J ? cells.row(cell_[j]) : nullptr; };
+    for (int64_t j = J; j < a_.J; ++j) weight_[j] = 0;
+    real match = std::exp(static_cast<const real*>(a_.log_match)[h]);
+    real null = match * static_cast<const real*>(a_.null)[h];
+    tagged_.weigh(weight_.get(), query_.get(), match, null, tag_of(cells.D, found));
+    memory_read(J, tagged_.weight(), cells.output, cells.D, found);
+    cells.output[cells.D] = tagged_.share();
+  }
+
+  const LayerStep& a_;
+  const real* part_;
+  TokenAddress<real> address_;
+  TaggedRead<real> tagged_;
+  Scratch<int64_t> cell_;
+  Scratch<real> weight_, key_, query_;
+};
+
+// Lag head n: the ring of `lag.py`.
+template <class real>
+void lag_step(const LayerStep& a, int64_t b, int64_t n, const Cells<real>& cells,
+              const real* no_key) {
+  int64_t place = wrapped(a.place[b], a.ring), first = n * a.lag_reads;
+  real whole = 1;
+  cells.write(1, &whole, whole, no_key, [&](int64_t) { return place; });
+  cells.read(a.lag_reads, static_cast<const real*>(a.lag_weight) + first,
+             [&](int64_t j) { return wrapped(place - a.lag[first + j], a.ring); });
+  if (n == 0) a.next_place[b] = (place + 1) % a.ring;  // all heads have the same
+}
+
+// The two cells from `begin` on, and how much of each the next `length`, at most 1, covers.
+template <class real>
+struct Stretch {
+  int64_t cell[2];
+  real weight[2];
+
+  Stretch(double begin, double length, int64_t N) {
+    double lower = std::floor(begin), rest = lower + 1 - begin;
+    double first = length < rest ? length : rest;
+    cell[0] = wrapped((int64_t)lower, N);
+    cell[1] = (cell[0] + 1) % N;
+    weight[0] = (real)first;
+    weight[1] = (real)(length - first);
+  }
+};
+
+// A gate of a tape head, with GAIN and REACH of `tape.py`.
+template <class real>
+double tape_gate(real logit) {
+  constexpr double gain = 5, reach = 1.2;
+  double open = reach / (1 + std::exp(-(double)((real)gain * logit))) - (reach - 1) / 2;
+  return open < 0 ? 0 : open > 1 ? 1 : open;
+}
+
+// Tape head n: a queue, or a stack if n is odd, by the equations of `tape.py`. moves (3 tapes,)
+template <class real>
+void tape_step(const LayerStep& a, int64_t b, int64_t n, const Cells<real>& cells, real gate,
+               const real* no_key, const real* moves) {
+  double push = tape_gate(moves[n]), jump = tape_gate(moves[a.tapes + n]);
+  double pop = tape_gate(moves[2 * a.tapes + n]);
+  bool stack = n % 2;
+  // Moves one of the positions -> where it stood after the jump, before the move.
+  auto advance = [&](int64_t place, double keep, double move) {
+    double after = scan_step(keep, a.position[place], move);
+    a.next_position[place] = after;
+    return after - move;
+  };
+  double net = push - pop;
+  int64_t place = b * 2 * a.tapes + n;
+  double write = advance(place, stack ? 1 - jump : 1, stack ? net : push);
+  double read = advance(place + a.tapes, 1 - jump, stack ? net : pop);
+  if (stack && net < 0) read += net;
+  Stretch<real> pushed(write, push, a.N), popped(read, 1, a.N);
+  cells.write(2, pushed.weight, gate, no_key, [&](int64_t k) { return pushed.cell[k]; });
+  cells.read(2, popped.weight, [&](int64_t j) { return popped.cell[j]; });
+}
+
+}  // namespace RAMGRU_ISA
+}  // namespace ramgru
