@@ -158,6 +158,7 @@ void product_keys_forward(const ProductKeysForward& a) {
     if (K == 2) return find_addresses<real>(a, std::integral_constant<int64_t, 2>{});
     if (K == 4) return find_addresses<real>(a, std::integral_constant<int64_t, 4>{});
     if (K == 8) return find_addresses<real>(a, std::integral_constant<int64_t, 8>{});
+    if (K == 16) return find_addresses<real>(a, std::integral_constant<int64_t, 16>{});
   }
   find_addresses<real>(a, K);
 }
