@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from ramgru import RAMGRU, Memory, RAMGRUModel, trace, write_cost
 
 KEYS = 2
+EVERY_KIND = "key key:2 learned lag tape"  # with as many key heads
 
 
 def make(heads: str = "key key:2 tape", **options: Any) -> RAMGRU:
@@ -37,7 +38,7 @@ def by_hand(layer: RAMGRU, x: Tensor, lengths: Tensor) -> Tensor:
 def test_equals_the_mean_gate_of_valid_steps(way: str, bidirectional: bool) -> None:
     if way == "checkpointed" and bidirectional:
         pytest.skip("gradient checkpointing is for one direction")
-    layer = make(num_layers=2, bidirectional=bidirectional)
+    layer = make(EVERY_KIND, num_layers=2, bidirectional=bidirectional)
     x, lengths = normal(3, 9, 3), torch.tensor([9, 2, 0] if way != "packed" else [2, 9, 5])
     layer.checkpoint_every = 4 if way == "checkpointed" else None
     if way == "packed":
@@ -50,7 +51,7 @@ def test_equals_the_mean_gate_of_valid_steps(way: str, bidirectional: bool) -> N
 
 
 def test_gradient_reaches_the_gates_of_key_heads_alone() -> None:
-    layer = make()
+    layer = make(EVERY_KIND)
     layer(normal(3, 9, 3))
     write_cost(layer).backward()
     gate = layer.memories[0].update_gate
@@ -74,9 +75,9 @@ def test_gradient_checkpointing_changes_no_gradient_of_the_cost() -> None:
         torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["tape heads", "padding", "empty batch"])
+@pytest.mark.parametrize("kind", ["tape", "learned", "padding", "empty batch"])
 def test_no_step_of_a_key_head_costs_nothing(kind: str) -> None:
-    layer = make("tape tape" if kind == "tape heads" else "key")
+    layer = make(kind if kind in ("tape", "learned") else "key")
     x = normal(0 if kind == "empty batch" else 3, 9, 3)
     layer(x, lengths=torch.zeros(len(x), dtype=torch.int64) if kind == "padding" else None)
     cost = write_cost(layer)
