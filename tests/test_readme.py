@@ -82,6 +82,7 @@ def test_public_names_are_as_listed():
         "RAMGRU",
         "Key",
         "Lag",
+        "Learned",
         "Memory",
         "RAMGRUModel",
         "RAMGRUState",

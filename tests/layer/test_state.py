@@ -24,8 +24,8 @@ both_starts = pytest.mark.parametrize("learned", [False, True], ids=["", "learne
 MEMORY = Memory(cells=64, heads="key:2 tape", writes=2, reads=3)
 
 
-def make(learned: bool = True, cells: int = 64, **options: Any) -> RAMGRU:
-    memory = replace(MEMORY, cells=cells, learned_start=learned)
+def make(learned: bool = True, cells: int = 64, tag: int = 8, **options: Any) -> RAMGRU:
+    memory = replace(MEMORY, cells=cells, tag=tag, learned_start=learned)
     return RAMGRU(3, 4, 2, batch_first=True, dtype=torch.float64, memory=memory, **options)
 
 
@@ -152,7 +152,7 @@ def test_copies(dense: bool, how: str, tmp_path: Path) -> None:
 
 
 def test_a_saved_state_is_small_and_without_a_trace(tmp_path: Path) -> None:
-    layer = make(cells=2**16)
+    layer = make(cells=2**16, tag=0)
     _, state = trace(layer, normal(2, 5, 3))
     path = state.dense().save(tmp_path / "state")
     assert path.stat().st_size < 200_000

@@ -27,14 +27,16 @@ def make(
     learned: bool = False,
     writes: int = 2,
     reads: int = 3,
+    tag: int = 8,
     **options: Any,
 ) -> RAMGRU:
-    memory = Memory(cells, heads, writes=writes, reads=reads, learned_start=learned)
+    memory = Memory(cells, heads, tag=tag, writes=writes, reads=reads, learned_start=learned)
     return RAMGRU(2, 3, batch_first=True, dtype=torch.float64, memory=memory, **options)
 
 
-# The weights of addresses are 1, and so no function of the input, which gets no gradient by them.
-ONE_CELL = {"writes": 1, "reads": 1}
+# The weights of addresses are 1, and so no function of the input, which gets no gradient by them,
+# nor by the tags of key heads.
+ONE_CELL = {"writes": 1, "reads": 1, "tag": 0}
 
 
 def normal(*shape: int) -> Tensor:
@@ -75,6 +77,9 @@ def test_gradcheck_of_a_stream(controller: str) -> None:
         return output, state.to_tensor()
 
     assert torch.autograd.gradcheck(function, (x, start))
+    layer = make("key tape", cells=4, controller=controller)  # cells with tags
+    start = normal(1, 2, layer.flat_size).requires_grad_()
+    assert torch.autograd.gradcheck(lambda start: function(x.detach(), start), (start,))
 
 
 @every_controller

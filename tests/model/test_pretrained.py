@@ -89,7 +89,7 @@ def test_foreign_or_broken_config(saved, text):
 
 @pytest.mark.parametrize(
     "change",
-    [{"colour": "plum"}, {"nhead": 0}, {"memory": 3}, {"memory": {"heads": "lag"}}],
+    [{"colour": "plum"}, {"nhead": 0}, {"memory": 3}, {"memory": {"heads": "stack"}}],
     ids=str,
 )
 def test_config_of_another_model(saved, change):
