@@ -27,7 +27,7 @@ Index = int | slice | Tensor
 class Cell:
     """One cell over time: its state, its gate and its activation at every step."""
 
-    state: Tensor  # (D,) the value at the end
+    state: Tensor  # (D,) the value at the end, and behind it the tag
     gate: Tensor  # (T,) how far each step opened it: 1 overwrites the state, 0 keeps it
     activation: Tensor  # (T, D) its contribution to each read: its state times the read weight
 

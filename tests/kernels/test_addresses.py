@@ -184,9 +184,10 @@ def test_the_nearest_cells_are_the_best_sums_also_with_ties(
     sizes, F, H, T = (4, 4, 4), 4, 30, 20
     codes = torch.eye(F, dtype=dtype).repeat(H, len(sizes), 1)
     values = torch.tensor(list(itertools.permutations([0, 0.5, 0.5, 1])), dtype=dtype)
-    query = values[torch.randint(len(values), (H, len(sizes)))]  # of all steps: no features
+    query = values[torch.randint(len(values), (H, len(sizes)))]  # of all steps: features go round
     phases, key = query.acos().flatten(1), torch.randn(1, T, H, dtype=dtype)
-    features, sharpness = torch.zeros(H, 3 * F, 1, dtype=dtype), torch.zeros(H, dtype=dtype)
+    features = torch.full((H, 3 * F, 1), 4 * math.pi, dtype=dtype)
+    sharpness = torch.zeros(H, dtype=dtype)
     tensors = (key, key[:, :0], features, phases, codes, sharpness, None)
     with native.use(isa):
         options = {"writes": 1, "reads": K, "sizes": sizes, "offsets": (0,) * H}

@@ -131,12 +131,12 @@ def test_a_wrong_environment_is_an_error_when_a_kernel_runs(afresh, monkeypatch,
 
 @built
 def test_a_library_of_other_sources_is_an_error():
-    sizes, dtype = (1, 1, 2, 1, 1, 4), torch.float32
-    longer = native.arguments("MemoryStep", "B H N K J D", "rows and one two three four five six 7")
+    sizes, dtype = (1, 1, 2, 1, 1, 4, 0), torch.float32
+    longer = native.arguments("MemoryStep", "B H N K J D A", "rows 1 2 3 4 5 6 7 8 9 10 11")
     with pytest.raises(RuntimeError, match=r"memory_step: .* other sources; to build it: pip inst"):
-        native.call("memory_step", dtype, longer, sizes, (None,) * 9)
+        native.call("memory_step", dtype, longer, sizes, (None,) * 12)
     with pytest.raises(RuntimeError, match=r"no_such: not in the native library"):
-        native.call("no_such", dtype, cpu.STEP, sizes, (None,) * 8)
+        native.call("no_such", dtype, cpu.STEP, sizes, (None,) * 11)
 
 
 # In a process of its own: numbers of threads, then whether the bits depend on the OpenMP runtime.

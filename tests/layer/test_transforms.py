@@ -77,7 +77,7 @@ def test_gradcheck_of_a_stream(controller: str) -> None:
         return output, state.to_tensor()
 
     assert torch.autograd.gradcheck(function, (x, start))
-    layer = make("key tape", cells=4, controller=controller)  # cells with tags
+    layer = make("key:write_after=0 tape", cells=4, controller=controller)  # cells with tags
     start = normal(1, 2, layer.flat_size).requires_grad_()
     assert torch.autograd.gradcheck(lambda start: function(x.detach(), start), (start,))
 

@@ -178,7 +178,7 @@ def test_the_help_of_a_memorys_options_is_that_of_its_fields(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "Cells that a step writes in each key head" in out
+    assert "Cells that a step writes and reads in each key head" in out
     assert "--model.memory.heads HEADS" in out
 
 

@@ -57,7 +57,10 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
             "train --model.memory.gate-bias nan",
             "Memory.gate_bias: expected a finite number, got nan",
         ),
-        ("train --model.memory.heads kay", "Memory.heads: expected heads of key, tape, got 'kay'"),
+        (
+            "train --model.memory.heads kay",
+            "Memory.heads: expected heads of key, learned, lag, tape, got 'kay'",
+        ),
         ("train --model.memory.width 0", "Memory.width: expected at least 1, got 0"),
         (
             "train --model.memory.writes two",

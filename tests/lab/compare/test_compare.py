@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ramgru import Memory
 from ramgru.errors import CheckpointError, DataError, RamgruError
 from ramgru.lab.compare import CompareConfig, ReportConfig, compare, report
 from ramgru.lab.compare.config import sized
@@ -206,8 +207,9 @@ def test_levers_are_reported_lever_by_lever(small, monkeypatch):
     text = path.read_text(encoding="utf-8")
     for phrase in ("Gates: Open?", "Cells: How many?", "touched", "bits / state byte"):
         assert phrase in text
-    memory = model.memory  # d_model numbers of 4 bytes; a written cell is read and written back
-    assert results.mean("ramgru", "touched_bytes") == 4 * 8 * (2 * memory.writes + memory.reads)
+    # Rows of 8 numbers of 4 bytes and a tag; a written cell is read and written back.
+    cells = 4 * (2 * 2 + 2) + 4 * (2 * 4 + 16) + (2 * 1 + 2) + 2 * (2 * 2 + 2)
+    assert results.mean("ramgru", "touched_bytes") == 4 * (8 + 8) * cells
     assert results.mean("ramgru", "bits") >= 0
 
 
@@ -301,7 +303,9 @@ def test_a_layer_that_cannot_be_imported_is_named(small):
 
 
 def test_layers_of_equal_state_stay_within_the_bytes(small):
-    config = replace(small, layers=("ramgru", "gru"), equal="state", state_bytes=1024)
+    model = replace(small.model, memory=Memory(heads="key"))
+    layers = ("ramgru", "gru")
+    config = replace(small, model=model, layers=layers, equal="state", state_bytes=1024)
     compare(config, quiet=True)
     sizes = {run.layer: run.state_bytes for run in only(config).runs}
     assert 256 < sizes["ramgru"] <= 1024

@@ -58,7 +58,8 @@ def test_traces_end_with_the_cells_of_the_models_state(controller, mlp_ratio):
     _, state = model.hidden(src)
     assert len(traces) == 3
     for one, after in zip(traces, state):
-        assert int(one.occupancy().sum()) == 2 * 6 * 2 * 2  # sequences, steps, heads, cells
+        # Sequences, steps, and cells of a key head and of a learned one.
+        assert int(one.occupancy().sum()) == 2 * 6 * (2 + 4)
         rows = after.memory[0].dense().rows
         for head in range(2):
             for i in range(16):
@@ -113,7 +114,7 @@ def test_a_unit_shows_what_its_cell_did(model):
     assert (unit.gate > 0).sum() == writes
     trace = trace_model(model, torch.from_numpy(example.inputs)[None])[0]
     np.testing.assert_array_equal(unit.state, trace.cell(cell, head=1).state.numpy())
-    assert unit.activation.shape == (32, unit.state.size)
+    assert unit.activation.shape == (32, unit.state.size - MODEL.memory.tag)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ associative_recall | items | 2 4 6
 compression | length | 4 8 16 32
 copy,length=18 | length | 5 10 18
 copy,min_length=6 | length | 10 20
-feature_recall | min_pairs pairs | 1,2 1,4 1,8 1,16
+feature_recall | min_pairs pairs | 1,16
 fuzzy_recall | min_key length | 1,32 1,64 1,128
 hold | distance | 25 50 100 200
 in_context_recall | length | 16 32 64 128

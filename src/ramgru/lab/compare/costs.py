@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ramgru.config import ContentHead, Lag, Tape
+from ramgru.config import Lag, Tape
 from ramgru.lab.tasks.base import Batch
 from ramgru.layer import RAMGRU
 from ramgru.sequence import SequenceModel
@@ -65,14 +65,17 @@ def train_us(events: Sequence[Mapping[str, Any]], tokens: int) -> float | None:
 
 
 def touched_bytes(model: SequenceModel) -> int | None:
-    """Bytes of cells that one step moves: 4 · D · (2 · written + read) a head, since a written cell
-    is read and written back. The number of cells does not count."""
+    """Bytes of cells that one step moves: 4 · (2 · written + read) a head and number of a cell, tag
+    included, since a written cell is read and written back. The number of cells does not count."""
     layers = [layer for layer in model.layers if isinstance(layer, RAMGRU)]
     total = 0
     for layer in layers:
-        memory = layer.memory
-        keys, lags, tapes = (len(memory.of_kind(kind)) for kind in (ContentHead, Lag, Tape))
-        written, read = min(memory.writes, memory.cells), min(memory.reads, memory.cells)
-        cells = keys * (2 * written + read) + lags * (2 + read) + tapes * (2 * 2 + 2)
-        total += FLOAT * memory.width_for(layer.output_size) * cells * len(layer.memories)
+        for memory in layer.memories:
+            cells = len(memory.memory.of_kind(Tape)) * (2 * 2 + 2)
+            if "key" in memory.heads:
+                keys = memory.heads["key"]
+                cells += 2 * sum(keys.writes) + sum(keys.reads)
+            if "lag" in memory.heads:
+                cells += len(memory.memory.of_kind(Lag)) * (2 + memory.heads["lag"].reads)
+            total += FLOAT * memory.row_width * cells
     return total if layers else None
