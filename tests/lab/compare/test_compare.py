@@ -303,7 +303,7 @@ def test_a_layer_that_cannot_be_imported_is_named(small):
 
 
 def test_layers_of_equal_state_stay_within_the_bytes(small):
-    model = replace(small.model, memory=Memory(heads="key"))
+    model = replace(small.model, memory=Memory(heads="key", tag=0))
     layers = ("ramgru", "gru")
     config = replace(small, model=model, layers=layers, equal="state", state_bytes=1024)
     compare(config, quiet=True)
