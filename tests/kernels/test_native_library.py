@@ -194,8 +194,9 @@ from ramgru.kernels import native
 from ramgru.kernels.memory_scan.cpu import STEP
 index, weight, row = torch.ones(1, dtype=torch.int64), torch.ones(1), torch.zeros(4)
 D = 4 + 1  # a value more than there is
-given = (torch.zeros(2, 4), index, weight, weight, row, index, weight, row.clone())
-native.call("memory_step", torch.float32, STEP, (1, 1, 2, 1, 1, D), given)
+no = (None, None, None)  # tags
+given = (torch.zeros(2, 4), index, weight, weight, row, index, weight, *no, row.clone())
+native.call("memory_step", torch.float32, STEP, (1, 1, 2, 1, 1, D, 0), given)
 """
     found = python(beyond)
     assert found.returncode != 0
