@@ -23,10 +23,10 @@ import ramgru.kernels.address.cpu
 import ramgru.memory
 from ramgru import files
 from ramgru.lab import tasks
+from ramgru.lab.compare import runs
 from ramgru.lab.evaluate import Effort
 from ramgru.lab.show import machine
 from ramgru.lab.show.data import over_seeds
-from ramgru.lab.train import TrainConfig, train
 
 ROOT = Path("runs/ablation")
 SEEDS = (0, 1, 2)
@@ -76,13 +76,9 @@ def measure(name: str, seed: int) -> list[float]:
     """Recall at each of SIZES of one trained run."""
     _, memory, change = VARIANTS[name]
     folder = ROOT / f"{name}-{seed}"
-    config: TrainConfig = replace(
-        FEATURES, model=ours(**memory), seed=seed, steps=STEPS, out=folder
-    )
+    config = replace(FEATURES, model=ours(**memory), seed=seed, steps=STEPS)
     with replaced(change):
-        if not (folder / "evaluation.txt").exists():
-            train(config if not folder.exists() else replace(config, out=None, resume=folder))
-            (folder / "evaluation.txt").write_text("trained", encoding="utf-8")
+        runs.trained(config, folder, quiet=True)
         found = []
         for noise, pairs in SIZES:
             task = tasks.get("feature_recall", pairs=pairs, min_pairs=pairs, noise=noise)
@@ -96,9 +92,9 @@ def main() -> None:
     wanted = parser.parse_args().variants or list(VARIANTS)
     rows = []
     for name in wanted:
-        runs = [measure(name, seed) for seed in SEEDS]
+        measured = [measure(name, seed) for seed in SEEDS]
         shown = []
-        for scores in zip(*runs):
+        for scores in zip(*measured):
             score = over_seeds(scores, None, None)
             shown.append(f"{100 * score.mean:.1f} ({100 * score.low:.1f} – {100 * score.high:.1f})")
         rows.append([VARIANTS[name][0], *shown])

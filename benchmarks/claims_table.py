@@ -157,10 +157,10 @@ LAG_RECALL = tuple(
     Row(
         f"lag_recall_{lag}",
         f"The layer learns to repeat the symbol of {lag} steps ago within 200 steps.",
-        training("lag_recall", {"lag": lag, "length": max(96, 3 * lag)}, steps=200, batch_size=16),
-        (ask("lag_recall", {"lag": lag}, Bar(least=0.99, every=True), length=max(96, 3 * lag)),),
+        training("lag_recall", {"lag": lag, "length": length}, steps=200, batch_size=16),
+        (ask("lag_recall", {"lag": lag}, Bar(least=0.99, every=True), length=length),),
     )
-    for lag in (4, 32, 64, 200)
+    for lag, length in ((4, 96), (32, 96), (64, 192), (200, 600))
 )
 
 COPY = Row(

@@ -399,7 +399,8 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     run = Run(QUICK if options.quick else Plan(), options.threads, options.output)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    run.add(header(sys.argv[1:]))
+    quick = ["--quick"] if options.quick else []
+    run.add(header([*quick, "--only", options.only, "--threads", str(options.threads)]))
     begin = time.perf_counter()
     for name in SECTIONS:
         if name in names:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 # Cells are sorted by their number times the number of resets before them, in 64 bits.
 MOST_CELLS = 2**40
 CODES = 64  # most codes in one codebook
+CODE = 16  # A, numbers of a key
 
 
 def check_int(name: str, value: Any, least: int) -> None:
@@ -152,8 +153,8 @@ class Memory:
         if self.width is not None:
             check_int("Memory.width", self.width, 1)
         check_int("Memory.tag", self.tag, 0)
-        if self.tag > 16:
-            raise ValueError(f"Memory.tag: expected at most 16, got {self.tag}")
+        if self.tag > CODE:
+            raise ValueError(f"Memory.tag: expected at most {CODE}, got {self.tag}")
         check_int("Memory.writes", self.writes, 1)
         check_int("Memory.reads", self.reads, 1)
         for name in ("writes", "reads"):

@@ -23,12 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ramgru.config import ContentHead, Key, Memory, codebook_sizes
+from ramgru.config import CODE, ContentHead, Key, Memory, codebook_sizes
 from ramgru.kernels.address import earlier, packed, product_keys, short_convolution, unit
 from ramgru.kernels.projection import projection
 from ramgru.ragged import last_steps
 
-CODE = 16  # A, numbers of a key
 FEATURES = 16  # F, random features of a key for each codebook
 
 # Bandwidths to begin with. Exact keys: independent inputs are e^-32 alike, give or take. Learned
@@ -98,7 +97,6 @@ class KeyHeads(nn.Module):
     codes: Tensor  # (H, n_1 + … + n_U, F) codebook after codebook; their lengths have no effect
     taps: Tensor | None  # (H, longest key, A); None where every key is the current input
     projection: nn.Parameter | None  # (Learned heads · A, I) their P
-    log_bandwidth: nn.Parameter | None  # (Learned heads,)
 
     def __init__(
         self,

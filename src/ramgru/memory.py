@@ -261,9 +261,7 @@ class RandomAccessMemory(nn.Module):
             return self.add_to(h, x, empty), state if carry else None, s
         y, after = self.scan(s, state, lengths, reset, carry)
         if write_index is None and read_index is None and torch.is_grad_enabled():
-            y = self.learn_keys(y, s, lengths, reset)
-        if "lag" in self.heads and write_index is None and read_index is None:
-            y = self.learn_lags(y, s, state, reset)
+            y = self.learn_lags(self.learn_keys(y, s, lengths, reset), s, state, reset)
         return self.add_to(h, x, y), after, s
 
     @torch.no_grad()
@@ -337,10 +335,11 @@ class RandomAccessMemory(nn.Module):
     ) -> Tensor:
         """The reads y (B, T, H, D), through which learned keys get a gradient: that of attention
         over the last steps by the same similarity, since the choice of cells has none."""
-        if s.keys is None or s.keys.query is None or s.keys.key is None:
-            return y
         if not self.memory.of_kind(Learned):
             return y
+        assert s.keys is not None
+        assert s.keys.query is not None
+        assert s.keys.key is not None
         heads = self.part(Learned)
         match, null = (value[heads] for value in self.similarity())
         credited: Tensor = key_attention(
@@ -359,7 +358,7 @@ class RandomAccessMemory(nn.Module):
 
     def learn_lags(self, y: Tensor, s: Steps, state: MemoryState, reset: Tensor | None) -> Tensor:
         """The reads y (B, T, H, D), through which the lags learn."""
-        if not torch.is_grad_enabled():
+        if "lag" not in self.heads:
             return y
         part, lags = self.part(Lag), self.heads["lag"]
         held, fresh = (
