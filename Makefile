@@ -34,8 +34,8 @@ INTERPRETED := corners or edges or are_the_best or equal_those_of_torch or step_
 interpret: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m gpu -k '$(INTERPRETED)' tests/kernels
 
-# The kernels' tests once more, with a library in which a step beyond an array, a read of working
-# memory that nothing wrote, and undefined behaviour are errors.
+# The tests of kernels and safety once more, with a library in which a step beyond an array, a read of
+# working memory that nothing wrote, and undefined behaviour are errors.
 ifeq ($(ASAN),)
 sanitize:
 	@echo "sanitize: skipped, $(CXX) is not a GCC with an AddressSanitizer"
@@ -43,7 +43,7 @@ else
 sanitize: $(SANITIZE)/ramgru/kernels/native/library.so
 	LD_PRELOAD="$(ASAN) $(shell $(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 RAMGRU_LIBRARY=$(CURDIR)/$< OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -q -n 2 -m 'not gpu' tests/kernels
+		$(BIN)/python -m pytest -q -n 2 -m 'not gpu' tests/kernels tests/safety
 endif
 
 $(SANITIZE)/ramgru/kernels/native/library.so: $(NATIVE) $(VENV)/installed-dev

@@ -72,6 +72,18 @@ def _openmp() -> ctypes.CDLL | None:
     return None
 
 
+def team_is_whole() -> bool:
+    """Whether OpenMP starts as many threads as torch counts on: not under OMP_DYNAMIC, nor above
+    OMP_THREAD_LIMIT. Kernels of this library take any number; oneDNN's are wrong on fewer."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return True
+    runtime = _openmp()
+    if runtime is None:
+        return False
+    return not runtime.omp_get_dynamic() and int(runtime.omp_get_thread_limit()) >= threads
+
+
 def fix() -> str:
     """The command that builds a missing library, given a C++ compiler."""
     source = FILE.parents[4]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ramgru.kernels import native
 from ramgru.kernels.dispatch import is_eager
 from ramgru.kernels.fused import Fused
 from ramgru.kernels.projection import cpu, reference
@@ -27,6 +28,7 @@ def projection(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         and cpu.HAS_ONEDNN
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
+        and native.team_is_whole()
     )
     run = _projection if by_onednn else lambda tensors: reference.projection(*tensors)
     return run((x, weight, bias))[0]
