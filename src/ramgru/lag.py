@@ -24,6 +24,7 @@ from ramgru.keys import Address
 GAIN = 30.0  # scales the logits so that lags are learned before the values that they read
 NOISE = 0.1  # initial deviation of the scaled logits: no lag is preferred
 READS = 2  # lags that a step reads
+BLOCK = 128  # steps of one product in `correlation`
 
 
 class LagHeads(nn.Module):
@@ -110,7 +111,7 @@ class ReadAllLags(torch.autograd.Function):
         shares: Tensor,  # (H, R)
         candidate: Tensor,  # (B, T, H, D)
         cell: Tensor,  # (B, T, H) of the ring, that each step writes
-        held: Tensor,  # (B, H, R, D) the ring before the first step
+        held: Tensor | None,  # (B, H, R, D) the ring before the first step; None: as fresh
         fresh: Tensor | None,  # (H, R, D) the ring before any step; None: zeros
         reset: Tensor | None,  # (B, T)
         first: int,  # number of the first lag head
@@ -127,41 +128,46 @@ class ReadAllLags(torch.autograd.Function):
         shares, candidate, cell, held, fresh, reset = ctx.saved_tensors
         H, R = shares.shape
         if fresh is not None:  # what a cell held before it was written is the same for all lags
-            held = held - fresh
+            held = None if held is None else held - fresh
             candidate = candidate - fresh[torch.arange(H, device=cell.device), cell]
-        order = cell[:, 0, :, None] + torch.arange(1, R, device=cell.device)  # oldest first
-        past = torch.take_along_dim(held, order.remainder(R).unsqueeze(-1), dim=2).transpose(1, 2)
-        seen = torch.cat([past.to(shares.dtype), candidate.to(shares.dtype)], dim=1)
+        seen = candidate.to(shares.dtype)
+        if held is not None:
+            order = cell[:, 0, :, None] + torch.arange(1, R, device=cell.device)  # oldest first
+            past = torch.take_along_dim(held, order.remainder(R).unsqueeze(-1), dim=2)
+            seen = torch.cat([past.transpose(1, 2).to(shares.dtype), seen], dim=1)
         mine = dy[:, :, ctx.first : ctx.first + H, : candidate.shape[-1]].to(shares.dtype)
-        return dy, correlation(mine, seen, reset), *[None] * 6
+        return dy, correlation(mine, seen, R, reset), *[None] * 6
 
 
-def correlation(dy: Tensor, seen: Tensor, reset: Tensor | None) -> Tensor:
-    """-> (H, R): for each lag the sum of dy[t] · c[t - lag] over all steps.
+def correlation(dy: Tensor, seen: Tensor, lags: int, reset: Tensor | None) -> Tensor:
+    """-> (H, lags): for each lag the sum of dy[t] · c[t - lag] over all steps.
 
     dy:    (B, T, H, D)
-    seen:  (B, R - 1 + T, H, D) the candidates c, R - 1 of them before the first step
+    seen:  (B, P + T, H, D) the candidates c, P < lags of them before the first step; none before
     reset: (B, T) at which the candidates before are forgotten
 
-    The products of R steps with the 2R - 1 candidates in their reach are one product of matrices;
-    a lag is a diagonal of it.
+    The products of some steps with the candidates in their reach are one product of matrices; a lag
+    is a diagonal of it.
     """
     T, before = dy.shape[1], seen.shape[1] - dy.shape[1]
-    R = before + 1
-    dy, seen = dy.transpose(1, 2), seen.transpose(1, 2)  # (B, H, …, D)
     segment = None
     if reset is not None:
-        segment = nn.functional.pad(reset.long().cumsum(1), (before, 0))  # (B, R - 1 + T)
-    total = dy.new_zeros(dy.shape[1], R)
-    for start in range(0, T, R):
-        n = min(R, T - start)
-        reach = slice(start, start + before + n)
-        pairs = dy[:, :, start : start + n] @ seen[:, :, reach].mT  # (B, H, n, R - 1 + n)
-        if segment is not None:
-            now = segment[:, before + start : before + start + n]
-            pairs = pairs * (now.unsqueeze(-1) == segment[:, None, reach]).unsqueeze(1)
+        segment = nn.functional.pad(reset.long().cumsum(1), (before, 0))  # (B, P + T)
+    total = dy.new_zeros(dy.shape[2], lags)
+    for start in range(0, T, BLOCK):
+        n, first = min(BLOCK, T - start), max(0, start + before - lags + 1)
+        steps, reach = slice(start, start + n), slice(first, start + before + n)
+        now, then = dy[:, steps], seen[:, reach]
+        if segment is None:
+            pairs = now.permute(2, 1, 0, 3).flatten(2) @ then.permute(2, 0, 3, 1).flatten(1, 2)
+        else:
+            each = now.transpose(1, 2) @ then.permute(0, 2, 3, 1)  # (B, H, n, candidates)
+            same = segment[:, before:][:, steps, None] == segment[:, None, reach]
+            pairs = (each * same.unsqueeze(1)).sum(0)
         # Rows one longer than they are: step t's product with the candidate at t - lag is in the
-        # column R - 1 - lag of each.
-        rows = nn.functional.pad(pairs.sum(0).flatten(1), (0, n)).unflatten(1, (n, before + n + 1))
-        total = total + rows[:, :, :R].sum(1).flip(-1)
+        # column lags - 1 - lag of each.
+        missing = lags - 1 - (start + before - first)
+        rows = nn.functional.pad(pairs, (missing, 0)).flatten(1)  # (H, n · (lags - 1 + n))
+        rows = nn.functional.pad(rows, (0, n)).unflatten(1, (n, lags + n))
+        total = total + rows[:, :, :lags].sum(1).flip(-1)
     return total

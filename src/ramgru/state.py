@@ -167,9 +167,9 @@ class MemoryState:
         columns = right.shape[1]
         return (left[head, cell // columns] + right[head, cell % columns]).to(self.rows.dtype)
 
-    def first_rows(self, heads: slice, number: int) -> tuple[Tensor, Tensor | None]:
-        """(B, heads, number, D) the values of the first cells, and their values before they were
-        written (heads, number, D); None for zeros."""
+    def first_rows(self, heads: slice, number: int) -> tuple[Tensor | None, Tensor | None]:
+        """(B, heads, number, D) the values of the first cells, None where no cell was written; and
+        their values before they were written (heads, number, D), None for zeros."""
         fresh = None
         if self.fresh is not None:
             left, right = self.fresh
@@ -180,7 +180,9 @@ class MemoryState:
         rows, cells = self.rows[:, heads], self.cells[:, heads]
         if self.is_dense:
             return rows[:, :, :number], fresh
-        B, H, _, D = rows.shape
+        B, H, stored, D = rows.shape
+        if stored == 0:
+            return None, fresh
         table = rows.new_zeros(B, H, number, D) if fresh is None else fresh.expand(B, -1, -1, -1)
         table = torch.nn.functional.pad(table, (0, 0, 0, 1))  # one more, for all other cells
         other = (cells < 0) | (cells >= number)

@@ -51,7 +51,7 @@ def test_reads_are_the_candidates_of_so_many_steps_ago() -> None:
 
 
 @pytest.mark.parametrize("resets", [False, True], ids=["", "resets"])
-@pytest.mark.parametrize(("steps", "reach"), [(1, 1), (3, 8), (8, 3), (9, 3), (6, 6)])
+@pytest.mark.parametrize(("steps", "reach"), [(1, 1), (3, 8), (8, 3), (9, 3), (6, 6), (140, 5), (140, 133)])
 def test_correlation(steps: int, reach: int, resets: bool) -> None:
     dy, seen = normal(2, steps, 3, 4), normal(2, steps + reach - 1, 3, 4)
     reset = torch.rand(2, steps) < 0.3 if resets else None
@@ -60,7 +60,11 @@ def test_correlation(steps: int, reach: int, resets: bool) -> None:
     for b, t, lag in ((b, t, lag) for b in range(2) for t in range(steps) for lag in range(reach)):
         if segment[b, t] == (segment[b, t - lag] if lag <= t else 0):
             expected[:, lag] += (dy[b, t] * seen[b, reach - 1 + t - lag]).sum(-1)
-    torch.testing.assert_close(correlation(dy, seen, reset), expected, rtol=0, atol=1e-10)
+    found = correlation(dy, seen, reach, reset)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    seen[:, : reach - 1] = 0
+    fresh = correlation(dy, seen[:, reach - 1 :], reach, reset)
+    torch.testing.assert_close(fresh, correlation(dy, seen, reach, reset), rtol=0, atol=1e-10)
 
 
 def test_gradient_of_the_logits_where_all_lags_are_read() -> None:
