@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,12 +59,22 @@ class Address:
 @dataclass(frozen=True)
 class Addresses:
     """What a step writes and reads, and the unit keys of both: query of the step itself, key of the
-    step that its write is found by; (B, T, H, A), or None where nobody asked for them."""
+    step that its write is found by; of each group of heads (B, T, H, A), or none where nobody asked
+    for them."""
 
     write: Address
     read: Address
-    query: Tensor | None
-    key: Tensor | None
+    query: tuple[Tensor, ...]
+    key: tuple[Tensor, ...]
+
+
+class Group(NamedTuple):
+    """Heads with the same kind of key, and the cells that each of them writes and reads."""
+
+    weight: str  # where P lies
+    heads: slice
+    writes: int
+    reads: int
 
 
 def autocasts(device: str) -> bool:
@@ -113,15 +123,15 @@ class KeyHeads(nn.Module):
         self.write_after = tuple(head.write_after for head in heads)
         H, U, A, F = len(heads), len(self.sizes), CODE, FEATURES
         fixed = sum(isinstance(head, Key) for head in heads)
-        # Heads, the cells that each writes, and those that it reads: a key that comes back as it
-        # was finds all cells that it wrote, one that only resembles it some of them.
-        groups: list[tuple[slice, int, int]] = [
-            (slice(fixed), writes, writes),
-            (slice(fixed, H), max(1, reads // 4), reads),
+        # A key that comes back as it was finds all cells that it wrote, one that only resembles it
+        # some of them.
+        groups = [
+            Group("frozen", slice(0, fixed), writes, writes),
+            Group("projection", slice(fixed, H), max(1, reads // 4), reads),
         ]
-        self.groups = [group for group in groups if heads[group[0]]]
-        self.writes = [each for of, each, _ in self.groups for _ in heads[of]]  # of each head
-        self.reads = [each for of, _, each in self.groups for _ in heads[of]]
+        self.groups = [group for group in groups if heads[group.heads]]
+        self.writes = [g.writes for g in self.groups for _ in heads[g.heads]]  # of each head
+        self.reads = [g.reads for g in self.groups for _ in heads[g.heads]]
         longest = max(head.skip + head.steps for head in heads)
         self.window = longest + max(self.write_after) - 1
 
@@ -185,77 +195,77 @@ class KeyHeads(nn.Module):
         float32 or wider, so that ties stay rare.
         """
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        learns = unit_keys and torch.is_grad_enabled()
+        writes, reads, units = [], [], []
         with without_autocast(x):
-            with torch.set_grad_enabled(unit_keys and torch.is_grad_enabled()):
-                key, before = self._keys(x.to(wide), carried.to(wide), reset)
-            hashed = [self._hashed(*group, key, before, reset) for group in self.groups]
-            units = self._unit_keys(key, before, reset) if unit_keys else (None, None)
-        writes, reads = zip(*hashed)
-        return Addresses(Address.join(writes), Address.join(reads), *units)
+            x, carried = x.to(wide), carried.to(wide)
+            for group in self.groups:
+                with torch.set_grad_enabled(learns and group.weight == "projection"):
+                    key, before = self._keys(group, x, carried, reset)
+                    if unit_keys:
+                        units.append(self._unit_keys(group, key, before, reset))
+                write, read = self._hashed(group, key, before, reset)
+                writes.append(write)
+                reads.append(read)
+        queries, written = (tuple(each) for each in zip(*units)) if units else ((), ())
+        return Addresses(Address.join(writes), Address.join(reads), queries, written)
 
     def _hashed(
-        self,
-        heads: slice,
-        writes: int,
-        reads: int,
-        key: Tensor,
-        before: Tensor,
-        reset: Tensor | None,
+        self, group: Group, key: Tensor, before: Tensor, reset: Tensor | None
     ) -> tuple[Address, Address]:
-        """-> the addresses of writes and of reads of some of the heads."""
-        numbers = slice(CODE * heads.start if heads.start else None, CODE * heads.stop)
+        """-> the addresses of writes and of reads of a group's heads."""
         features, phases, codes, sharpness = (
-            value[heads].to(key.dtype)
+            value[group.heads].to(key.dtype)
             for value in (self.features, self.phases, self.codes, self.sharpness)
         )
         write_index, write_weight, read_index, read_weight = product_keys(
-            key[..., numbers],
-            before[..., numbers],
+            key,
+            before,
             features,
             phases,
             codes,
             sharpness,
             reset,
-            writes=writes,
-            reads=reads,
+            writes=group.writes,
+            reads=group.reads,
             sizes=self.sizes,
-            offsets=self.write_after[heads],
+            offsets=self.write_after[group.heads],
         )
         return Address(write_index, write_weight), Address(read_index, read_weight)
 
-    def _keys(self, x: Tensor, carried: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _keys(
+        self, group: Group, x: Tensor, carried: Tensor, reset: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """-> keys of any length (B, T, H·A), and as many before as writes reach back to."""
-        key, before = self._projected(x), self._projected(carried)
+        weight, reach = getattr(self, group.weight).to(x.dtype), self._reach(group)
+        longest = 1 if self.taps is None else self.taps.shape[1]
+        first = carried.shape[1] - (reach + longest - 1)
+        key, before = projection(x, weight), projection(carried[:, first:], weight)
         if self.taps is None:
             return key, before
-        taps = self.taps.to(key.dtype).transpose(0, 1).flatten(1)  # (longest key, H·A)
-        reach, longest = max(self.write_after), len(taps)
+        taps = self.taps[group.heads].to(key.dtype).transpose(0, 1).flatten(1)  # (longest, H·A)
         every = torch.cat([before, key], dim=1)
         if reset is not None:
             reset = nn.functional.pad(reset, (reach, 0))
         every = short_convolution(every[:, longest - 1 :], every[:, : longest - 1], taps, reset)
         return every[:, reach:], every[:, :reach]
 
-    def _projected(self, x: Tensor) -> Tensor:
-        """(B, T, I) -> (B, T, H·A)"""
-        parts = []
-        if self.frozen is not None:
-            parts.append(projection(x.detach(), self.frozen.to(x.dtype)))
-        if self.projection is not None:
-            parts.append(projection(x, self.projection.to(x.dtype)))
-        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+    def _reach(self, group: Group) -> int:
+        """Steps before the current one at whose keys the heads write."""
+        return max(self.write_after[group.heads])
 
     def _unit_keys(
-        self, key: Tensor, before: Tensor, reset: Tensor | None
+        self, group: Group, key: Tensor, before: Tensor, reset: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """-> unit keys of each step and of what it writes, both (B, T, H, A)."""
-        every = unit(torch.cat([before, key], dim=1).unflatten(-1, (len(self.heads), CODE)))
+        reach, offsets = self._reach(group), self.write_after[group.heads]
+        every = torch.cat([before, key], dim=1) if reach else key
+        every = unit(every.unflatten(-1, (len(offsets), CODE)))
         written, h = [], 0
-        for offset, same in itertools.groupby(self.write_after):
+        for offset, same in itertools.groupby(offsets):
             heads = slice(h, h := h + len(list(same)))
-            written.append(earlier(every[:, :, heads], offset, before.shape[1], reset))
-        query = every[:, before.shape[1] :]
-        return query, torch.cat(written, dim=2) if len(written) > 1 else written[0]
+            written.append(earlier(every[:, :, heads], offset, reach, reset))
+        return every[:, reach:], torch.cat(written, dim=2) if len(written) > 1 else written[0]
 
     def step_sources(self) -> list[tuple[dict[str, Any], str]]:
         """Where the tensors lie that `step_constants` is a function of."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ramgru import open_gates
 from ramgru.config import ContentHead, Head, Key, Lag, Learned, Memory, Tape, factorise
+from ramgru.kernels.address import tag_rows
 from ramgru.kernels.key_attention import key_attention
 from ramgru.kernels.memory_scan import Tag, memory_scan, step_
 from ramgru.kernels.projection import Projection, gated_sum
@@ -221,20 +222,16 @@ class RandomAccessMemory(nn.Module):
     ) -> tuple[Tensor, Tag]:
         """Candidates (B, T, H, D) with the tags of their keys, (B, T, H, D + A), and how reads
         compare tags. Heads without keys, and cells that the caller names, are read as they are."""
-        B, T, H, _ = candidate.shape
-        A, content = self.memory.tag, len(self.content)
-        query = key = candidate.new_zeros(B, T, H, A)
-        match = candidate.new_zeros(H)
-        null = candidate.new_full((H,), -math.inf)
-        if found is not None and found.query is not None and found.key is not None:
-            rest = (0, 0, 0, H - content)
-            key = nn.functional.pad(found.key[..., :A].to(candidate.dtype), rest)
-            if not read_given:
-                query = nn.functional.pad(found.query[..., :A].to(candidate.dtype), rest)
-                scale, logit = self.similarity()
-                match = nn.functional.pad(scale, (0, H - content))
-                null = torch.cat([logit, null[content:]])
-        return torch.cat([candidate, key], dim=-1), Tag(query, match, null)
+        H, content = self.num_heads, len(self.content)
+        keys = () if found is None else found.key
+        queries = () if found is None or read_given else found.query
+        rows, query = tag_rows(candidate, keys, queries, self.memory.tag)
+        match, null = candidate.new_zeros(H), candidate.new_full((H,), -math.inf)
+        if queries:
+            scale, logit = self.similarity()
+            match = nn.functional.pad(scale, (0, H - content))
+            null = torch.cat([logit, null[content:]])
+        return rows, Tag(query, match, null)
 
     def similarity(self) -> tuple[Tensor, Tensor]:
         """-> of each content head, the factor of two keys' cosine, and the logit of nothing."""
@@ -338,14 +335,13 @@ class RandomAccessMemory(nn.Module):
         if not self.memory.of_kind(Learned):
             return y
         assert s.keys is not None
-        assert s.keys.query is not None
-        assert s.keys.key is not None
         heads = self.part(Learned)
-        match, null = (value[heads] for value in self.similarity())
+        similarity = self.similarity() if s.tag is None else s.tag[1:]
+        match, null = (value[heads] for value in similarity)
         credited: Tensor = key_attention(
             y,
-            s.keys.query[:, :, heads],
-            s.keys.key[:, :, heads],
+            s.keys.query[-1],
+            s.keys.key[-1],
             match,
             s.gate[:, :, heads],
             s.candidate[:, :, heads, : self.width],

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import native
-from ramgru.kernels.address import product_keys, reference, short_convolution, unit
+from ramgru.kernels.address import product_keys, reference, short_convolution, tag_rows, unit
 from ramgru.kernels.address import torch as portable
 
 every_isa = pytest.mark.parametrize("isa", native.supported())
@@ -340,6 +340,48 @@ def test_unit_keys_of_any_scale(path: str) -> None:
             torch.testing.assert_close(grad * scale, wanted * scale, rtol=1e-4, atol=1e-5)
 
 
+# Rows with tags
+
+
+@every_path
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("queries", [True, False])
+@pytest.mark.parametrize("heads", [(), (3,), (1, 2), (2, 3)], ids=str)
+def test_rows_with_tags(
+    path: str, heads: tuple[int, ...], queries: bool, dtype: torch.dtype
+) -> None:
+    wide = torch.float32 if dtype == torch.bfloat16 else dtype
+    candidate = torch.randn(2, 70, 5, 6).to(dtype).requires_grad_()
+    keys, asked = (
+        [torch.randn(2, 70, h, 4, dtype=wide).requires_grad_(n == 1) for n, h in enumerate(heads)]
+        for _ in range(2)
+    )
+    asked = asked if queries else []
+    with native.use(path):
+        rows, query = tag_rows(candidate, keys, asked, 3)
+        leaves = [candidate, *keys[1:], *asked[1:]]
+        grads = torch.autograd.grad(
+            rows.float().sin().sum() + query.float().cos().sum(), leaves, materialize_grads=True
+        )
+    above_rows, above_query = rows.detach().float().cos(), -query.detach().float().sin()
+    assert torch.equal(rows[..., :6], candidate)
+    torch.testing.assert_close(grads[0].float(), above_rows[..., :6], rtol=1e-2, atol=1e-2)
+    first = 0
+    for n, h in enumerate(heads):
+        mine = slice(first, first := first + h)
+        assert torch.equal(rows[:, :, mine, 6:], keys[n][..., :3].to(dtype))
+        if queries:
+            assert torch.equal(query[:, :, mine], asked[n][..., :3].to(dtype))
+        if n == 1:
+            for grad, above in zip(grads[1:], (above_rows[..., 6:], above_query)):
+                torch.testing.assert_close(
+                    grad[..., :3].float(), above[:, :, mine], rtol=1e-2, atol=1e-2
+                )
+                assert not grad[..., 3:].any()
+    assert not rows[:, :, first:, 6:].any()
+    assert not query[:, :, first if queries else 0 :].any()
+
+
 # The short convolution
 
 
@@ -423,7 +465,16 @@ def test_first_and_second_derivatives() -> None:
     def convolution(x: Tensor, before: Tensor, taps: Tensor) -> Tensor:
         return short_convolution(x, before, taps, reset_of_x)
 
-    for run, leaves in ((keys, [sharpness]), (unit, [given[0]]), (convolution, given)):
+    def tagged(candidate: Tensor, key: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        return tag_rows(candidate, [key], [query], 2)
+
+    heads = [torch.randn(1, 2, n, 3, dtype=torch.float64) for n in (3, 2, 2)]
+    for run, leaves in (
+        (keys, [sharpness]),
+        (unit, [given[0]]),
+        (convolution, given),
+        (tagged, heads),
+    ):
         leaves = [t.requires_grad_() for t in leaves]
         assert torch.autograd.gradcheck(run, leaves)
         assert torch.autograd.gradgradcheck(run, leaves)

@@ -51,7 +51,9 @@ def test_reads_are_the_candidates_of_so_many_steps_ago() -> None:
 
 
 @pytest.mark.parametrize("resets", [False, True], ids=["", "resets"])
-@pytest.mark.parametrize(("steps", "reach"), [(1, 1), (3, 8), (8, 3), (9, 3), (6, 6), (140, 5), (140, 133)])
+@pytest.mark.parametrize(
+    ("steps", "reach"), [(1, 1), (3, 8), (8, 3), (9, 3), (6, 6), (140, 5), (140, 133)]
+)
 def test_correlation(steps: int, reach: int, resets: bool) -> None:
     dy, seen = normal(2, steps, 3, 4), normal(2, steps + reach - 1, 3, 4)
     reset = torch.rand(2, steps) < 0.3 if resets else None

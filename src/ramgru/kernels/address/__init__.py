@@ -6,6 +6,8 @@ of n_1 … n_U codes, F features of a codebook, N = n_1 · … · n_U cells a he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ramgru.kernels.address import cpu, reference
@@ -14,10 +16,19 @@ from ramgru.kernels.address.cpu import packed
 from ramgru.kernels.address.torch import earlier
 from ramgru.kernels.fused import Fused
 
-__all__ = ["earlier", "packed", "product_keys", "reference", "short_convolution", "unit"]
+__all__ = [
+    "earlier",
+    "packed",
+    "product_keys",
+    "reference",
+    "short_convolution",
+    "tag_rows",
+    "unit",
+]
 
 _product_keys = Fused(portable.product_keys, cpu.product_keys_forward, cpu.product_keys_backward)
 _unit = Fused(portable.unit, cpu.unit_forward, cpu.unit_backward)
+_tag_rows = Fused(portable.tag_rows, cpu.tag_rows_forward, cpu.tag_rows_backward)
 _short_convolution = Fused(
     portable.short_convolution, cpu.short_convolution_forward, cpu.short_convolution_backward
 )
@@ -56,6 +67,20 @@ def product_keys(
 def unit(key: Tensor) -> Tensor:
     """key (…, A), scaled to the length sqrt(A); a zero key stays zero and gets no gradient."""
     return _unit((key,))[0]
+
+
+def tag_rows(
+    candidate: Tensor,  # (B, T, G, D)
+    keys: Sequence[Tensor],  # (B, T, H, A) of at most two groups, the first of the G heads
+    queries: Sequence[Tensor],  # as keys, or none
+    tag: int,  # numbers of a key that are its tag
+) -> tuple[Tensor, Tensor]:
+    """-> candidates with their tags (B, T, G, D + tag), and the tags of queries (B, T, G, tag);
+    zeros where there is no key."""
+    groups = [[*given, None, None][:2] for given in (keys, queries)]
+    heads = tuple(key.shape[2] for key in keys)
+    rows, query = _tag_rows((candidate, *groups[0], *groups[1]), tag, heads)
+    return rows, query
 
 
 def short_convolution(

@@ -29,6 +29,15 @@ KEYS_BACKWARD = native.arguments(
 )
 UNIT_FORWARD = native.arguments("UnitForward", "rows A", "key unit scale")
 UNIT_BACKWARD = native.arguments("UnitBackward", "rows A", "unit scale grad_unit grad_key")
+TAG_SIZES = "steps G D A N heads_a heads_b"
+TAG_FORWARD = native.arguments(
+    "TagRowsForward", TAG_SIZES, "candidate key_a key_b query_a query_b rows query"
+)
+TAG_BACKWARD = native.arguments(
+    "TagRowsBackward",
+    TAG_SIZES,
+    "grad_rows grad_query grad_candidate grad_key_a grad_key_b grad_query_a grad_query_b",
+)
 CONVOLUTION_FORWARD = native.arguments(
     "ShortConvolutionForward", "B T C W", "input before taps reset output"
 )
@@ -119,6 +128,39 @@ def unit_backward(
     sizes, tensors = (scale.numel(), found.shape[-1]), (found, scale, above, grad_key)
     native.call("unit_backward", found.dtype, UNIT_BACKWARD, sizes, tensors)
     return [grad_key.to(key.dtype)]
+
+
+def tag_rows_forward(candidate: Tensor, *given: Any) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+    *keys, tag, _ = given
+    (*steps, G, D), dtype = candidate.shape, candidate.dtype
+    tensors = [None if t is None else t.to(dtype).contiguous() for t in (candidate, *keys)]
+    rows, query = (torch.empty(*steps, G, n, dtype=dtype) for n in (D + tag, tag))
+    sizes = _tag_sizes(candidate, *given)
+    native.call("tag_rows_forward", dtype, TAG_FORWARD, sizes, (*tensors, rows, query))
+    return (rows, query), []
+
+
+def tag_rows_backward(
+    grads: Sequence[MaybeTensor], kept: Sequence[Tensor], needed: Sequence[bool], *given: Any
+) -> list[MaybeTensor]:
+    candidate, dtype = given[0], given[0].dtype
+    above = [None if g is None else g.to(dtype).contiguous() for g in grads]
+    found = [torch.empty(t.shape, dtype=dtype) if need else None for t, need in zip(given, needed)]
+    native.call(
+        "tag_rows_backward",
+        dtype,
+        TAG_BACKWARD,
+        _tag_sizes(candidate, *given[1:]),
+        (*above, *found),
+    )
+    return [None if g is None else g.to(t.dtype) for g, t in zip(found, given)]
+
+
+def _tag_sizes(candidate: Tensor, *given: Any) -> tuple[int, ...]:
+    *keys, tag, heads = given
+    numbers = [key.shape[-1] for key in keys if key is not None]
+    (*steps, G, D), (heads_a, heads_b) = candidate.shape, (*heads, 0, 0)[:2]
+    return math.prod(steps), G, D, tag, (*numbers, 0)[0], heads_a, heads_b
 
 
 def short_convolution_forward(

@@ -97,6 +97,25 @@ def unit(key: Tensor) -> tuple[Tensor]:
     return (key * mean.masked_fill(zero, 1).rsqrt().masked_fill(zero, 0),)
 
 
+def tag_rows(
+    candidate: Tensor,
+    key_a: Tensor | None,
+    key_b: Tensor | None,
+    query_a: Tensor | None,
+    query_b: Tensor | None,
+    tag: int,
+    heads: tuple[int, ...],
+) -> tuple[Tensor, Tensor]:
+    B, T, G, _ = candidate.shape
+
+    def tags(*keys: Tensor | None) -> Tensor:
+        given = [key[..., :tag].to(candidate.dtype) for key in keys if key is not None]
+        free = G - sum(key.shape[2] for key in given)
+        return torch.cat([*given, candidate.new_zeros(B, T, free, tag)], dim=2)
+
+    return torch.cat([candidate, tags(key_a, key_b)], dim=-1), tags(query_a, query_b)
+
+
 def short_convolution(
     x: Tensor, before: Tensor, taps: Tensor, reset: Tensor | None
 ) -> tuple[Tensor]:

@@ -2,6 +2,7 @@
 #include "entry.h"
 #include "../address/product_keys.h"
 #include "../address/short_convolution.h"
+#include "../address/tag_rows.h"
 #include "../address/unit.h"
 #include "../key_attention/key_attention.h"
 #include "../layer_step/layer_step.h"
@@ -29,5 +30,7 @@ RAMGRU_EXPORT_WIDE(product_keys_forward, ProductKeysForward)
 RAMGRU_EXPORT_WIDE(product_keys_backward, ProductKeysBackward)
 RAMGRU_EXPORT_WIDE(short_convolution_forward, ShortConvolutionForward)
 RAMGRU_EXPORT_WIDE(short_convolution_backward, ShortConvolutionBackward)
+RAMGRU_EXPORT(tag_rows_forward, TagRowsForward)
+RAMGRU_EXPORT(tag_rows_backward, TagRowsBackward)
 RAMGRU_EXPORT_WIDE(unit_forward, UnitForward)
 RAMGRU_EXPORT_WIDE(unit_backward, UnitBackward)
