@@ -1,12 +1,13 @@
 """One step of a stream as one native call a layer: the fast path of streams.
 
 A step takes microseconds, so everything that stays the same between steps is looked up once and
-kept in a cache (`_Plan`), valid while the weights' storage is unchanged. B sequences, I inputs,
+kept in a cache (`_Plan`), valid while weights and modules are unchanged. B sequences, I inputs,
 C hidden units, L layers, H heads, N cells of width D.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,17 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from ramgru.config import ContentHead, Lag, Tape
-from ramgru.kernels.dispatch import CPU, are_plain
+from ramgru.kernels.dispatch import CPU, WRAPPED, are_plain
 from ramgru.kernels.layer_step import CONTROLLERS, OPERATION, Constants, Keys, layer_step_
 from ramgru.kernels.projection import Projection
 from ramgru.keys import FEATURES, autocasts
-from ramgru.memory import RandomAccessMemory
+from ramgru.memory import ADDRESSES, RandomAccessMemory
 from ramgru.state import MemoryState, RAMGRUState
+
+_CLASSES = {RandomAccessMemory, Projection, nn.ModuleDict, *ADDRESSES.values()}
 
 # A tensor as a part of a layer owns it: a dictionary of the module, and the tensor's name in it.
 Place = tuple[dict[str, Any], str]
@@ -43,46 +47,83 @@ def step_(
     """x (B, I) -> output (B, C) and the next state; the cells of `state` are overwritten.
 
     Returns None if an option or a tensor is unsupported: the general path then runs, or raises.
+    No cell is written before everything is checked.
     """
     if not isinstance(x, Tensor) or not isinstance(state, RAMGRUState):
         return None
-    (L, B, C), dtype = state.hidden.shape, x.dtype
-    if not (B and OPERATION.choose(x).path == CPU) or autocasts("cpu"):
+    if OPERATION.choose(x, state.hidden).path != CPU or state.hidden.dim() != 3 or autocasts("cpu"):
         return None
+    (L, B, C), dtype = state.hidden.shape, x.dtype
     if len(parts) != L or state.hidden.dtype != dtype or x.shape != (B, parts[0].input_size):
+        return None
+    if not B or len(state.memory) != L:
         return None
     plans = []
     for part, memory in zip(parts, state.memory):
         plan = _plan(part, dtype)
-        if plan is None or plan.hidden_size != C or not plan.fits(memory, B):
+        if isinstance(plan, str) or plan.hidden_size != C or not plan.fits(memory, B):
             return None
         plans.append(plan)
-    with torch.no_grad():
-        hidden, y = state.hidden.contiguous(), x.contiguous()
-        next_hidden, memories = torch.empty_like(hidden), []
-        for n, (plan, memory) in enumerate(zip(plans, state.memory)):
-            carried = {kind: memory.carried[kind].contiguous() for kind in plan.carried}
-            after = {kind: torch.empty_like(value) for kind, value in carried.items()}
-            output = y.new_empty(B, C)
-            rows = memory.rows.detach() if memory.rows.requires_grad else memory.rows
-            h, h_next = (hidden, next_hidden) if L == 1 else (hidden[n], next_hidden[n])
-            layer_step_(plan.constants, B, y, h, rows, carried, output, h_next, after)
-            # By its constructor: dataclasses.replace takes a tenth of the step's time.
-            fresh = memory.fresh_left, memory.fresh_right
-            memories.append(MemoryState(memory.cells, rows, memory.memory_size, after, *fresh))
-            y = output
+    # No operation here has a gradient: kernels read addresses, and results are new tensors.
+    hidden, y = state.hidden.contiguous(), x.contiguous()
+    next_hidden, memories = torch.empty_like(hidden), []
+    for n, (plan, memory) in enumerate(zip(plans, state.memory)):
+        carried = {kind: memory.carried[kind].contiguous() for kind in plan.carried}
+        after = {kind: torch.empty_like(value) for kind, value in carried.items()}
+        output = y.new_empty(B, C)
+        rows = memory.rows.detach() if memory.rows.requires_grad else memory.rows
+        h, h_next = (hidden, next_hidden) if L == 1 else (hidden[n], next_hidden[n])
+        layer_step_(plan.constants, B, y, h, rows, carried, output, h_next, after)
+        # By its constructor: dataclasses.replace takes a tenth of the step's time.
+        fresh = memory.fresh_left, memory.fresh_right
+        memories.append(MemoryState(memory.cells, rows, memory.memory_size, after, *fresh))
+        y = output
     return y, RAMGRUState(next_hidden, tuple(memories))
+
+
+def refusal(parts: Sequence[Part], dtype: torch.dtype) -> str:
+    """Why the native step does not run these layers; empty if it does."""
+    if not parts:
+        return "a bidirectional layer has no steps"
+    plans = (_plan(part, dtype) for part in parts)
+    return next((plan for plan in plans if isinstance(plan, str)), "")
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """Tensors as they were found: held here, so that whatever replaces them, their memory stays."""
+
+    owners: list[dict[str, Any]]
+    names: list[str]
+    found: list[Tensor]
+    held: list[Tensor]  # the same numbers, for as long as this object lives
+
+    @staticmethod
+    def at(places: Sequence[Any]) -> _Tensors | None:
+        """None if one is missing, as where it is computed by a parametrization or by pruning."""
+        found: list[Any] = [owner.get(name) for owner, name in places]
+        if any(t is None for t in found):
+            return None
+        held = [t.detach() for t in found]
+        return _Tensors([o for o, _ in places], [n for _, n in places], found, held)
+
+    def are_there(self) -> bool:
+        """Whether the same tensors are in the same places, with the same memory, shape and sign."""
+        found = map(dict.get, self.owners, self.names)
+        return all(map(operator.is_, found, self.found)) and all(
+            map(Tensor.is_set_to, self.found, self.held)
+        )
 
 
 @dataclass
 class _Plan:
     """The arguments that the steps of one layer have in common."""
 
-    modules: list[tuple[dict[str, Any], str, nn.Module]]  # where each module was found
-    weights: list[Place | None]
-    storage: list[int]  # where the weights lie in memory
-    sources: list[Place]  # the tensors that constants were computed from
-    contents: list[Any]  # where those lie, and their versions
+    modules: list[_Module]
+    weights: _Tensors
+    absent: list[Place]  # weights that the layer does without
+    sources: _Tensors  # the tensors that constants were computed from
+    versions: list[int]
     constants: Constants
     hidden_size: int
     cells: tuple[int, int, int]  # H, N, numbers of a cell
@@ -91,104 +132,124 @@ class _Plan:
 
     def is_valid(self, dtype: torch.dtype) -> bool:
         """Whether nothing was replaced, hooked or moved since."""
-        for owner, name, module in self.modules:
-            if owner.get(name) is not module or module._forward_hooks or module._forward_pre_hooks:
-                return False
-        for place, where in zip(self.weights, self.storage):
-            w = None if place is None else place[0].get(place[1])
-            if w is not None and (w.data_ptr() != where or not w.is_contiguous()):
-                return False
-            if w is None and where:
-                return False
-        return dtype == self.dtype and self.contents == _contents(_found(self.sources))
+        return (
+            dtype == self.dtype
+            and not (torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
+            and all([module.is_there() for module in self.modules])
+            and self.weights.are_there()
+            and self.sources.are_there()
+            and _versions(self.sources.held) == self.versions
+            and all(owner.get(name) is None for owner, name in self.absent)
+        )
 
     def fits(self, memory: MemoryState, batch: int) -> bool:
         """Whether a state is as the kernel takes it, which does not check again."""
         rows, carried = memory.rows, memory.carried
-        return (
-            memory.is_dense
-            and rows.dtype == self.dtype
-            and rows.shape == (batch, *self.cells)
-            and rows.is_contiguous()
-            and rows.device.type == "cpu"
-            and carried.keys() == self.carried.keys()
-            and all(
-                carried[kind].shape == (batch, *shape) and carried[kind].dtype == dtype
-                for kind, (shape, dtype) in self.carried.items()
-            )
-        )
+        if (
+            memory.cells.numel()  # compact
+            or carried.keys() != self.carried.keys()
+            or rows.shape != (batch, *self.cells)
+            or rows.dtype is not self.dtype
+            or not (rows.is_cpu and are_plain(rows, *carried.values()) and rows.is_contiguous())
+        ):
+            return False
+        for kind, (shape, dtype) in self.carried.items():
+            value = carried[kind]
+            if value.shape != (batch, *shape) or value.dtype is not dtype or not value.is_cpu:
+                return False
+        return True
 
 
 _plans: WeakKeyDictionary[RandomAccessMemory, _Plan] = WeakKeyDictionary()
 
 
-def _found(places: Sequence[Place | None]) -> list[Tensor | None]:
-    return [None if place is None else place[0].get(place[1]) for place in places]
+class _Module:
+    """A module where it was found, without hooks or functions of its own."""
 
+    def __init__(self, module: nn.Module, owner: dict[str, Any] | None, name: str) -> None:
+        """owner: where the module has its name; None for the memory, which a plan must not hold"""
+        self.owner, self.name = owner, name
+        self.module = None if owner is None else module
+        self.own, self.attributes = vars(module), len(vars(module))
 
-def _storage(weights: Sequence[Tensor | None]) -> list[int]:
-    return [0 if w is None else w.data_ptr() for w in weights]
-
-
-def _contents(tensors: Sequence[Tensor | None]) -> list[Any]:
-    """Equal as long as no tensor is replaced or changed in place."""
-    return [
-        # Tensors of inference mode count no changes: object() equals nothing.
-        t if t is None else object() if t.is_inference() else (t.data_ptr(), t._version)
-        for t in tensors
-    ]
-
-
-def _plan(part: Part, dtype: torch.dtype) -> _Plan | None:
-    """The cached plan, or a new one; None where the native step does not support the layer."""
-    memory: Any = part.memory
-    plan = _plans.get(memory)
-    if plan is not None and plan.is_valid(dtype):
-        return plan
-    names = ("candidate", "update_gate", "output_gate", "read_out")
-    modules = [(memory._modules, name, getattr(memory, name)) for name in names]
-    if "tape" in memory.heads:
-        moves = memory.heads["tape"].moves
-        modules.append((memory.heads["tape"]._modules, "moves", moves))
-    if any(type(module) is not Projection for *_, module in modules):
-        return None
-    modules += [(memory.heads._modules, kind, heads) for kind, heads in memory.heads.items()]
-    weights = [*part.weights, *memory.step_tensors()]
-    sources = [
-        place
-        for kind in ("key", "lag")
-        if kind in memory.heads
-        for place in memory.heads[kind].step_sources()
-    ]
-    needed = _found([place for place in (*weights, *sources) if place is not None])
-    if (
-        any(w is None for w in needed)  # computed, as by a parametrization
-        or not are_plain(*needed)
-        or not all(
-            w is not None and w.dtype == dtype and w.is_contiguous() and w.device.type == "cpu"
-            for w in needed
+    def is_there(self) -> bool:
+        return (
+            (self.owner is None or self.owner.get(self.name) is self.module)
+            and not self.own["_forward_hooks"]
+            and not self.own["_forward_pre_hooks"]
+            and len(self.own) == self.attributes
         )
-    ):
-        return None
-    storage, contents = _storage(_found(weights)), _contents(_found(sources))
-    start = memory.initial_state(1)
-    plan = _Plan(
-        modules,
+
+
+def _has_own_code(module: nn.Module) -> bool:
+    """Whether it is of a class of its own, or has an attribute in place of a function."""
+    kind = type(module)
+    own = (name for name in vars(module) if callable(getattr(kind, name, None)))
+    return kind not in _CLASSES or any(own)
+
+
+def _versions(tensors: Sequence[Tensor]) -> list[int]:
+    return [t._version for t in tensors]
+
+
+def _plan(part: Part, dtype: torch.dtype) -> _Plan | str:
+    """The cached plan, or a new one; or why the native step does not support the layer."""
+    memory = part.memory
+    cached = _plans.get(memory)
+    if cached is not None and cached.is_valid(dtype):
+        return cached
+    plan = _new_plan(part, dtype)
+    if isinstance(plan, str):
+        _plans.pop(memory, None)
+        return plan
+    _plans[memory] = plan
+    return plan if plan.is_valid(dtype) else "a module of the layer has a forward hook"
+
+
+def _new_plan(part: Part, dtype: torch.dtype) -> _Plan | str:
+    memory: Any = part.memory
+    names = ("candidate", "update_gate", "output_gate", "read_out")
+    heads = memory.heads
+    found = [(memory, None, "memory"), (heads, memory._modules, "heads")]
+    found += [(getattr(memory, name), memory._modules, name) for name in names]
+    found += [(module, heads._modules, kind) for kind, module in heads.items()]
+    if "tape" in heads:
+        found.append((heads["tape"].moves, heads["tape"]._modules, "moves"))
+    for module, _, name in found:
+        if _has_own_code(module):
+            return f"{name} has code of its own: {type(module).__name__}"
+    places = [*part.weights, *memory.step_tensors()]
+    given = [p is not None and p[0].get(p[1], ...) is not None for p in places]
+    weights = _Tensors.at([p for p, there in zip(places, given) if there])
+    sources = _Tensors.at(
+        [p for kind in ("key", "lag") if kind in heads for p in heads[kind].step_sources()]
+    )
+    if weights is None or sources is None:
+        return "a weight is computed, as by a parametrization or by pruning"
+    needed = (*weights.found, *sources.found)
+    if not are_plain(*needed):
+        return WRAPPED.reason
+    if any(w.dtype != dtype or not w.is_contiguous() or not w.is_cpu for w in needed):
+        return f"a weight is not a contiguous CPU tensor of {dtype}"
+    if any(t.is_inference() for t in sources.found):
+        return "weights made in inference mode count no changes"
+    versions, start = _versions(sources.held), memory.initial_state(1)
+    held = iter(weights.held)
+    return _Plan(
+        [_Module(*each) for each in found],
         weights,
-        storage,
+        [p for p, there in zip(places, given) if p is not None and not there],
         sources,
-        contents,
-        _constants(part, storage, dtype),
+        versions,
+        _constants(part, [next(held) if there else None for there in given], dtype),
         memory.output_gate.out_features,
         (memory.num_heads, memory.memory.cells, memory.row_width),
         {kind: (value.shape[1:], value.dtype) for kind, value in start.carried.items()},
         dtype,
     )
-    _plans[memory] = plan
-    return plan if plan.is_valid(dtype) else None
 
 
-def _constants(part: Part, storage: list[int], dtype: torch.dtype) -> Constants:
+def _constants(part: Part, weights: list[Tensor | None], dtype: torch.dtype) -> Constants:
     memory: Any = part.memory
     options, heads = memory.memory, memory.heads
     kinds = [len(options.of_kind(kind)) for kind in (ContentHead, Lag, Tape)]
@@ -211,4 +272,4 @@ def _constants(part: Part, storage: list[int], dtype: torch.dtype) -> Constants:
         lags, ring = heads["lag"].best(), heads["lag"].ring
     controller = CONTROLLERS.index(part.controller)
     layer = (*sizes, memory.width, options.tag, controller, *kinds)
-    return Constants(layer, storage, keys, lags, ring, dtype)
+    return Constants(layer, weights, keys, lags, ring, dtype)

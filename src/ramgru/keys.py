@@ -274,7 +274,7 @@ class KeyHeads(nn.Module):
             (self._parameters, "projection"),
             *((self._buffers, name) for name in buffers),
         ]
-        return [place for place in places if place[0][place[1]] is not None]
+        return [place for place in places if place[0].get(place[1], ...) is not None]
 
     @torch.no_grad()
     def step_constants(self) -> tuple[Tensor | None, ...]:

@@ -66,8 +66,11 @@ def test_native_kernels_take_plain_cpu_tensors():
         (x.half(), "native kernels take float32, float64, bfloat16, got torch.float16"),
         (torch.complex(x, x), "got torch.complex64"),
         (x.to("meta"), "native kernels need CPU tensors, got meta"),
-        (TwoTensor(x, x.clone()), "a tensor subclass or a negative-bit view"),
-        (negative, "a tensor subclass or a negative-bit view"),
+        (TwoTensor(x, x.clone()), "hides the numbers in memory"),
+        (x.to_sparse(), "hides the numbers in memory"),
+        (negative, "hides the numbers in memory"),
+        (torch._efficientzerotensor(4), "hides the numbers in memory"),
+        (x.to(torch.int8), "got torch.int8"),
     ):
         chosen = choose(x, other)
         assert chosen.path == TORCH

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ramgru.kernels import gpu, native
@@ -28,9 +28,12 @@ class Choice(NamedTuple):
 NATIVE = Choice(CPU, "the native library has a kernel for these tensors")
 ON_GPU = Choice(TRITON, "a Triton kernel takes these tensors")
 TRACED = Choice(TORCH, "torch.compile, a torch.func transform or forward-mode AD is active")
-WRAPPED = Choice(TORCH, "a tensor subclass or a negative-bit view hides the numbers in memory")
+WRAPPED = Choice(
+    TORCH, "a tensor subclass, a sparse tensor or a negative-bit view hides the numbers in memory"
+)
 
-_DISPATCH = Tensor.__torch_dispatch__  # subclasses that wrap other tensors replace it
+_PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
+_NUMBERS = frozenset({*native.STORAGE, torch.int64, torch.bool})
 
 
 def choose(*tensors: Tensor | None, triton: bool = False, in_operator: bool = False) -> Choice:
@@ -71,9 +74,20 @@ def is_eager() -> bool:
 def are_plain(*tensors: Tensor | None) -> bool:
     """Whether the numbers lie in memory at the tensors' addresses, with their own signs."""
     for t in tensors:
-        if t is not None and (t.is_neg() or type(t).__torch_dispatch__ is not _DISPATCH):
+        if t is not None and (
+            type(t) not in _PLAIN
+            or t.layout is not torch.strided
+            or t.is_neg()
+            or t._is_zerotensor()
+        ):
             return False
     return True
+
+
+def held(*tensors: Tensor | None) -> list[Tensor | None]:
+    """The same tensors, as they are now: `.data = …` in another thread does not reach a kernel."""
+    # Nobody else has a tensor that has a history.
+    return [t if t is None or t.grad_fn is not None else t.detach() for t in tensors]
 
 
 def native_refusal(*tensors: Tensor | None) -> str:
@@ -81,9 +95,9 @@ def native_refusal(*tensors: Tensor | None) -> str:
     for t in tensors:
         if t is None:
             continue
-        if t.device.type != "cpu":
+        if not t.is_cpu:
             return f"native kernels need CPU tensors, got {t.device.type}"
-        if t.dtype not in native.STORAGE and is_number(t.dtype):
+        if t.dtype not in _NUMBERS:
             return f"native kernels take {', '.join(native.STORAGE.values())}, got {t.dtype}"
     return native.refusal()
 

@@ -57,8 +57,10 @@ class _Function(torch.autograd.Function):
     def forward(
         ctx: Any, fallback: Any, kernel: Any, options: tuple[Any, ...], *tensors: MaybeTensor
     ) -> Any:
-        results, saved = kernel.forward(*tensors, *options)
+        given = dispatch.held(*tensors)
+        results, saved = kernel.forward(*given, *options)
         ctx.fallback, ctx.kernel, ctx.options = fallback, kernel, options
+        ctx.shapes = [None if t is None else t.shape for t in given]
         ctx.inputs = len(tensors)
         ctx.save_for_backward(*tensors, *saved)
         ctx.mark_non_differentiable(*(r for r in results if not r.is_floating_point()))
@@ -72,10 +74,21 @@ class _Function(torch.autograd.Function):
         needed = ctx.needs_input_grad[3:]
         if all(g is None for g in grads):
             return None, None, None, *[None] * ctx.inputs
-        if torch.is_grad_enabled():  # create_graph=True
-            found = _by_fallback(ctx.fallback, tensors, ctx.options, grads, needed)
+        grads = tuple(None if g is None else g.resolve_neg() for g in grads)
+        differentiable = torch.is_grad_enabled()  # create_graph=True
+        if differentiable or not dispatch.are_plain(*grads):
+            with torch.enable_grad():
+                found = _by_fallback(
+                    ctx.fallback, tensors, ctx.options, grads, needed, differentiable
+                )
         else:
-            found = ctx.kernel.backward(grads, kept, needed, *tensors, *ctx.options)
+            given = dispatch.held(*tensors)
+            if [None if t is None else t.shape for t in given] != ctx.shapes:
+                raise RuntimeError(
+                    f"{ctx.fallback.__name__}: a tensor that backward needs has another shape than "
+                    "in forward: its .data was replaced"
+                )
+            found = ctx.kernel.backward(grads, kept, needed, *given, *ctx.options)
         wanted = (g if need else None for g, need in zip(found, needed, strict=True))
         return None, None, None, *wanted
 
@@ -86,6 +99,7 @@ def _by_fallback(
     options: tuple[Any, ...],
     grads: Sequence[MaybeTensor],
     needed: Sequence[bool],
+    differentiable: bool,
 ) -> list[MaybeTensor]:
     # Views, so that gradients stop here instead of running on into the tensors' own history.
     views = [t if t is None or not need else t.view_as(t) for t, need in zip(tensors, needed)]
@@ -97,7 +111,7 @@ def _by_fallback(
             [r for r, _ in pairs],
             wanted,
             [g for _, g in pairs],
-            create_graph=True,
+            create_graph=differentiable,
             allow_unused=True,
         )
     )

@@ -6,6 +6,7 @@ The layer's general path defines its results. It has no Triton kernel.
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ STEP = native.arguments(
     "input hidden rows context place position "
     "output next_hidden next_context next_place next_position",
 )
+
+# The fields of each step, before and behind those of `Constants`.
+HEAD, TAIL = struct.Struct("3q"), struct.Struct("11Q")
 
 CONTROLLERS = ("mingru", "gru", "diagonal")  # by their numbers in `arguments.h`
 # The kinds of heads that carry context, place and position.
@@ -48,16 +52,15 @@ class Keys:
 class Constants:
     """The arguments that stay the same from step to step, in the layout of the kernel.
 
-    layer: I to tapes, sizes in the order of STEP. weights are the addresses of contiguous tensors
-    of one dtype, in the order of STEP from weight_ih to move_bias, 0 for an absent tensor. lags are
-    the lags that each lag head reads (lags, J), and their weights. This object keeps the tensors of
-    keys and lags alive.
+    layer: I to tapes, sizes in the order of STEP. weights are contiguous tensors of one dtype, in
+    the order of STEP from weight_ih to move_bias, None for an absent one; lags are the lags that
+    each lag head reads (lags, J), and their weights. This object keeps all tensors alive.
     """
 
     def __init__(
         self,
         layer: Sequence[int],
-        weights: Sequence[int],
+        weights: Sequence[Tensor | None],
         keys: Keys,
         lags: tuple[Tensor, Tensor] | None,
         ring: int,
@@ -66,19 +69,21 @@ class Constants:
         # The kernel reads these arrays by their addresses: they must live as long as this object.
         lists = (keys.offsets, keys.skips, keys.spans, keys.writes, keys.reads, keys.sizes)
         self._arrays = [(ctypes.c_int64 * len(values))(*values) for values in lists]
-        self._tensors = (*keys.tensors, *(lags or (None, None)))
+        self._tensors = (*weights, *keys.tensors, *(lags or (None, None)))
         self.dtype = dtype
         key_weight, taps, *_ = keys.tensors
-        self.fields = (
+        fields = (
             *layer,
             *(max(keys.writes, default=0), max(keys.reads, default=0), keys.window),
             0 if key_weight is None else key_weight.shape[0] // len(keys.reads),  # A
             *(keys.features, len(keys.sizes), 0 if taps is None else taps.shape[1]),
             *(ring, 0 if lags is None else lags[0].shape[1]),
-            *weights,
             *map(address, self._tensors),
             *map(ctypes.addressof, self._arrays),
         )
+        # Packed once: the layout with B and the fields of a step as zeros.
+        packed = STEP.pack(0, 0, 0, *fields, *[0] * len(TAIL.unpack(bytes(TAIL.size))))
+        self.packed = packed[HEAD.size : -TAIL.size]
 
 
 def address(tensor: Tensor | None) -> int:
@@ -98,19 +103,20 @@ def layer_step_(
 ) -> None:
     """All contiguous; what lag heads carry in int64, tape heads in float64, and all others of one
     dtype, float32 or float64."""
-    native.run(
-        "layer_step",
-        constants.dtype,
-        STEP,
-        batch,
-        *constants.fields,
+    given, made = [carried.get(kind) for kind in CARRIED], [*map(next_carried.get, CARRIED)]
+    # Held while the kernel runs: `.data = …` in another thread frees memory that nobody holds.
+    memory = [t.untyped_storage() for t in (input, hidden, rows, *carried.values())]
+    step = TAIL.pack(
         input.data_ptr(),
         hidden.data_ptr(),
         rows.data_ptr(),
-        *[address(carried.get(kind)) for kind in CARRIED],
+        *map(address, given),
         output.data_ptr(),
         next_hidden.data_ptr(),
-        *[address(next_carried.get(kind)) for kind in CARRIED],
+        *map(address, made),
     )
+    head = HEAD.pack(STEP.size, torch.get_num_threads(), batch)
+    native.run("layer_step", constants.dtype, head + constants.packed + step)
+    del memory
     # A graph that needs the old rows must raise an error.
     torch.autograd.graph.increment_version(rows)

@@ -205,20 +205,25 @@ def call(
 ) -> None:
     """Run a kernel on torch's number of threads.
 
-    `tensors` are contiguous; the strides of the `strided` ones are among the sizes.
+    `tensors` are contiguous; the strides of the `strided` ones are among the sizes. Whoever calls
+    has chosen this path by `dispatch`, for tensors that no other thread replaces (`held`).
     """
     pointers = []
-    for t in tensors:
-        assert t is None or t.is_contiguous(), (name, t.shape, t.stride())
-        pointers.append(0 if t is None else t.data_ptr())
-    for t in strided:
+    for t in (*tensors, *strided):
+        if t is None:
+            pointers.append(0)
+            continue
+        if not t.is_cpu or t.is_neg() or not (t.is_contiguous() or len(pointers) >= len(tensors)):
+            raise RuntimeError(
+                f"{name}: expected plain, contiguous CPU tensors, got one of shape "
+                f"{tuple(t.shape)}, strides {t.stride()}, device {t.device}"
+            )
         pointers.append(t.data_ptr())
-    run(name, storage, layout, *sizes, *pointers)
+    run(name, storage, layout.pack(layout.size, torch.get_num_threads(), *sizes, *pointers))
 
 
-def run(name: str, storage: torch.dtype, layout: struct.Struct, *fields: int) -> None:
-    """Run a kernel on sizes and addresses, which are not checked."""
-    given = layout.pack(layout.size, torch.get_num_threads(), *fields)
+def run(name: str, storage: torch.dtype, given: bytes) -> None:
+    """Run a kernel on its packed arguments, which are not checked. The caller holds the memory."""
     failed = _kernel(name, storage, isa())(given)
     if failed == 1:
         raise MemoryError(f"{name}: not enough memory")
