@@ -118,7 +118,7 @@ NGRAM_LOOKUP = Row(
     changes=WHY_PHRASES,
 )
 
-FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=1000, batch_size=32)
+FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=2000, batch_size=32)
 FEATURE_BARS = {
     0.0: (None, 0.99, 0.98, 0.95),
     0.2: (None, 0.99, 0.97, 0.9),
@@ -167,7 +167,7 @@ COPY = Row(
     "copy",
     "Trained on lists of up to 20 vectors, the layer copies 1,000. A symbol is a bit; a whole "
     "answer is the whole list.",
-    training("copy", {"length": 20}, steps=300, batch_size=32),
+    training("copy", {"length": 20}, steps=1000, batch_size=32),
     tuple(at_length("copy", n, Bar(least=0.99, every=True), Bar("exact")) for n in (200, 1000)),
 )
 
@@ -182,7 +182,7 @@ STRING_COPY = Row(
     ),
 )
 
-SELECTIVE = training("selective_copy", {}, steps=400, batch_size=32)
+SELECTIVE = training("selective_copy", {}, steps=1000, batch_size=32)
 SELECTIVE_COPY = Row(
     "selective_copy",
     "Tokens are copied from among blanks, at the trained length and at four times as much.",
