@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ramgru.config import CODE, ContentHead, Key, Memory, codebook_sizes
 from ramgru.kernels.address import earlier, packed, product_keys, short_convolution, unit
+from ramgru.kernels.memory_scan import pad_heads
 from ramgru.kernels.projection import projection
 from ramgru.ragged import last_steps
 
@@ -37,23 +38,50 @@ EXACT, LEARNED = 32.0, 1.0
 
 @dataclass(frozen=True)
 class Address:
-    """Cells and their weights: index (B, T, H, K) int64, -1 for no access, weight (B, T, H, K)."""
+    """Cells and their weights: index (B, T, H, K) int64, -1 for no access, weight (B, T, H, K).
+
+    If `counts` gives each head a K of its own, the heads stand side by side in (B, T, S).
+    """
 
     index: Tensor
     weight: Tensor
+    counts: tuple[int, ...] | None = None
 
     @staticmethod
     def join(addresses: Sequence[Address]) -> Address:
-        """The heads of several groups side by side, filled up to one K with no access."""
+        """The heads of several groups side by side."""
         if len(addresses) == 1:
             return addresses[0]
-        most = max(address.index.shape[-1] for address in addresses)
-        pad = nn.functional.pad
-        free = [(0, most - address.index.shape[-1]) for address in addresses]
-        return Address(
-            torch.cat([pad(a.index, f, value=-1) for a, f in zip(addresses, free)], dim=2),
-            torch.cat([pad(a.weight, f) for a, f in zip(addresses, free)], dim=2),
-        )
+        every = tuple(itertools.chain(*(a.of_each() for a in addresses)))
+        if len(set(every)) == 1:
+            index, weight = zip(*((a.index, a.weight) for a in addresses))
+            return Address(torch.cat(index, dim=2), torch.cat(weight, dim=2))
+        index, weight = zip(*((a.index.flatten(2), a.weight.flatten(2)) for a in addresses))
+        return Address(torch.cat(index, dim=2), torch.cat(weight, dim=2), every)
+
+    def of_each(self) -> tuple[int, ...]:
+        """The number of cells of each head."""
+        heads, cells = self.index.shape[-2:]
+        return self.counts or (cells,) * heads
+
+    def side_by_side(self) -> Address:
+        """As (B, T, S), with counts."""
+        if self.counts is not None:
+            return self
+        return Address(self.index.flatten(2), self.weight.flatten(2), self.of_each())
+
+    def cells(self, head: int) -> Tensor:
+        """(B, T, K) the cells of one head"""
+        if self.counts is None:
+            return self.index[:, :, head]
+        first = sum(self.counts[:head])
+        return self.index[..., first : first + self.counts[head]]
+
+    def padded(self) -> Address:
+        """As (B, T, H, K), filled up to one K with no access."""
+        if self.counts is None:
+            return self
+        return Address(pad_heads(self.index, self.counts, -1), pad_heads(self.weight, self.counts))
 
 
 @dataclass(frozen=True)

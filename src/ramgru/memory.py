@@ -45,8 +45,8 @@ MATCH, NULL = 8.0, 0.5
 class Steps(NamedTuple):
     """All that a layer computes from its input before any cell is touched."""
 
-    write: Address  # (B, T, H, K)
-    read: Address  # (B, T, H, J)
+    write: Address
+    read: Address
     gate: Tensor  # (B, T, H)
     candidate: Tensor  # (B, T, H, D), and behind it the tag
     carried: dict[str, Tensor]  # by kind of head, what it carries to the next call
@@ -280,14 +280,15 @@ class RandomAccessMemory(nn.Module):
             state.rows[reset[:, 0]] = state.fresh_rows()
         s = self.steps(x, state.carried, None, reset, write_index, read_index, carry=True)
         tag = {} if s.tag is None else s.tag._replace(query=s.tag.query[:, 0])._asdict()
+        write, read = s.write.padded(), s.read.padded()
         y = step_(
             state.rows,
-            s.write.index[:, 0],
-            s.write.weight[:, 0],
+            write.index[:, 0],
+            write.weight[:, 0],
             s.gate[:, 0],
             s.candidate[:, 0],
-            s.read.index[:, 0],
-            s.read.weight[:, 0],
+            read.index[:, 0],
+            read.weight[:, 0],
             # Product keys never name a cell twice, but unused places count as cell 0.
             distinct=write_index is None and self.fills_places,
             **tag,
@@ -304,13 +305,16 @@ class RandomAccessMemory(nn.Module):
     ) -> tuple[Tensor, MemoryState | None]:
         """-> the reads of each head (B, T, H, D), and the memory after them."""
         holds = state.rows.shape[2] > 0
+        write, read = s.write, s.read
+        if write.counts is not None or read.counts is not None:
+            write, read = write.side_by_side(), read.side_by_side()
         y, cells, rows = memory_scan(
-            s.write.index,
-            s.write.weight,
+            write.index,
+            write.weight,
             s.gate,
             s.candidate,
-            s.read.index,
-            s.read.weight,
+            read.index,
+            read.weight,
             memory_size=self.memory.cells,
             initial_cells=state.cells if holds and not state.is_dense else None,
             initial_rows=state.rows if holds else None,
@@ -320,6 +324,8 @@ class RandomAccessMemory(nn.Module):
             lengths=lengths,
             **({} if s.tag is None else s.tag._asdict()),
             want_final=carry,
+            write_counts=write.counts,
+            read_counts=read.counts,
         )
         if not carry:
             return y, None
@@ -362,7 +368,8 @@ class RandomAccessMemory(nn.Module):
             for rows in state.first_rows(part, lags.ring)
         )
         candidate = s.candidate[:, :, part, : self.width]
-        cell = s.write.index[:, :, part, 0]
+        heads = range(part.start, part.stop)
+        cell = torch.cat([s.write.cells(head) for head in heads], dim=-1)
         with_rule: Tensor = ReadAllLags.apply(
             y, lags.shares(), candidate, cell, held, fresh, reset, part.start
         )

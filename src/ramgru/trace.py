@@ -185,6 +185,7 @@ def trace(
 def _layer_trace(
     memory: RandomAccessMemory, s: Steps, lengths: Tensor | None, reset: Tensor | None
 ) -> LayerTrace:
+    s = s._replace(write=s.write.padded(), read=s.read.padded())
     gate, weight, share = s.gate, s.read.weight, None
     if s.tag is not None:
         weight, share = _weights_by_tags(memory, s, s.tag, lengths, reset)

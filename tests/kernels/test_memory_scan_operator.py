@@ -29,21 +29,21 @@ WITH_ALL_OPTIONS = ["cells-and-all-options", "all-rows-and-all-options"]
 def test_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
     case, x = small(kind)
     want_final = kind != "no-initial-memory"
-    opcheck(torch.ops.ramgru.memory_scan, (*arguments(x), case.N, want_final))
+    opcheck(torch.ops.ramgru.memory_scan, (*arguments(x), case.N, [], want_final))
 
 
 @pytest.mark.parametrize("kind", WITH_ALL_OPTIONS)
 def test_backward_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
     case, x = small(kind)
     with torch.no_grad():
-        outputs, _, rows, *saved = torch.ops.ramgru.memory_scan(*arguments(x), case.N, True)
+        outputs, _, rows, *saved = torch.ops.ramgru.memory_scan(*arguments(x), case.N, [], True)
     g = torch.Generator().manual_seed(1)
     upstream = [torch.randn(v.shape, generator=g, dtype=v.dtype) for v in (outputs, rows)]
     plain = [None if v is None else v.detach() for v in arguments(x)]
     for given in (upstream, [upstream[0], None]):
-        opcheck(torch.ops.ramgru.memory_scan_backward, (*given, *plain, case.N, saved))
+        opcheck(torch.ops.ramgru.memory_scan_backward, (*given, *plain, case.N, [], saved))
     # Second derivatives read integers from the data, so they run eagerly alone.
-    args = (*(v.requires_grad_() for v in upstream), *arguments(x), case.N, saved)
+    args = (*(v.requires_grad_() for v in upstream), *arguments(x), case.N, [], saved)
     eager = ("test_schema", "test_autograd_registration", "test_faketensor")
     opcheck(torch.ops.ramgru.memory_scan_backward, args, test_utils=eager)
 

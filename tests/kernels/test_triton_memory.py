@@ -322,7 +322,7 @@ def test_what_is_kept_for_backward_does_not_grow_with_the_memory(draw):
     for name in ("write_index", "read_index"):
         x[name] *= 2**20
     given = [x.get(name) for name in Inputs._fields]
-    kept = torch.ops.ramgru.memory_scan(*given, 2**40, False)[3:]
+    kept = torch.ops.ramgru.memory_scan(*given, 2**40, [], False)[3:]
     sizes = [value.numel() for value in kept if value.is_floating_point()]
     assert sizes == [2 * 5 * 2 * 3 * 3]
     assert all(
@@ -391,10 +391,10 @@ def test_operator_keeps_the_rules_of_torch_library(draw, name):
     x = draw(case)
     leaves = {n: x[n].requires_grad_() for n in floating(x)}
     args = [{**x, **leaves}.get(n) for n in Inputs._fields]
-    opcheck(torch.ops.ramgru.memory_scan, (*args, case.N, True))
+    opcheck(torch.ops.ramgru.memory_scan, (*args, case.N, [], True))
     plain = [None if v is None else v.detach() for v in args]
-    outputs, _, rows, *saved = torch.ops.ramgru.memory_scan(*plain, case.N, True)
-    given = (torch.ones_like(outputs), torch.ones_like(rows), *plain, case.N, saved)
+    outputs, _, rows, *saved = torch.ops.ramgru.memory_scan(*plain, case.N, [], True)
+    given = (torch.ones_like(outputs), torch.ones_like(rows), *plain, case.N, [], saved)
     opcheck(torch.ops.ramgru.memory_scan_backward, given)
 
 

@@ -52,7 +52,10 @@ def one_by_one(
     """vmap as a loop, for inputs that cannot be folded."""
     each = [
         function(
-            *(a if dim is None else a.select(dim, i) for a, dim in zip(args, dims, strict=True))
+            *(
+                a.select(dim, i) if isinstance(dim, int) else a  # not mapped, or no tensor
+                for a, dim in zip(args, dims, strict=True)
+            )
         )
         for i in range(size)
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import operator
@@ -9,8 +11,9 @@ from ramgru.kernels.memory_scan.inputs import Inputs, check
 from ramgru.kernels.memory_scan.reference import memory_scan as reference
 from ramgru.kernels.memory_scan.step import step_
 from ramgru.kernels.memory_scan.tag import Tag
+from ramgru.kernels.memory_scan.uneven import pad_heads
 
-__all__ = ["Tag", "memory_scan", "reference", "step_"]
+__all__ = ["Tag", "memory_scan", "pad_heads", "reference", "step_"]
 
 
 def memory_scan(
@@ -32,6 +35,8 @@ def memory_scan(
     match: Tensor | None = None,
     null: Tensor | None = None,
     want_final: bool = True,
+    write_counts: Sequence[int] | None = None,
+    read_counts: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Write to and read from a memory of `memory_size` cells at every step of a batch.
 
@@ -61,6 +66,11 @@ def memory_scan(
             w_j = r_j exp(match cos_j) / (exp(null) + sum_i r_i exp(match cos_i))
 
         A match of 0 and a null of -inf give w = r / sum r; w = 0 where both sums are 0.
+
+    write_counts, read_counts: both, the numbers of writes and of reads of each head, at least 1, if
+        heads differ. The two last dimensions of the accesses are then one: write_index and
+        write_weight (B, T, S) hold head after head, S = sum(write_counts); reads likewise. K is
+        the largest count
 
     -> outputs (B, T, H, D), or with tags (B, T, H, D - A + 1): the value sum_j w_j M[i_j] without
     its tag, and the null share, exp(null) over the sum above; the final memory as cells (B, H, P')
@@ -96,6 +106,7 @@ def memory_scan(
         match,
         null,
     )
-    check(x, memory_size)
-    outputs, cells, rows = operator.memory_scan(*x, memory_size, want_final)
+    check(x, memory_size, write_counts, read_counts)
+    counts = [*(write_counts or ()), *(read_counts or ())]
+    outputs, cells, rows = operator.memory_scan(*x, memory_size, counts, want_final)
     return outputs, cells, rows

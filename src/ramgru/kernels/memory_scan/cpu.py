@@ -6,6 +6,8 @@ Backward recomputes the versions of the rows, so that autograd saves the inputs 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -19,9 +21,10 @@ from ramgru.kernels.memory_scan.inputs import (
     empty_results,
 )
 from ramgru.kernels.memory_scan.tag import Tag
+from ramgru.kernels.memory_scan.uneven import of_each
 
-SIZES = "B T H K J D A Q N P G R C dense_final slices versions"
-INPUTS = " ".join(Inputs._fields)
+SIZES = "B T H D K J A Q N P G R C dense_final slices versions"
+INPUTS = " ".join(("first_write", "first_read", *Inputs._fields))
 GRADS = " ".join(f"grad_{name}" for name in DIFFERENTIABLE)
 FORWARD = native.arguments("MemoryForward", SIZES, f"{INPUTS} outputs cells rows")
 BACKWARD = native.arguments("MemoryBackward", SIZES, f"{INPUTS} grad_output grad_rows {GRADS}")
@@ -34,17 +37,19 @@ STEP = native.arguments(
 VERSIONS = 4 << 20  # bytes of versions above which the backward walk is cut into segments
 
 
-def forward(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
-    """-> outputs, final cells, final rows"""
-    outputs, cells, rows = empty_results(x, memory_size, want_final)
+def forward(
+    x: Inputs, memory_size: int, want_final: bool, counts: Sequence[int] = ()
+) -> list[Tensor]:
+    """-> outputs, final cells, final rows; counts: as in `uneven`"""
+    outputs, cells, rows = empty_results(x, memory_size, want_final, counts)
     x = _stored(x)
     found = torch.empty_like(outputs, dtype=x.candidate.dtype)
     native.call(
         "memory_scan_forward",
         x.candidate.dtype,
         FORWARD,
-        _sizes(x, memory_size, _slices(x, x.gate.shape[0] * x.gate.shape[2])),
-        (*x, found, cells, rows if want_final else None),
+        _sizes(x, memory_size, _slices(x, x.gate.shape[0] * x.gate.shape[2]), counts),
+        (*_first(x, counts), *x, found, cells, rows if want_final else None),
     )
     return [found.to(outputs.dtype), cells, rows]
 
@@ -55,6 +60,7 @@ def backward(
     grad_rows: Tensor | None,  # gradient of the final rows
     memory_size: int,
     saved: Sequence[Tensor],  # not read
+    counts: Sequence[int] = (),  # as in `uneven`
 ) -> list[Tensor | None]:
     """-> gradients in the order of DIFFERENTIABLE; None for an input that is absent"""
     x = _stored(x)
@@ -75,8 +81,9 @@ def backward(
         "memory_scan_backward",
         x.candidate.dtype,
         BACKWARD,
-        _sizes(x, memory_size, slices),
+        _sizes(x, memory_size, slices, counts),
         (
+            *_first(x, counts),
             *x,
             grad_output.to(x.candidate.dtype).resolve_neg().contiguous(),
             None if grad_rows is None else grad_rows.to(x.gate.dtype).resolve_neg().contiguous(),
@@ -146,12 +153,23 @@ def _stored(x: Inputs) -> Inputs:
     return x._replace(**stored)
 
 
-def _sizes(x: Inputs, memory_size: int, slices: int) -> tuple[int, ...]:
-    B, T, H, K = x.write_index.shape
-    J, D, P = x.read_index.shape[-1], x.candidate.shape[-1], x.given_cells
+def _first(x: Inputs, counts: Sequence[int]) -> list[Tensor]:
+    """Where the writes and the reads of each head begin among those of a step, and their number."""
+    return [_sums(tuple(each)) for each in of_each(x, counts)]
+
+
+@lru_cache(64)
+def _sums(counts: tuple[int, ...]) -> Tensor:
+    return torch.tensor([0, *accumulate(counts)])
+
+
+def _sizes(x: Inputs, memory_size: int, slices: int, counts: Sequence[int]) -> tuple[int, ...]:
+    B, T, H, D = x.candidate.shape
+    K, J = map(max, of_each(x, counts))
+    P = x.given_cells
     A, Q = x.tag_width, 1 if x.match is None else x.match.shape[0]
     G = R = C = 1
     if x.fresh_left is not None and x.fresh_right is not None:
         (G, R, _), C = x.fresh_left.shape, x.fresh_right.shape[1]
-    dense = int(dense_final(x, memory_size))
-    return (B, T, H, K, J, D, A, Q, memory_size, P, G, R, C, dense, slices, VERSIONS)
+    dense = int(dense_final(x, memory_size, counts))
+    return (B, T, H, D, K, J, A, Q, memory_size, P, G, R, C, dense, slices, VERSIONS)

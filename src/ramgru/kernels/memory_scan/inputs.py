@@ -97,19 +97,27 @@ def padding(x: Inputs) -> Tensor | None:
     return steps >= x.lengths.unsqueeze(1)
 
 
-def dense_final(x: Inputs, memory_size: int) -> bool:
+def most_writes(x: Inputs, counts: Sequence[int]) -> int:
+    """K, the most writes of a head at a step; counts: as in `uneven`"""
+    return max(counts[: len(counts) // 2]) if counts else x.write_index.shape[3]
+
+
+def dense_final(x: Inputs, memory_size: int, counts: Sequence[int] = ()) -> bool:
     """Whether the final memory has all N rows: it began so, or the writes may touch N cells."""
     if x.initial_rows is not None and x.initial_cells is None:
         return True
-    return x.given_cells + x.write_index.shape[1] * x.write_index.shape[3] >= memory_size
+    return x.given_cells + x.write_index.shape[1] * most_writes(x, counts) >= memory_size
 
 
-def empty_results(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
+def empty_results(
+    x: Inputs, memory_size: int, want_final: bool, counts: Sequence[int] = ()
+) -> list[Tensor]:
     """Uninitialised outputs, cells and rows in the shapes that every path returns."""
-    B, T, H, K = x.write_index.shape
+    B, T, H = x.gate.shape
+    K = most_writes(x, counts)
     width = x.candidate.shape[-1]
     cells = rows = x.given_cells + T * K if want_final else 0
-    if want_final and dense_final(x, memory_size):
+    if want_final and dense_final(x, memory_size, counts):
         cells, rows = 0, memory_size
     return [
         x.candidate.new_empty(B, T, H, x.values + (x.query is not None)),
@@ -118,20 +126,36 @@ def empty_results(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]
     ]
 
 
-def check(x: Inputs, memory_size: int) -> None:
+Counts = Sequence[int] | None
+
+
+def check(
+    x: Inputs, memory_size: int, write_counts: Counts = None, read_counts: Counts = None
+) -> None:
     """Raise ValueError for a shape or a value, TypeError for a dtype. Reads no data."""
     if memory_size < 1:
         raise ValueError(f"memory_size: expected at least 1 cell, got {memory_size}")
     _shape("candidate", x.candidate, ("B", "T", "H", "D"))
     B, T, H, D = x.candidate.shape
-    for name, value, letter in (
-        ("write_index", x.write_index, "K"),
-        ("read_index", x.read_index, "J"),
+    if (write_counts is None) != (read_counts is None):
+        missing = "write_counts" if write_counts is None else "read_counts"
+        raise ValueError(f"{missing}: expected the counts of both writes and reads, got None")
+    for kind, letter, value, counts in (
+        ("write", "K", x.write_index, write_counts),
+        ("read", "J", x.read_index, read_counts),
     ):
+        name = f"{kind}_index"
         _dtype(name, value, torch.int64)
-        _shape(name, value, (B, T, H, letter))
-        if value.shape[3] == 0:
-            raise ValueError(f"{name}: expected at least one address a step, got {letter} = 0")
+        if counts is None:
+            _shape(name, value, (B, T, H, letter))
+            if value.shape[3] == 0:
+                raise ValueError(f"{name}: expected at least one address a step, got {letter} = 0")
+        else:
+            if len(counts) != H or any(count < 1 for count in counts):
+                raise ValueError(
+                    f"{kind}_counts: expected {H} numbers of 1 or more, got {[*counts]}"
+                )
+            _shape(name, value, (B, T, sum(counts)))
     _shape("write_weight", x.write_weight, tuple(x.write_index.shape))
     _shape("read_weight", x.read_weight, tuple(x.read_index.shape))
     _shape("gate", x.gate, (B, T, H))

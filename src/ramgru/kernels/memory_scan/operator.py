@@ -16,6 +16,7 @@ from ramgru.kernels.memory_scan import cpu
 from ramgru.kernels.memory_scan import torch as portable
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, empty_results
 from ramgru.kernels.memory_scan.second import SecondBackward
+from ramgru.kernels.memory_scan.uneven import even, uneven_gradients
 from ramgru.kernels.memory_scan.vmap import batch_size, fold_named, unfold_named
 from ramgru.kernels.transforms import call, fold, one_by_one
 
@@ -35,8 +36,10 @@ def implementation(x: Inputs) -> Any:
 
 
 INPUTS = len(Inputs._fields)
-# The arguments of backward: two gradients, the inputs, memory_size, the tensors saved by forward.
+# The arguments of backward: two gradients, the inputs, memory_size, counts (as in `uneven`), the
+# tensors saved by forward.
 GIVEN, SIZE = slice(2, 2 + INPUTS), 2 + INPUTS
+SAVED = SIZE + 2
 TENSORS = ", ".join(
     f"Tensor{'?' if hint == Tensor | None else ''} {name}"
     for name, hint in get_type_hints(Inputs).items()
@@ -46,17 +49,22 @@ TENSORS = ", ".join(
 @torch.library.custom_op(
     "ramgru::memory_scan",
     mutates_args=(),
-    schema=f"({TENSORS}, SymInt memory_size, bool want_final) -> Tensor[]",
+    schema=f"({TENSORS}, SymInt memory_size, SymInt[] counts, bool want_final) -> Tensor[]",
 )
 def memory_scan_op(*args: Any) -> list[Tensor]:
     """-> outputs, final cells, final rows, and the tensors saved for backward"""
-    x, (memory_size, want_final) = Inputs(*args[:INPUTS]), args[INPUTS:]
-    return implementation(x).forward(x, memory_size, want_final)
+    x, (memory_size, counts, want_final) = Inputs(*args[:INPUTS]), args[INPUTS:]
+    module = implementation(x)
+    if module is cpu:
+        return cpu.forward(x, memory_size, want_final, counts)
+    results: list[Tensor] = module.forward(even(x, counts), memory_size, want_final)
+    return results
 
 
 @memory_scan_op.register_fake
 def _(*args: Any) -> list[Tensor]:
-    x, (memory_size, want_final) = Inputs(*args[:INPUTS]), args[INPUTS:]
+    x, (memory_size, counts, want_final) = Inputs(*args[:INPUTS]), args[INPUTS:]
+    x = even(x, counts)
     results = empty_results(x, memory_size, want_final)
     return [*results, *implementation(x).empty_saved(x, want_final)]
 
@@ -65,15 +73,20 @@ def _(*args: Any) -> list[Tensor]:
     "ramgru::memory_scan_backward",
     mutates_args=(),
     schema=(
-        f"(Tensor grad_output, Tensor? grad_rows, {TENSORS}, SymInt memory_size, Tensor[] saved) "
-        "-> Tensor[]"
+        f"(Tensor grad_output, Tensor? grad_rows, {TENSORS}, SymInt memory_size, SymInt[] counts, "
+        "Tensor[] saved) -> Tensor[]"
     ),
 )
 def memory_scan_backward_op(*args: Any) -> list[Tensor]:
     """-> gradients in the order of DIFFERENTIABLE; an empty tensor for an input that is absent"""
     grad_output, grad_rows = args[:2]
-    x, (memory_size, saved) = Inputs(*args[GIVEN]), args[SIZE:]
-    grads = implementation(x).backward(x, grad_output, grad_rows, memory_size, saved)
+    x, (memory_size, counts, saved) = Inputs(*args[GIVEN]), args[SIZE:]
+    module = implementation(x)
+    if module is cpu:
+        grads = cpu.backward(x, grad_output, grad_rows, memory_size, saved, counts)
+    else:
+        given = (even(x, counts), grad_output, grad_rows, memory_size, saved)
+        grads = uneven_gradients(module.backward(*given), x, counts)
     return [
         x.gate.new_empty(0) if grad is None else grad.to(getattr(x, name).dtype).contiguous()
         for name, grad in zip(DIFFERENTIABLE, grads, strict=True)
@@ -106,7 +119,7 @@ class _Forward(torch.autograd.Function):
         tensors = ctx.saved_tensors  # read once: activation checkpointing allows no second time
         inputs, saved = tensors[:INPUTS], tensors[INPUTS:]
         grad_rows = grads[2] if ctx.want_final else None
-        given = (grads[0], grad_rows, *inputs, ctx.memory_size, *saved)
+        given = (grads[0], grad_rows, *inputs, ctx.memory_size, ctx.counts, *saved)
         found = call(_Backward, _backward_operator, given)
         by_name = dict(zip(DIFFERENTIABLE, found, strict=True))
         return (
@@ -114,6 +127,7 @@ class _Forward(torch.autograd.Function):
                 by_name[name] if name in by_name and value is not None else None
                 for name, value in zip(Inputs._fields, inputs, strict=True)
             ),
+            None,
             None,
             None,
         )
@@ -129,17 +143,17 @@ class _Forward(torch.autograd.Function):
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs[:INPUTS], *output[3:])
-    ctx.memory_size, ctx.want_final = inputs[INPUTS:]
+    ctx.memory_size, ctx.counts, ctx.want_final = inputs[INPUTS:]
 
 
 def _backward_operator(*args: Any) -> list[Tensor]:
-    return torch.ops.ramgru.memory_scan_backward(*args[: SIZE + 1], list(args[SIZE + 1 :]))
+    return torch.ops.ramgru.memory_scan_backward(*args[:SAVED], list(args[SAVED:]))
 
 
 class _Backward(torch.autograd.Function):
     """Gradients of `_Forward`; its own backward gives second derivatives.
 
-    Arguments: grad of outputs, grad of rows, the inputs, size, the tensors forward saved.
+    Arguments: grad of outputs, grad of rows, the inputs, size, counts, the tensors forward saved.
     """
 
     @staticmethod
@@ -149,8 +163,8 @@ class _Backward(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:SIZE])
-        ctx.memory_size = inputs[SIZE]
-        ctx.saved = len(inputs[SIZE + 1 :])
+        ctx.memory_size, ctx.counts = inputs[SIZE:SAVED]
+        ctx.saved = len(inputs[SAVED:])
 
     @staticmethod
     def backward(ctx: Any, *grad_grads: Any) -> tuple[Any, ...]:
@@ -160,12 +174,14 @@ class _Backward(torch.autograd.Function):
             None if inputs[name] is None else value
             for name, value in zip(DIFFERENTIABLE, grad_grads, strict=True)
         ]
-        found = SecondBackward.apply(grad_output, grad_rows, *wanted, *tensors, ctx.memory_size)
+        given = (*wanted, *tensors, ctx.memory_size, ctx.counts)
+        found = SecondBackward.apply(grad_output, grad_rows, *given)
         by_name = dict(zip(DIFFERENTIABLE, found[2:], strict=True))
         return (
             found[0],
             None if grad_rows is None else found[1],
             *(by_name.get(name) if value is not None else None for name, value in inputs.items()),
+            None,
             None,
             *[None] * ctx.saved,
         )
@@ -191,26 +207,34 @@ def memory_scan(*args: Any) -> list[Tensor]:
     return list(call(_Forward, torch.ops.ramgru.memory_scan, args))[:3]
 
 
-memory_scan_op.register_autograd(
-    lambda ctx, grads: _Forward.backward(ctx, *grads), setup_context=_save
-)
+def _first(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+    *found, of_size, _, of_want = _Forward.backward(ctx, *grads)
+    return (*found, of_size, _no_gradient(ctx.counts), of_want)
+
+
+def _no_gradient(counts: list[int]) -> Any:
+    """What stands for a list of integers: torch takes an empty one for a list of tensors."""
+    return None if counts else []
+
+
+memory_scan_op.register_autograd(_first, setup_context=_save)
 memory_scan_op.register_vmap(
     lambda info, in_dims, *args: tuple(map(list, _Forward.vmap(info, in_dims, *args)))
 )
 
 
 def _setup_second(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    _Backward.setup_context(ctx, (*inputs[: SIZE + 1], *inputs[SIZE + 1]), output)
+    _Backward.setup_context(ctx, (*inputs[:SAVED], *inputs[SAVED]), output)
 
 
 def _second(ctx: Any, grad_grads: list[Tensor | None]) -> tuple[Any, ...]:
     found = _Backward.backward(ctx, *grad_grads)
-    return (*found[: SIZE + 1], list(found[SIZE + 1 :]))
+    return (*found[: SIZE + 1], _no_gradient(ctx.counts), list(found[SAVED:]))
 
 
 def _vmap_backward(info: Any, in_dims: Any, *args: Any) -> Any:
-    flat_dims = (*in_dims[: SIZE + 1], *[None] * len(args[SIZE + 1]))
-    return tuple(map(list, _Backward.vmap(info, flat_dims, *args[: SIZE + 1], *args[SIZE + 1])))
+    flat_dims = (*in_dims[:SAVED], *[None] * len(args[SAVED]))
+    return tuple(map(list, _Backward.vmap(info, flat_dims, *args[:SAVED], *args[SAVED])))
 
 
 memory_scan_backward_op.register_autograd(_second, setup_context=_setup_second)

@@ -25,10 +25,10 @@ struct MemoryForward : MemoryInputs {
 struct MemoryBackward : MemoryInputs {
   const void* grad_output;
   const void* grad_rows;    // as the final rows, or null
-  void* grad_write_weight;  // (slices, B, T, H, K)
+  void* grad_write_weight;  // (slices, B, T, writes)
   void* grad_gate;          // (slices, B, T, H)
   void* grad_candidate;
-  void* grad_read_weight;   // (slices, B, T, H, J)
+  void* grad_read_weight;   // (slices, B, T, reads)
   void* grad_initial_rows;  // null where the input is
   void* grad_fresh_left;
   void* grad_fresh_right;
@@ -53,6 +53,7 @@ struct MemoryItem {
   const MemoryInputs& a;
   int64_t slice, first, size, values;
   int64_t r = 0, b = 0, h = 0;
+  int64_t K = 0, J = 0;  // writes and reads of the head
 
   MemoryItem(const MemoryInputs& a, int64_t slice) : a(a), slice(slice) {
     int64_t each = ((a.D + a.slices - 1) / a.slices + 15) / 16 * 16;
@@ -61,10 +62,15 @@ struct MemoryItem {
     values = size - a.A;
   }
 
-  void of(int64_t row) { r = row, b = row / a.H, h = row % a.H; }
+  void of(int64_t row) {
+    r = row, b = row / a.H, h = row % a.H;
+    K = a.writes(h), J = a.reads(h);
+  }
   int64_t step(int64_t t) const { return (b * a.T + t) * a.H + h; }
-  const real* write_weight(int64_t t) const { return (const real*)a.write_weight + step(t) * a.K; }
-  const real* read_weight(int64_t t) const { return (const real*)a.read_weight + step(t) * a.J; }
+  int64_t write_at(int64_t t) const { return a.write_at(b * a.T + t, h); }
+  int64_t read_at(int64_t t) const { return a.read_at(b * a.T + t, h); }
+  const real* write_weight(int64_t t) const { return (const real*)a.write_weight + write_at(t); }
+  const real* read_weight(int64_t t) const { return (const real*)a.read_weight + read_at(t); }
   real gate(int64_t t) const { return ((const real*)a.gate)[step(t)]; }
   int64_t at(int64_t t) const { return step(t) * a.D + first; }
   int64_t output_at(int64_t t) const { return step(t) * a.output_width() + first; }
@@ -72,9 +78,9 @@ struct MemoryItem {
   const real* query(int64_t t) const { return (const real*)a.query + step(t) * a.A; }
   real match() const { return ((const real*)a.match)[r % a.Q]; }
   real null() const { return ((const real*)a.null)[r % a.Q]; }
-  const int64_t* read_index(int64_t t) const { return a.read_index + step(t) * a.J; }
+  const int64_t* read_index(int64_t t) const { return a.read_index + read_at(t); }
   int64_t cell(int64_t t, int64_t e, Touch touch) const {  // of access e of a step
-    return e < a.K ? a.write_index[step(t) * a.K + touch.number] : read_index(t)[touch.number];
+    return e < K ? a.write_index[write_at(t) + touch.number] : read_index(t)[touch.number];
   }
   int64_t left(int64_t cell) const { return (r % a.G * a.R + cell / a.C) * a.D + first; }
   int64_t right(int64_t cell) const { return (r % a.G * a.C + cell % a.C) * a.D + first; }
@@ -129,7 +135,7 @@ template <class storage, class real = real_of<storage>>
 RAMGRU_INLINE void memory_write_in_place(
     const MemoryItem<storage>& item, int64_t t, Touches touch, MemoryRows<real>& table) {
   auto row = [&](int64_t k) { return touch[k].none() ? nullptr : table[touch[k].slot()]; };
-  memory_write(item.a.K, item.write_weight(t), item.gate(t), item.candidate(t), item.size, row, row);
+  memory_write(item.K, item.write_weight(t), item.gate(t), item.candidate(t), item.size, row, row);
 }
 
 // Initialise the rows of the cells that this step touches first.
@@ -186,7 +192,7 @@ void memory_scan_forward(const MemoryForward& a) {
     MemorySlots slots(a, a.T + 1);
     MemoryRows<real> table;
     TaggedRead<real> tagged(a.J, a.A);
-    Scratch<real> weight(a.J);  // of the reads that find a row
+    Scratch<real> compact(a.J);  // weights of the reads that find a row
     for (int64_t next; work.next(next);) {
       MemoryItem<storage> item(a, next % a.slices);
       item.of(next / a.slices);
@@ -204,21 +210,23 @@ void memory_scan_forward(const MemoryForward& a) {
           for (int64_t e = 0; e < later.size; ++e) table.prefetch(later[e].slot());
         }
         memory_write_in_place(item, t, touch, table);
-        int64_t reads = touch.size - a.K;
-        auto number = [&](int64_t i) { return touch[a.K + i].number; };
-        auto row = [&](int64_t i) { return table[touch[a.K + i].slot()]; };
-        const real* every = item.read_weight(t);
+        int64_t K = item.K, reads = touch.size - K;
+        auto number = [&](int64_t i) { return touch[K + i].number; };
+        auto row = [&](int64_t i) { return table[touch[K + i].slot()]; };
         storage* y = outputs + item.output_at(t);
+        const real* weight = compact.get();
         if (a.tagged()) {
           const int64_t* index = item.read_index(t);
           tagged.weigh(
-              every, item.query(t), item.match(), item.null(),
+              item.J, item.read_weight(t), item.query(t), item.match(), item.null(),
               [&](int64_t j) { return index[j] >= 0; }, reads, number, tag_of(item.values, row));
-          every = tagged.weight();
+          weight = tagged.found();
           narrow(y + item.values, tagged.share());
+        } else {
+          const real* every = item.read_weight(t);
+          for (int64_t i = 0; i < reads; ++i) compact[i] = every[number(i)];
         }
-        for (int64_t i = 0; i < reads; ++i) weight[i] = every[number(i)];
-        memory_read(reads, weight.get(), y, item.values, row);
+        memory_read(reads, weight, y, item.values, row);
       }
       int64_t width = item.values + a.tagged();
       for (int64_t t = slots.length(); t < a.T; ++t)
@@ -244,13 +252,13 @@ class MemoryBackwardWalk {
 
   MemoryBackwardWalk(const MemoryBackward& a, int64_t row_bytes)
       : a_(a), steps_(memory_segment(a, row_bytes)), slots_(a, steps_),
-        newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)), dots_(a.K + a.J),
-        tagged_(a.J, a.A), weight_(a.J), grad_weight_(a.J) {}
+        newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)),
+        products_(a.K + lanes<real>), dots_(std::max(a.K, a.J) + lanes<real>), tagged_(a.J, a.A), compact_(a.J) {}
 
   void run(MemoryItem<storage>& item) {
     slots_.walk(item.r);
     int64_t segments = slots_.segments();
-    first_base_ = 1 + steps_ * a_.K;
+    first_base_ = 1 + steps_ * item.K;
     versions_.reserve(first_base_ + slots_.most_first(), item.size);
     grads_.reserve(slots_.peak() + 1, item.size);
     grads_.clear(slots_.peak());
@@ -336,7 +344,7 @@ class MemoryBackwardWalk {
 
   // Recompute the versions of a segment, and the version that each access finds.
   void run_again(const MemoryItem<storage>& item, int64_t segment, int64_t start, int64_t end) {
-    int64_t K = a_.K, each = K + a_.J;
+    int64_t K = item.K, each = K + item.J;
     int64_t noted = slots_.entered_before(segment), bases = first_base_;
     for (int64_t t = start; t < end; ++t) {
       Touches touch = slots_.touches(t);
@@ -373,10 +381,9 @@ class MemoryBackwardWalk {
   }
 
   void step_back(const MemoryItem<storage>& item, int64_t t, int64_t start) {
-    int64_t K = a_.K, J = a_.J;
+    int64_t K = item.K, J = item.J;
     Touches touch = slots_.touches(t);
     const int32_t* found = &found_[(t - start) * (K + J)];
-    const real* weight = item.write_weight(t);
     real gate = item.gate(t);
     if (t >= start + memory_ahead) {
       prefetch(item.candidate(t - memory_ahead), item.size);
@@ -387,46 +394,40 @@ class MemoryBackwardWalk {
     auto version = [&](int64_t e) { return found[e] < 0 ? nullptr : versions_[found[e]]; };
     auto read = [&](int64_t i) { return versions_[found[K + i]]; };
     auto grad_of = [&](int64_t e) { return touch[e].none() ? nullptr : grads_[touch[e].slot()]; };
-    auto tag = tag_of(item.values, read);
+    auto grad_output = (const storage*)a_.grad_output + item.output_at(t);
+    auto grad_read = (real*)a_.grad_read_weight + slice_at(item, a_.reads()) + item.read_at(t);
+    auto grad_row = [&](int64_t i) { return grads_[touch[K + i].slot()]; };
     const real* every = item.read_weight(t);
+    const real* weight = compact_.get();
+    memory_products(reads, grad_output, item.values, dots_.get(), read);
     if (a_.tagged()) {
+      auto tag = tag_of(item.values, read);
       const int64_t* index = item.read_index(t);
       tagged_.weigh(
-          every, item.query(t), item.match(), item.null(), [&](int64_t j) { return index[j] >= 0; },
-          reads, number, tag);
-      every = tagged_.weight();
+          J, every, item.query(t), item.match(), item.null(),
+          [&](int64_t j) { return index[j] >= 0; }, reads, number, tag);
+      weight = tagged_.found();
+      tagged_.backward(dots_.get(), widen(grad_output[item.values]), item.match(), number,
+                       grad_read, grad_match_, grad_null_);
+      tagged_.spread(item.query(t), (real*)a_.grad_query + item.step(t) * a_.A, tag,
+                     tag_of(item.values, grad_row));
+    } else {
+      for (int64_t i = 0; i < reads; ++i) compact_[i] = every[number(i)];
+      std::fill_n(grad_read, J, real(0));
+      for (int64_t i = 0; i < reads; ++i) grad_read[number(i)] = dots_[i];
     }
-    for (int64_t i = 0; i < reads; ++i) weight_[i] = every[number(i)];
-    for (int64_t e = 0; e < touch.size; ++e) dots_[e] = vec<real>{};
-    auto grad_output = (const storage*)a_.grad_output + item.output_at(t);
-    auto grad_candidate = (storage*)a_.grad_candidate + item.at(t);
-    memory_step_backward(K, reads, weight, gate, item.candidate(t), weight_.get(), grad_output,
-                         grad_candidate, item.values, dots_.get(), version, read, grad_of);
-    std::fill_n(grad_weight_.get(), J, real(0));
-    for (int64_t i = 0; i < reads; ++i) grad_weight_[number(i)] = sum<real>(dots_[K + i]);
-    if (a_.tagged()) {
-      auto grad_tag = tag_of(item.values, grad_of);
-      tagged_.backward(
-          grad_weight_.get(), widen(grad_output[item.values]), item.query(t), item.match(), reads,
-          number, tag, [&](int64_t i) { return grad_tag(K + i); },
-          (real*)a_.grad_query + item.step(t) * a_.A, grad_match_, grad_null_);
-      // The writes of the tag, behind the values.
-      memory_step_backward(K, 0, weight, gate, item.candidate(t) + item.values, weight_.get(),
-                           item.candidate(t) + item.values, grad_candidate + item.values, a_.A,
-                           dots_.get(), tag_of(item.values, version), tag, grad_tag);
-    }
-    int64_t at = item.slice * a_.B * a_.T * a_.H + item.step(t);
+    memory_read_backward(reads, weight, grad_output, item.values, grad_row);
+    const real* write = item.write_weight(t);
+    memory_write_backward(K, write, gate, item.candidate(t),
+                          (storage*)a_.grad_candidate + item.at(t), item.size, products_.get(),
+                          dots_.get(), version, grad_of);
+    auto grad_write = (real*)a_.grad_write_weight + slice_at(item, a_.writes()) + item.write_at(t);
     real grad_gate = 0;
     for (int64_t k = 0; k < K; ++k) {
-      real grad = sum<real>(dots_[k]);
-      if (!touch[k].none()) {  // g = gate weight
-        grad_gate += grad * weight[k];
-        grad *= gate;
-      }
-      ((real*)a_.grad_write_weight)[at * K + k] = grad;
+      grad_write[k] = touch[k].none() ? 0 : dots_[k] * gate;  // g = gate weight
+      if (!touch[k].none()) grad_gate += dots_[k] * write[k];
     }
-    ((real*)a_.grad_gate)[at] = grad_gate;
-    std::memcpy((real*)a_.grad_read_weight + at * J, grad_weight_.get(), J * sizeof(real));
+    ((real*)a_.grad_gate)[slice_at(item, a_.H) + item.step(t)] = grad_gate;
     if (!a_.has_base() && !a_.reset) return;
     for (int64_t e = 0; e < touch.size; ++e)
       if (touch[e].begins_chain()) {
@@ -436,14 +437,20 @@ class MemoryBackwardWalk {
       }
   }
 
+  // Where the gradients of an item's slice begin that have `each` numbers a step.
+  int64_t slice_at(const MemoryItem<storage>& item, int64_t each) const {
+    return item.slice * a_.B * a_.T * each;
+  }
+
   // Zeros for the steps after the sequence's end.
   void pad(const MemoryItem<storage>& item) {
     for (int64_t t = slots_.length(); t < a_.T; ++t) {
-      int64_t at = item.slice * a_.B * a_.T * a_.H + item.step(t);
       std::memset((storage*)a_.grad_candidate + item.at(t), 0, item.size * sizeof(storage));
-      std::memset((real*)a_.grad_write_weight + at * a_.K, 0, a_.K * sizeof(real));
-      std::memset((real*)a_.grad_read_weight + at * a_.J, 0, a_.J * sizeof(real));
-      ((real*)a_.grad_gate)[at] = 0;
+      std::memset((real*)a_.grad_write_weight + slice_at(item, a_.writes()) + item.write_at(t), 0,
+                  item.K * sizeof(real));
+      std::memset((real*)a_.grad_read_weight + slice_at(item, a_.reads()) + item.read_at(t), 0,
+                  item.J * sizeof(real));
+      ((real*)a_.grad_gate)[slice_at(item, a_.H) + item.step(t)] = 0;
       if (a_.tagged())
         std::memset((real*)a_.grad_query + item.step(t) * a_.A, 0, a_.A * sizeof(real));
     }
@@ -458,10 +465,10 @@ class MemoryBackwardWalk {
   MemoryRows<real> noted_;     // rows that segments find of chains begun earlier
   Scratch<int32_t> newest_;    // by slot: its newest version
   Scratch<int32_t> found_;     // (steps, K + J): the version that each access finds
-  Scratch<vec<real>> dots_;
+  Scratch<vec<real>> products_;
+  Scratch<real> dots_;         // of the accesses of a step, in whole vectors
   TaggedRead<real> tagged_;
-  Scratch<real> weight_;       // of the reads that find a row
-  Scratch<real> grad_weight_;  // of the J read weights of a step
+  Scratch<real> compact_;      // weights of the reads that find a row
   double grad_match_ = 0, grad_null_ = 0;
 };
 

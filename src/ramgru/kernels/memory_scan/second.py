@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, widen
 from ramgru.kernels.memory_scan.torch import chains, run
+from ramgru.kernels.memory_scan.uneven import even
 from ramgru.kernels.memory_scan.vmap import batch_size, fold_named, unfold_named
 from ramgru.kernels.transforms import fold, one_by_one
 
@@ -23,7 +24,7 @@ class SecondBackward(torch.autograd.Function):
     """The backward of memory_scan's backward.
 
     Arguments: grad of outputs, grad of rows, grads of the first gradients in the order of
-    DIFFERENTIABLE, the inputs, size.
+    DIFFERENTIABLE, the inputs, size, counts (as in `uneven`).
     -> gradients of the first two and of DIFFERENTIABLE; an empty tensor for absent inputs.
     """
 
@@ -31,9 +32,9 @@ class SecondBackward(torch.autograd.Function):
     def forward(*args: Any) -> tuple[Tensor, ...]:
         grad_output, grad_rows = args[:UPSTREAM]
         wanted = args[UPSTREAM:INPUTS]
-        memory_size = args[-1]
-        x = Inputs(*args[INPUTS:-1])
-        path = chains.build(x, memory_size, want_final=grad_rows is not None)
+        memory_size, counts = args[-2:]
+        x = Inputs(*args[INPUTS:-2])
+        path = chains.build(even(x, counts), memory_size, want_final=grad_rows is not None)
         with torch.enable_grad():
             leaves = {
                 name: value.detach().requires_grad_()
@@ -44,7 +45,7 @@ class SecondBackward(torch.autograd.Function):
                 g.detach().requires_grad_() for g in (grad_output, grad_rows) if g is not None
             ]
             outputs, _, rows, _ = run(
-                widen(x._replace(**leaves)),
+                widen(even(x._replace(**leaves), counts)),
                 path,
                 memory_size,
                 want_final=grad_rows is not None,
@@ -86,13 +87,13 @@ class SecondBackward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
         size, dims = info.batch_size, in_dims
-        if all(dim is None for dim in dims[INPUTS:-1]):
+        if all(dim is None for dim in dims[INPUTS:-2]):
             return one_by_one(SecondBackward.apply, size, dims, args)
         batch = batch_size(dims[INPUTS], args[INPUTS])
         upstream = [fold(args[i], dims[i], size) for i in range(UPSTREAM)]
         wanted = fold_named(
             DIFFERENTIABLE, size, batch, dims[UPSTREAM:INPUTS], args[UPSTREAM:INPUTS]
         )
-        inputs = fold_named(Inputs._fields, size, batch, dims[INPUTS:-1], args[INPUTS:-1])
-        found = SecondBackward.apply(*upstream, *wanted, *inputs, args[-1])
+        inputs = fold_named(Inputs._fields, size, batch, dims[INPUTS:-2], args[INPUTS:-2])
+        found = SecondBackward.apply(*upstream, *wanted, *inputs, *args[-2:])
         return unfold_named(("", "", *DIFFERENTIABLE), size, batch, found)

@@ -21,13 +21,16 @@ using std::int64_t;
 // The operator's inputs (shapes: `reference.py`), null if absent.
 struct MemoryInputs {
   int64_t bytes, threads;
-  int64_t B, T, H, K, J, D;
+  int64_t B, T, H, D;
+  int64_t K, J;         // the most writes and reads of a head at a step
   int64_t A, Q;         // numbers of a row that are its tag, or 0; match and null: H or B H
   int64_t N, P;         // cells; places of initial_cells
   int64_t G, R, C;      // sets of fresh factors, H or B H; their rows and columns
   int64_t dense_final;  // whether the final memory has all N rows
   int64_t slices;       // parts of the width D, each a work item
   int64_t versions;     // bytes of rows that a segment of the backward walk may make
+  const int64_t* first_write;  // (H + 1,) by head, its first of the writes of a step; their number
+  const int64_t* first_read;
   const int64_t* write_index;
   const void* write_weight;
   const void* gate;
@@ -44,6 +47,12 @@ struct MemoryInputs {
   const void* match;
   const void* null;
 
+  int64_t writes() const { return first_write[H]; }  // of all heads at a step
+  int64_t reads() const { return first_read[H]; }
+  int64_t writes(int64_t h) const { return first_write[h + 1] - first_write[h]; }
+  int64_t reads(int64_t h) const { return first_read[h + 1] - first_read[h]; }
+  int64_t write_at(int64_t step, int64_t h) const { return step * writes() + first_write[h]; }
+  int64_t read_at(int64_t step, int64_t h) const { return step * reads() + first_read[h]; }
   bool tagged() const { return A > 0; }
   int64_t output_width() const { return tagged() ? D - A + 1 : D; }
   bool dense_initial() const { return initial_rows && !initial_cells; }
@@ -97,6 +106,7 @@ class MemorySlots {
     const MemoryInputs& a = a_;
     int64_t b = r / a.H, h = r % a.H;
     forget();
+    K_ = a.writes(h), J_ = a.reads(h);
     length_ = a.lengths ? a.lengths[b] : a.T;
     first_reset_ = length_;
     most_first_ = first_here_ = entered_total_ = 0;
@@ -123,12 +133,12 @@ class MemorySlots {
         if (first_reset_ == length_) first_reset_ = t;
         forget();
       }
-      const int64_t* writes = a.write_index + ((b * a.T + t) * a.H + h) * a.K;
-      const int64_t* reads = a.read_index + ((b * a.T + t) * a.H + h) * a.J;
-      __builtin_prefetch(writes + 16 * a.H * a.K);
-      __builtin_prefetch(reads + 16 * a.H * a.J);
-      Touch* touch = touches_.get() + t * (a.K + a.J);
-      for (int64_t k = 0; k < a.K; ++k) {
+      const int64_t* writes = a.write_index + a.write_at(b * a.T + t, h);
+      const int64_t* reads = a.read_index + a.read_at(b * a.T + t, h);
+      __builtin_prefetch(writes + 16 * a.writes());
+      __builtin_prefetch(reads + 16 * a.reads());
+      Touch* touch = touches_.get() + t * (K_ + J_);
+      for (int64_t k = 0; k < K_; ++k) {
         if (writes[k] < 0) {
           touch[k] = {-4, (int32_t)k};
           continue;
@@ -137,8 +147,8 @@ class MemorySlots {
         touch[k] = touch_slot(slot, k);
         written_[slot] = true;
       }
-      Touch* end = touch + a.K;
-      for (int64_t j = 0; j < a.J; ++j) {
+      Touch* end = touch + K_;
+      for (int64_t j = 0; j < J_; ++j) {
         if (reads[j] < 0) continue;
         int32_t slot = a.has_base() ? slot_of<true>(reads[j]) : slot_of<false>(reads[j]);
         if (slot) *end++ = touch_slot(slot, j);  // else never written: zeros
@@ -150,7 +160,7 @@ class MemorySlots {
     peak_ = std::max<int64_t>(peak_, count_);
   }
 
-  Touches touches(int64_t t) const { return {touches_.get() + t * (a_.K + a_.J), sizes_[t]}; }
+  Touches touches(int64_t t) const { return {touches_.get() + t * (K_ + J_), sizes_[t]}; }
   int64_t length() const { return length_; }
   bool ever_reset() const { return first_reset_ < length_; }
   bool before_resets(int64_t t) const { return t < first_reset_; }
@@ -256,6 +266,7 @@ class MemorySlots {
   Scratch<int64_t> entered_;    // by segment
   Scratch<Held> held_;
   bool direct_;
+  int64_t K_ = 0, J_ = 0;       // writes and reads of the head
   int64_t size_ = 0, shift_ = 0;
   int64_t count_ = 0, peak_ = 0, length_ = 0, first_reset_ = 0;
   int64_t most_first_ = 0, first_here_ = 0, entered_total_ = 0;

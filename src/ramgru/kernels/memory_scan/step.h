@@ -121,37 +121,65 @@ RAMGRU_INLINE void memory_read(
   });
 }
 
-// The gradients of a step from the gradients of its outputs and of the rows after it. grad(e)
-// points to the gradient of an accessed row after the step, which becomes the gradient before the
-// step. Dot products are added to `dots` as vectors: K for the gates g, J for the read weights.
-template <class real, class storage, class Held, class Read, class Grad>
-RAMGRU_INLINE void memory_step_backward(
-    int64_t K, int64_t J, const real* weight, real gate, const storage* candidate,
-    const real* read_weight, const storage* grad_output, storage* grad_candidate, int64_t size,
-    vec<real>* dots, Held&& held, Read&& read, Grad&& grad) {
+// dots[j] = output . row(j), in whole vectors with zeros behind.
+template <class real, class storage, class Row>
+RAMGRU_INLINE void memory_products(
+    int64_t J, const storage* output, int64_t size, real* dots, Row&& row) {
+  for (int64_t j = 0; j < J; j += lanes<real>) {
+    int64_t count = std::min(J - j, lanes<real>);
+    vec<real> sums[lanes<real>];
+    for (int64_t k = 0; k < count; ++k) {
+      const real* p = row(j + k);
+      vec<real> total{};
+      each_block<real>(size, [&](int64_t i, auto n) {
+        total += dot(load_block(output + i, n), load_block(p + i, n));
+      });
+      sums[k] = total;
+    }
+    store(dots + j, first_of(sums_of<real>(sums, count), count));
+  }
+}
+
+// The gradients of the rows of a read: grad(j) += weight[j] output
+template <class real, class storage, class Grad>
+RAMGRU_INLINE void memory_read_backward(
+    int64_t J, const real* weight, const storage* output, int64_t size, Grad&& grad) {
+  each_block<real>(size, [&](int64_t i, auto n) {
+    auto dy = load_block(output + i, n);
+    for (int64_t j = 0; j < J; ++j) {
+      real* d = grad(j) + i;
+      store_block(d, load_block(d, n) + weight[j] * dy, n);
+    }
+  });
+}
+
+// The gradients of the writes of a step. grad(k) points to the gradient of a row after the step,
+// which becomes the gradient before the step, null for no access; held(k) is the row that write k
+// found. dots[k], in whole vectors, becomes the gradient of gate weight[k]. products: K vectors.
+template <class real, class storage, class Held, class Grad>
+RAMGRU_INLINE void memory_write_backward(
+    int64_t K, const real* weight, real gate, const storage* candidate, storage* grad_candidate,
+    int64_t size, vec<real>* products, real* dots, Held&& held, Grad&& grad) {
+  for (int64_t k = 0; k < K; ++k) products[k] = vec<real>{};
   each_block<real>(size, [&](int64_t i, auto n) __attribute__((always_inline)) {
     auto c = load_block(candidate + i, n);
-    auto dy = load_block(grad_output + i, n);
-    for (int64_t j = J; j-- > 0;) {
-      const real* row = read(j);
-      if (!row) continue;
-      dots[K + j] += dot(dy, load_block(row + i, n));
-      if (real* d = grad(K + j))
-        store_block(d + i, load_block(d + i, n) + read_weight[j] * dy, n);
-    }
     Block<real, vectors_of<real, decltype(n)>> dc{};
     for (int64_t k = K; k-- > 0;) {
       const real* row = held(k);
       if (!row) continue;
       real g = gate * weight[k];
-      real* d = grad(k);
-      auto after = load_block(d + i, n);
-      dots[k] += dot(after, c - load_block(row + i, n));
+      real* d = grad(k) + i;
+      auto after = load_block(d, n);
+      products[k] += dot(after, c - load_block(row + i, n));
       dc = dc + g * after;
-      store_block(d + i, (1 - g) * after, n);
+      store_block(d, (1 - g) * after, n);
     }
     store_block(grad_candidate + i, dc, n);
   });
+  for (int64_t k = 0; k < K; k += lanes<real>) {
+    int64_t count = std::min(K - k, lanes<real>);
+    store(dots + k, first_of(sums_of<real>(products + k, count), count));
+  }
 }
 
 struct MemoryStep {

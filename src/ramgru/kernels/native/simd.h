@@ -264,6 +264,63 @@ RAMGRU_INLINE void exchange(vec<real>& a, vec<real>& b, std::integer_sequence<in
   a = lower;
 }
 
+template <class real, int by, int... lane>
+RAMGRU_INLINE vec<real> swapped(vec<real> v, std::integer_sequence<int, lane...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(v, v, (lane ^ by)...);
+#else
+  return __builtin_shuffle(v, mask<real>{(lane ^ by)...});
+#endif
+}
+
+// Lane i of every `apart`-th lane.
+template <class real, int apart, int... lane>
+RAMGRU_INLINE vec<real> gathered(vec<real> v, std::integer_sequence<int, lane...>) {
+  constexpr int n = lanes<real>;
+#if defined(__clang__)
+  return __builtin_shufflevector(v, v, (lane * apart % n)...);
+#else
+  return __builtin_shuffle(v, mask<real>{(lane * apart % n)...});
+#endif
+}
+
+// The sums of `rows` vectors, a power of two, each in lanes / rows neighbouring lanes.
+template <class real, int rows, int half = lanes<real> / 2>
+RAMGRU_INLINE vec<real> sums_spread(vec<real>* v) {
+  using Lanes = std::make_integer_sequence<int, lanes<real>>;
+  if constexpr (half == 0) {
+    return v[0];
+  } else if constexpr (rows == 1) {
+    v[0] += swapped<real, half>(v[0], Lanes{});
+    return sums_spread<real, 1, half / 2>(v);
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < rows / 2; ++i) {
+      exchange<real, half>(v[i], v[i + rows / 2], Lanes{});
+      v[i] += v[i + rows / 2];
+    }
+    return sums_spread<real, rows / 2, half / 2>(v);
+  }
+}
+
+// Lane i: the sum of v[i] for the first n vectors of lanes<real>, anything behind. Overwrites v.
+template <class real, int rows = 1>
+RAMGRU_INLINE vec<real> sums_of(vec<real>* v, int64_t n) {
+  if constexpr (rows < lanes<real>)
+    if (n > rows) return sums_of<real, 2 * rows>(v, n);
+  for (int64_t i = n; i < rows; ++i) v[i] = vec<real>{};
+  return gathered<real, lanes<real> / rows>(
+      sums_spread<real, rows>(v), std::make_integer_sequence<int, lanes<real>>{});
+}
+
+// The first n lanes of v, then `rest`.
+template <class V, class real = std::decay_t<decltype(V{}[0])>>
+RAMGRU_INLINE V first_of(V v, int64_t n, real rest = 0) {
+  mask<real> lane;
+  for (int i = 0; i < (int)lanes<real>; ++i) lane[i] = i;
+  return lane < (std::decay_t<decltype(lane[0])>)n ? v : broadcast(rest);
+}
+
 // Lane j of row i <-> lane i of row j.
 template <class real, int half = lanes<real> / 2>
 RAMGRU_INLINE void transpose(vec<real> (&rows)[lanes<real>]) {
