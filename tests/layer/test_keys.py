@@ -94,7 +94,7 @@ def addresses(
 ) -> tuple[Address, Address]:
     found = made(x, before, reset)
     assert found.query == found.key == ()
-    return found.write, found.read
+    return found.write.padded(), found.read.padded()
 
 
 @both_kinds

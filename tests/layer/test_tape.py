@@ -126,11 +126,14 @@ def test_tape_heads_stand_after_key_heads() -> None:
     unit = made.memories[0]
     state = unit.initial_state(2)
     s = unit.steps(x, state.carried, None, None, None, None, False)
-    assert s.write.index.shape == s.read.index.shape == (2, 4, 3, 2)  # a free place of the key head
-    assert (s.write.index[:, :, 0, 1] == -1).all()
+    assert s.write.counts == (1, 2, 2)
+    assert s.write.index.shape == (2, 4, 5)
+    filled, reads = s.write.padded(), s.read.padded()
+    assert filled.index.shape == reads.index.shape == (2, 4, 3, 2)
+    assert (filled.index[:, :, 0, 1] == -1).all()
     write, read, _ = unit.heads["tape"](x, state.carried["tape"], None, None)
-    assert torch.equal(s.write.index[:, :, 1:], write.index)
-    assert torch.equal(s.read.weight[:, :, 1:], read.weight)
+    assert torch.equal(filled.index[:, :, 1:], write.index)
+    assert torch.equal(reads.weight[:, :, 1:], read.weight)
 
 
 def test_gradcheck() -> None:  # without key heads, whose hash passes no gradient

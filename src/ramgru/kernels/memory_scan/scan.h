@@ -207,6 +207,9 @@ void memory_scan_forward(const MemoryForward& a) {
         if (t + memory_ahead < slots.length()) {
           Touches later = slots.touches(t + memory_ahead);
           prefetch(item.candidate(t + memory_ahead), item.size);
+          if (a.tagged()) prefetch(item.query(t + memory_ahead), a.A);
+          prefetch(item.read_weight(t + memory_ahead), item.J);
+          prefetch(outputs + item.output_at(t + memory_ahead), item.values + 1);
           for (int64_t e = 0; e < later.size; ++e) table.prefetch(later[e].slot());
         }
         memory_write_in_place(item, t, touch, table);

@@ -31,7 +31,7 @@ class TaggedRead {
                           real null, Counts&& counts, int64_t size, Number&& number, Tag&& tag) {
     J_ = J;
     size_ = size;
-    query_scale_ = inverse_length(sum<real>(product(query, query)));
+    query_scale_ = inverse_length(broadcast(sum<real>(product(query, query))))[0];
     for (int64_t i = 0; i < size; i += lanes<real>) {
       int64_t n = std::min(size - i, lanes<real>);
       vec<real> own[lanes<real>], with[lanes<real>];
@@ -40,9 +40,7 @@ class TaggedRead {
         own[k] = product(found, found);
         with[k] = product(found, query);
       }
-      store(&scale_[i], sums_of<real>(own, n));
-      for (int64_t k = 0; k < lanes<real>; ++k) scale_[i + k] = inverse_length(scale_[i + k]);
-      vec<real> scale = first_of(load(&scale_[i]), n);
+      vec<real> scale = first_of(inverse_length(sums_of<real>(own, n)), n);
       store(&scale_[i], scale);
       store(&cosine_[i], first_of(sums_of<real>(with, n) * (query_scale_ * scale), n));
     }
@@ -146,8 +144,8 @@ class TaggedRead {
     each_vector<real>(A_, [&](int64_t i, auto n) { total += load_n(a + i, n) * load_n(b + i, n); });
     return total;
   }
-  static real inverse_length(real squared) {  // 0 for the zero vector; NaN stays NaN
-    return squared <= real(1e-24) ? 0 : 1 / std::sqrt(squared);
+  static vec<real> inverse_length(vec<real> squared) {  // 0 for the zero vector; NaN stays NaN
+    return squared <= real(1e-24) ? vec<real>{} : 1 / square_root(squared);
   }
   static vec<real> chance(vec<real> score) { return score == none ? vec<real>{} : exp(score); }
   static int64_t whole(int64_t size) { return (size + lanes<real> - 1) / lanes<real> * lanes<real>; }

@@ -141,6 +141,12 @@ RAMGRU_INLINE vec<double> load(const double* p, int64_t n) {
 }
 #endif
 
+template <class V>
+RAMGRU_INLINE V square_root(V x) {
+  for (std::size_t i = 0; i < sizeof x / sizeof x[0]; ++i) x[i] = std::sqrt(x[i]);
+  return x;
+}
+
 // e^x within 2 units in the last place, for x in [-87, 88]; clamped outside.
 RAMGRU_INLINE vec<float> exp(vec<float> x) {
   using V = vec<float>;
