@@ -27,12 +27,9 @@ from torch import Tensor, nn
 
 from ramgru.config import Memory, Tape
 from ramgru.kernels.projection import Projection, projection
-from ramgru.kernels.recurrence import linear_scan
+from ramgru.kernels.tape import GAIN, REACH, tape
 from ramgru.keys import Address, without_autocast
-from ramgru.ragged import padding_mask
 
-GAIN = 5.0  # scales the logits so that addresses learn five times faster than values
-REACH = 1.2  # range of the gates before clamping, so that they reach exactly 0 and 1
 START = (0.05, 0.05, 0.1)  # push, jump and pop, untrained: all steps meet in few cells, and part
 
 
@@ -75,42 +72,11 @@ class TapeHeads(nn.Module):
 
         Positions stay unchanged in padding.
         """
-        push, jump, pop = self._gates(x)
-        pad = None if lengths is None else padding_mask(lengths, x.shape[1]).unsqueeze(-1)
-        if pad is not None:
-            push, jump, pop = (gate.masked_fill(pad, 0) for gate in (push, jump, pop))
-        stack = torch.arange(self.num_heads, device=x.device) % 2 == 1
-        keep = torch.cat([1 - jump * stack, 1 - jump], dim=-1)
-        if reset is not None:
-            anew = reset.unsqueeze(-1)
-            keep = keep.masked_fill(anew if pad is None else anew & ~pad, 0)
-        net = push - pop
-        move = torch.cat([torch.where(stack, net, push), torch.where(stack, net, pop)], dim=-1)
-        after = linear_scan(keep, move, position.double())
-        begin = after - move  # after the jump, before the move
-        write = self._covered(begin[..., : self.num_heads], push, x)
-        low = begin[..., self.num_heads :] + (net * stack).clamp(max=0)
-        return write, self._covered(low, torch.ones_like(low), x), after[:, -1]
-
-    def _gates(self, x: Tensor) -> tuple[Tensor, ...]:
-        """-> push, jump and pop in [0, 1], each (B, T, H) float64: counts add up.
-
-        The gradient passes the clamps, so that a gate that is shut can learn to open.
-        """
         wide = torch.promote_types(x.dtype, torch.float32)
         weight, bias = self.moves.weight.to(wide), self.moves.bias.to(wide)
         with without_autocast(x):
-            logits = GAIN * projection(x.to(wide), weight, bias)
-        gates = REACH * logits.double().sigmoid() - (REACH - 1) / 2
-        return (gates + (gates.clamp(0, 1) - gates).detach()).chunk(3, dim=-1)
-
-    def _covered(self, begin: Tensor, length: Tensor, x: Tensor) -> Address:
-        """The two cells from `begin` (B, T, H) on, and how much of each the next `length` covers.
-
-        length: (B, T, H), at most 1. x: the input, whose dtype the weights have
-        """
-        border = begin.detach().floor() + 1
-        index = torch.stack([border.long() - 1, border.long()], dim=-1).remainder(self.cells)
-        first = torch.minimum(length, border - begin)
-        weight = torch.stack([first, length - first], dim=-1)
-        return Address(index, weight.to(torch.promote_types(x.dtype, torch.float32)))
+            moves = projection(x.to(wide), weight, bias)
+            write_index, write_weight, read_index, read_weight, after = tape(
+                moves, position.double(), reset, lengths, cells=self.cells
+            )
+        return Address(write_index, write_weight), Address(read_index, read_weight), after

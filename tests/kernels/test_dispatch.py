@@ -180,7 +180,7 @@ def test_info_says_what_runs_on_a_gpu(monkeypatch, has_gpu, why, line):
 
 NATIVE = (
     "diagonal_gru gated_sum gru key_attention layer_step linear_scan memory_scan mingru "
-    "product_keys short_convolution tag_rows unit"
+    "product_keys short_convolution tag_rows tape unit"
 )
 
 

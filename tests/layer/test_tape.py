@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ramgru import RAMGRU, Memory, RAMGRUModel, Tape
+from ramgru.kernels.tape import covered
 from ramgru.lab import tasks
 from ramgru.tape import TapeHeads
 
@@ -70,9 +71,9 @@ def test_float32_counts_as_far() -> None:
 
 def test_cells_are_weighted_by_how_much_of_each_is_covered() -> None:
     begin = torch.tensor([[[2.25, -0.5, 3.0]]], dtype=torch.float64)
-    address = tape(3, 7, 0, 0, 0)._covered(begin, torch.tensor([0.5, 1, 0.25]).double(), begin)
-    assert address.index[0, 0].tolist() == [[2, 3], [6, 0], [3, 4]]
-    assert address.weight[0, 0].tolist() == [[0.5, 0], [0.5, 0.5], [0.25, 0]]
+    index, weight = covered(begin, torch.tensor([0.5, 1, 0.25]).double(), cells=7)
+    assert index[0, 0].tolist() == [[2, 3], [6, 0], [3, 4]]
+    assert weight[0, 0].tolist() == [[0.5, 0], [0.5, 0.5], [0.25, 0]]
 
 
 def test_a_queue_reads_in_the_order_of_writing_from_a_jump_on() -> None:

@@ -6,13 +6,11 @@
 #include "../address/nearest.h"
 #include "../memory_scan/step.h"
 #include "../native/scratch.h"
-#include "../recurrence/scan.h"
+#include "../tape/tape.h"
 #include "arguments.h"
 
 namespace ramgru {
 inline namespace RAMGRU_ISA {
-
-inline int64_t wrapped(int64_t x, int64_t size) { return (x % size + size) % size; }
 
 // The cells of one head, what a step writes into them, and where its read goes.
 template <class real>
@@ -110,30 +108,6 @@ void lag_step(const LayerStep& a, int64_t b, int64_t n, const Cells<real>& cells
   cells.read(a.lag_reads, static_cast<const real*>(a.lag_weight) + first,
              [&](int64_t j) { return wrapped(place - a.lag[first + j], a.ring); });
   if (n == 0) a.next_place[b] = (place + 1) % a.ring;  // all heads have the same
-}
-
-// The two cells from `begin` on, and how much of each the next `length`, at most 1, covers.
-template <class real>
-struct Stretch {
-  int64_t cell[2];
-  real weight[2];
-
-  Stretch(double begin, double length, int64_t N) {
-    double lower = std::floor(begin), rest = lower + 1 - begin;
-    double first = length < rest ? length : rest;
-    cell[0] = wrapped((int64_t)lower, N);
-    cell[1] = (cell[0] + 1) % N;
-    weight[0] = (real)first;
-    weight[1] = (real)(length - first);
-  }
-};
-
-// A gate of a tape head, with GAIN and REACH of `tape.py`.
-template <class real>
-double tape_gate(real logit) {
-  constexpr double gain = 5, reach = 1.2;
-  double open = reach / (1 + std::exp(-(double)((real)gain * logit))) - (reach - 1) / 2;
-  return open < 0 ? 0 : open > 1 ? 1 : open;
 }
 
 // Tape head n: a queue, or a stack if n is odd, by the equations of `tape.py`. moves (3 tapes,)

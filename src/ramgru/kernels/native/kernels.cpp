@@ -11,6 +11,7 @@
 #include "../recurrence/diagonal.h"
 #include "../recurrence/gru.h"
 #include "../recurrence/scan.h"
+#include "../tape/tape.h"
 
 RAMGRU_EXPORT(diagonal_gru_forward, DiagonalGruForward)
 RAMGRU_EXPORT(diagonal_gru_backward, DiagonalGruBackward)
@@ -32,5 +33,7 @@ RAMGRU_EXPORT_WIDE(short_convolution_forward, ShortConvolutionForward)
 RAMGRU_EXPORT_WIDE(short_convolution_backward, ShortConvolutionBackward)
 RAMGRU_EXPORT(tag_rows_forward, TagRowsForward)
 RAMGRU_EXPORT(tag_rows_backward, TagRowsBackward)
+RAMGRU_EXPORT_WIDE(tape_forward, TapeForward)
+RAMGRU_EXPORT_WIDE(tape_backward, TapeBackward)
 RAMGRU_EXPORT_WIDE(unit_forward, UnitForward)
 RAMGRU_EXPORT_WIDE(unit_backward, UnitBackward)
