@@ -391,6 +391,9 @@ class MemoryBackwardWalk {
     if (t >= start + memory_ahead) {
       prefetch(item.candidate(t - memory_ahead), item.size);
       prefetch((const storage*)a_.grad_output + item.output_at(t - memory_ahead), item.values);
+      prefetch(item.read_weight(t - memory_ahead), J);
+      prefetch(item.read_index(t - memory_ahead), J);
+      if (a_.tagged()) prefetch(item.query(t - memory_ahead), a_.A);
     }
     int64_t reads = touch.size - K;
     auto number = [&](int64_t i) { return touch[K + i].number; };

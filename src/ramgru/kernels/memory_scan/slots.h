@@ -135,8 +135,8 @@ class MemorySlots {
       }
       const int64_t* writes = a.write_index + a.write_at(b * a.T + t, h);
       const int64_t* reads = a.read_index + a.read_at(b * a.T + t, h);
-      __builtin_prefetch(writes + 16 * a.writes());
-      __builtin_prefetch(reads + 16 * a.reads());
+      for (int64_t k = 0; k < K_ + 7; k += 8) __builtin_prefetch(writes + 8 * a.writes() + k);
+      for (int64_t j = 0; j < J_ + 7; j += 8) __builtin_prefetch(reads + 8 * a.reads() + j);
       Touch* touch = touches_.get() + t * (K_ + J_);
       for (int64_t k = 0; k < K_; ++k) {
         if (writes[k] < 0) {
