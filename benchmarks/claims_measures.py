@@ -1,8 +1,11 @@
-"""The measurements of a trained run: its answers, its learning speed, the cells that kept bits."""
+"""The measurements of a trained run: its answers, also from cells that rest in narrow numbers, its
+learning speed, the cells that kept bits."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,6 +17,7 @@ from ramgru.lab.evaluate.sweep import FRESH
 from ramgru.lab.show.view import trace_model
 from ramgru.lab.tasks import Slice, Task
 from ramgru.lab.tasks.hold import Hold
+from ramgru.lab.tasks.mqar import MQAR
 from ramgru.lab.train import log
 from ramgru.lab.train.configfile import read_config
 from ramgru.lab.train.data import count_answers, held_out_seed
@@ -72,6 +76,52 @@ def kept_cells(run: Path, task: Task, effort: Effort) -> dict[str, float]:
                 _, state = model.hidden(piece, state)
         same += [torch.equal(a, b) for a, b in zip(before, _bits(state, cells))]
     return {"kept": sum(same) / len(same), "cells": len(same)}
+
+
+def resting_in_bfloat16(run: Path, task: Task, effort: Effort) -> dict[str, float]:
+    """As `answers` on MQAR, where cells rest as bfloat16 between the pairs and the questions."""
+    return _rested(run, task, effort, lambda rows: rows.bfloat16().to(rows), 2.0)
+
+
+def resting_in_int8(run: Path, task: Task, effort: Effort) -> dict[str, float]:
+    """The same with 8-bit integers, and one bfloat16 a cell that scales them."""
+
+    def rounded(rows: Tensor) -> Tensor:
+        scale = (rows.abs().amax(-1, keepdim=True) / 127).bfloat16().to(rows).clamp_min(1e-30)
+        return (rows / scale).round().clamp(-127, 127) * scale
+
+    return _rested(run, task, effort, rounded, 1.0)
+
+
+def _rested(
+    run: Path, task: Task, effort: Effort, rounded: Callable[[Tensor], Tensor], each: float
+) -> dict[str, float]:
+    """score, and state_bytes where a number of a cell has `each` bytes."""
+    assert isinstance(task, MQAR)
+    _, _, model = load_run(run)
+    right = asked = drawn = 0
+    while asked < effort.questions:
+        batch = task.draw(4, held_out_seed(effort.seed, FRESH + drawn))
+        inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
+        pairs, rest = inputs.tensor_split([2 * task.pairs], dim=1)
+        labels = labels[:, 2 * task.pairs :]
+        with torch.no_grad():
+            _, state = model.hidden(pairs)
+            for block, before in enumerate(state):
+                memory = tuple(replace(m, rows=rounded(m.rows)) for m in before.memory)
+                state[block] = replace(before, memory=memory)
+            hidden, _ = model.hidden(rest, state)
+            found = model.head(hidden[labels >= 0]).argmax(-1)
+        right += int((found == labels[labels >= 0]).sum())
+        asked, drawn = asked + found.numel(), drawn + 1
+    numbers = scales = 0
+    for layer in model.layers:
+        cells = len(layer.memory.heads) * layer.memory.cells
+        numbers += cells * layer.memories[0].row_width
+        scales += 2 * cells if each == 1 else 0
+    state_bytes = 4 * model.state_size - (4 - each) * numbers + scales
+    values = {"score": right / asked, "exact": right / asked, "chance": task.chance}
+    return {**values, "asked": asked, "state_bytes": state_bytes}
 
 
 def _written(model: SequenceModel, pairs: Tensor) -> list[Cell]:

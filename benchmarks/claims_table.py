@@ -11,6 +11,7 @@ from typing import Any
 
 from claims_measures import kept_cells, steps_to_target
 from claims_rows import Bar, Page, Question, Row, ask, at_length, training
+from claims_state import STATE_BYTES
 
 from ramgru import Memory
 from ramgru.lab.evaluate import Effort
@@ -489,44 +490,6 @@ HOME_TASKS = Page(
             steps=1000,
         ),
     ),
-)
-
-# Bytes of state: recall as the recurrent state grows, beside a dense memory
-
-
-def state_point(name: str, model: ModelConfig) -> Row:
-    """One model of the curve of recall against bytes of state."""
-    return Row(
-        name,
-        "",
-        training("mqar", {"pairs": 16, "length": 64}, model, steps=600),
-        tuple(
-            ask("mqar", {"pairs": p, "length": 4 * p}, effort=Effort(questions=1024))
-            for p in (16, 64, 256, 1024)
-        ),
-        rates=(3e-3, 1e-2),
-    )
-
-
-STATE_BYTES = Page(
-    "state_bytes",
-    "Recall against bytes of state",
-    "RAM-GRUs with more and more cells, beside Gated DeltaNets with larger and larger matrices; "
-    "all else is equal. Training is on 16 pairs.",
-    (
-        *(
-            state_point(f"cells_{cells}", ours(cells=cells))
-            for cells in (64, 256, 1024, 4096, 16_384, 65_536)
-        ),
-        *(
-            state_point(
-                f"gated_deltanet_{width}",
-                ModelConfig(layer=f"gated_deltanet,heads=1,value_size={width}", hidden_size=width),
-            )
-            for width in (16, 32, 64, 128)
-        ),
-    ),
-    compact=True,
 )
 
 PAGES = {page.name: page for page in (QUALITY, HOME_TASKS, STATE_BYTES)}
