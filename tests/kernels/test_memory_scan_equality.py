@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from memory_cases import Case, assert_near, cases, everything, fast, floating, slow
 
@@ -45,6 +45,7 @@ def test_equals_the_reference_in_corners(name: str) -> None:
 @settings(max_examples=60)
 @given(cases(T=st.integers(1, 12)))
 def test_float32_is_near_float64(case: Case) -> None:
+    assume(case.tag != 1)  # the cosine of single numbers is a sign, whose gradient is all rounding
     x = case.tensors(torch.float32)
     exact = {name: value.double() if name in floating(x) else value for name, value in x.items()}
     found, wanted = everything(fast, x, case), everything(slow, exact, case)
