@@ -3,11 +3,13 @@ that came and the values expected."""
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ramgru.config import Memory
 from ramgru.kernels.transforms import is_readable
@@ -66,20 +68,98 @@ def kind_of(value: Any) -> str:
 
 def memory_shape(m: MemoryState) -> tuple[int, ...]:
     """Cells, heads, width, and the shapes of the carried tensors, without the batch."""
-    _, heads, _, width = m.rows.shape
-    return (m.memory_size, heads, width, *(n for v in m.carried.values() for n in v.shape[1:]))
+    return (
+        m.memory_size,
+        *m.rows.shape[1::2],
+        *(n for v in m.carried.values() for n in v.shape[1:]),
+    )
 
 
-def check_state(state: RAMGRUState, expected: list[tuple[int, ...]]) -> None:
-    """Whether a state is of this layer, whose `memory_shape`s are expected."""
+# The cell numbers that were checked, or that a kernel made, at these versions of the tensors.
+_checked: MutableMapping[Tensor, int] = WeakIdKeyDictionary()
+
+
+def trust(state: RAMGRUState) -> None:
+    """Note that the layer made this state, whose cells it need not check when they come back."""
+    for m in state.memory:
+        if is_readable(m.cells) and not m.cells.is_inference() and m.cells.numel():
+            _checked[m.cells] = m.cells._version
+
+
+def check_state(state: Any, start: RAMGRUState) -> None:
+    """Whether a state is whole and of the layer whose fresh state is `start`, of any batch size."""
     if not isinstance(state, RAMGRUState):
         raise TypeError(f"state: expected a RAMGRUState, got {kind_of(state)}")
-    found = [memory_shape(m) for m in state.memory]
-    if found != expected:
+    for n, m in enumerate(state.memory):
+        if not all(isinstance(t, Tensor) for t in m):
+            raise TypeError(f"state.memory[{n}]: expected tensors, got {[*map(kind_of, m)]}")
+    expected, found = ([memory_shape(m) for m in s.memory] for s in (start, state))
+    kinds = [[[*m.carried] for m in s.memory] for s in (start, state)]
+    if found != expected or kinds[0] != kinds[1]:
         raise ValueError(
             "state: expected one of this layer, with (cells, heads, width, carried sizes) of "
             f"{expected} for its memories, got {found}"
         )
+    if state.hidden.dim() != 3 or state.hidden.device != start.hidden.device:
+        raise ValueError(
+            f"state.hidden: expected (layers, B, hidden_size) on {start.hidden.device}, "
+            f"got shape {tuple(state.hidden.shape)} on {state.hidden.device}"
+        )
+    for n, (m, own) in enumerate(zip(state.memory, start.memory)):
+        _check_memory(f"state.memory[{n}]", m, own, state.hidden.shape[1])
+
+
+def _check_memory(name: str, m: MemoryState, own: MemoryState, batch: int) -> None:
+    heads, width = own.rows.shape[1::2]
+    places = m.cells.shape[-1] if m.cells.dim() == 3 else 0
+    number = m.memory_size if places == 0 and m.rows.shape[2:3] != (0,) else places
+    shapes = {
+        "cells": (m.cells, own.cells, (batch, heads, places)),
+        "rows": (m.rows, own.rows, (batch, heads, number, width)),
+    }
+    for kind, value in m.carried.items():
+        like = own.carried[kind]
+        shapes[f"carried[{kind!r}]"] = (value, like, (batch, *like.shape[1:]))
+    for part, (value, like, shape) in shapes.items():
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{name}.{part}: expected shape {shape}, got {tuple(value.shape)}")
+        if value.device != like.device:
+            raise ValueError(f"{name}.{part}: expected {like.device}, got {value.device}")
+        if value.dtype != like.dtype and not (
+            value.is_floating_point() and like.is_floating_point()
+        ):
+            raise TypeError(f"{name}.{part}: expected {like.dtype}, got {value.dtype}")
+    left, right = m.fresh_left, m.fresh_right
+    if (left is None) != (right is None):
+        raise ValueError(f"{name}: expected fresh_left and fresh_right, or none of them")
+    if left is not None and right is not None:
+        fits = left.dim() == right.dim() == 3 and left.shape[1] * right.shape[1] >= m.memory_size
+        if not fits or {left.shape[::2], right.shape[::2]} != {own.rows.shape[1::2]}:
+            raise ValueError(
+                f"{name}.fresh_left, fresh_right: expected ({heads}, R, {width}) and "
+                f"({heads}, C, {width}) with R·C of {m.memory_size} or more, "
+                f"got {tuple(left.shape)} and {tuple(right.shape)}"
+            )
+    if m.cells.numel() and is_readable(m.cells):
+        _check_cells(f"{name}.cells", m.cells, m.memory_size)
+
+
+def _check_cells(name: str, cells: Tensor, number: int) -> None:
+    """Whether each place is unused, -1, or has a cell of its own in [0, number)."""
+    counted = not cells.is_inference()  # tensors of inference mode count no changes
+    if counted and _checked.get(cells) == cells._version:
+        return
+    low, high = (int(v) for v in torch.aminmax(cells))
+    if low < -1 or high >= number:
+        raise ValueError(
+            f"{name}: expected numbers in [0, Memory.cells = {number}), or -1 for unused places, "
+            f"got {low if low < -1 else high}"
+        )
+    order = cells.sort(dim=-1).values
+    if bool(((order[..., 1:] == order[..., :-1]) & (order[..., 1:] >= 0)).any()):
+        raise ValueError(f"{name}: expected each cell once, got one twice")
+    if counted:
+        _checked[cells] = cells._version
 
 
 def check_checkpoint_every(steps: int | None, bidirectional: bool) -> None:

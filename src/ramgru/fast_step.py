@@ -128,6 +128,7 @@ class _Plan:
     hidden_size: int
     cells: tuple[int, int, int]  # H, N, numbers of a cell
     carried: dict[str, tuple[tuple[int, ...], torch.dtype]]  # by kind of head
+    start: list[torch.Size | None]  # of the factors of a learned start
     dtype: torch.dtype
 
     def is_valid(self, dtype: torch.dtype) -> bool:
@@ -144,13 +145,18 @@ class _Plan:
 
     def fits(self, memory: MemoryState, batch: int) -> bool:
         """Whether a state is as the kernel takes it, which does not check again."""
-        rows, carried = memory.rows, memory.carried
+        rows, carried, cells = memory.rows, memory.carried, memory.cells
+        heads, number, _ = self.cells
         if (
-            memory.cells.numel()  # compact
-            or carried.keys() != self.carried.keys()
+            carried.keys() != self.carried.keys()
+            or not are_plain(rows, cells, *carried.values())
+            or cells.shape != (batch, heads, 0)  # dense
             or rows.shape != (batch, *self.cells)
+            or memory.memory_size != number
             or rows.dtype is not self.dtype
-            or not (rows.is_cpu and are_plain(rows, *carried.values()) and rows.is_contiguous())
+            or not (rows.is_cpu and rows.is_contiguous())
+            or [None if t is None else t.shape for t in (memory.fresh_left, memory.fresh_right)]
+            != self.start
         ):
             return False
         for kind, (shape, dtype) in self.carried.items():
@@ -179,6 +185,11 @@ class _Module:
             and not self.own["_forward_pre_hooks"]
             and len(self.own) == self.attributes
         )
+
+
+def has_own_forward(module: nn.Module) -> bool:
+    """Whether a call of the module runs more than its class's code."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or _has_own_code(module)
 
 
 def _has_own_code(module: nn.Module) -> bool:
@@ -245,6 +256,7 @@ def _new_plan(part: Part, dtype: torch.dtype) -> _Plan | str:
         memory.output_gate.out_features,
         (memory.num_heads, memory.memory.cells, memory.row_width),
         {kind: (value.shape[1:], value.dtype) for kind, value in start.carried.items()},
+        [None if t is None else t.shape for t in (start.fresh_left, start.fresh_right)],
         dtype,
     )
 

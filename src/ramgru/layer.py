@@ -6,7 +6,7 @@ B sequences, T steps, I = input_size, C = hidden_size, L = num_layers, D = 2 if 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from ramgru.arguments import (
     check_memory,
     check_reset,
     check_state,
-    memory_shape,
+    trust,
     unknown_argument,
 )
 from ramgru.config import Memory, check_int
@@ -227,7 +227,7 @@ class RAMGRU(RecurrentContract):
             raise ValueError("stream: expected one direction, got bidirectional=True")
         check_int("batch_size", batch_size, 0)
         if state is not None:
-            check_state(state, self._state_shapes())
+            self._check_state(state)
         start = self.initial_state(batch_size) if state is None else state.clone()
         return Stream(self, start.detach())
 
@@ -359,7 +359,7 @@ class RAMGRU(RecurrentContract):
             state = replace(state, hidden=hx)
         self.check_hidden(state.hidden, B)
         if isinstance(hx, RAMGRUState):
-            check_state(hx, self._state_shapes())
+            self._check_state(hx)
         every = self.checkpoint_every
         if every is None or every >= T or not torch.is_grad_enabled() or record is not None:
             y, h_n, after = self._run(
@@ -400,6 +400,10 @@ class RAMGRU(RecurrentContract):
         def one(x: Tensor | None) -> Tensor | None:
             return x.unsqueeze(1) if isinstance(x, Tensor) else x
 
+        if self._hooked():
+            return self._step_by_forward(
+                input, state, reset=reset, write_index=write_index, read_index=read_index
+            )
         if self.training and torch.is_grad_enabled():
             open_gates.begin(self.memories)
         y, _, after = self._forward(
@@ -408,13 +412,42 @@ class RAMGRU(RecurrentContract):
         assert after is not None
         return y.squeeze(1), after
 
+    def _hooked(self) -> bool:
+        """Whether a step must call the module: some hooks compute weights, as prune's do."""
+        hooks = self._forward_hooks or self._forward_pre_hooks
+        return bool(hooks) and type(self).forward is RAMGRU.forward
+
+    def _step_by_forward(
+        self, input: Tensor, state: RAMGRUState, **options: Tensor | None
+    ) -> tuple[Tensor, RAMGRUState]:
+        """`step` by a call of the module, which runs its hooks."""
+        time = 1 if self.batch_first else 0
+
+        def one(x: Tensor | None) -> Tensor | None:
+            return x.unsqueeze(time) if isinstance(x, Tensor) else x
+
+        given = {name: one(value) for name, value in options.items()}
+        y, after = self(one(input), state, **given)
+        if isinstance(after, Tensor):
+            after = self.initial_state(0).from_tensor(after)
+        return y.squeeze(time), after
+
     def step_(
         self, input: Tensor, state: RAMGRUState, *, reset: Tensor | None = None
     ) -> tuple[Tensor, RAMGRUState]:
-        """As `step`, but the cells of `state` are overwritten in place, and no gradient is kept."""
-        if reset is None and (taken := fast_step.step_(self._parts(), input, state)) is not None:
+        """As `step`, but the cells of `state` are overwritten in place, and no gradient is kept.
+
+        A step that raises leaves all cells as they were.
+        """
+        if (
+            reset is None
+            and not self._hooked()
+            and (taken := fast_step.step_(self._parts(), input, state)) is not None
+        ):
             return taken
         with torch.no_grad():
+            if self._hooked() or any(map(fast_step.has_own_forward, self.memories)):
+                return self.step(input, state, reset=reset)
             return self._general_step_(input, state, reset)
 
     def _general_step_(
@@ -423,15 +456,20 @@ class RAMGRU(RecurrentContract):
         """`step_` for every option, and with an error for every wrong argument."""
         self._check_step(input, state)
         check_reset(reset.unsqueeze(1) if isinstance(reset, Tensor) else reset, len(input), 1)
-        check_state(state, self._state_shapes())
         self.check_hidden(state.hidden, len(input))
+        self._check_state(state)
         x, r = input.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
-        hidden, memories = [], []
-        for n, (memory, weights) in enumerate(zip(self.memories, self.all_weights)):
-            y, last = self._control(x, state.hidden[n : n + 1], [weights], None, r)
-            x, after = memory.step_(x, y, state.memory[n], r, None, None)
-            hidden.append(last)
-            memories.append(after)
+        hidden, memories, undo = [], [], list[Callable[[], Any]]()
+        try:
+            for n, (memory, weights) in enumerate(zip(self.memories, self.all_weights)):
+                y, last = self._control(x, state.hidden[n : n + 1], [weights], None, r)
+                x, after = memory.step_(x, y, state.memory[n], r, None, None, undo)
+                hidden.append(last)
+                memories.append(after)
+        except BaseException:
+            for bring_back in reversed(undo):
+                bring_back()
+            raise
         return x.squeeze(1), RAMGRUState(torch.cat(hidden), tuple(memories))
 
     def _check_step(self, input: Tensor, state: RAMGRUState | None) -> RAMGRUState:
@@ -493,12 +531,14 @@ class RAMGRU(RecurrentContract):
                 # Drawn in the order of time, as nn.GRU draws it.
                 x = nn.functional.dropout(x.transpose(0, 1).contiguous(), self.dropout)
                 x = x.transpose(0, 1)
-        after = RAMGRUState(torch.cat(hidden), tuple(memory)) if carries else None
+        if not carries:
+            return x, torch.stack(h_n), None
+        after = RAMGRUState(torch.cat(hidden), tuple(memory))
+        trust(after)
         return x, torch.stack(h_n), after
 
-    def _state_shapes(self) -> list[tuple[int, ...]]:
-        """Of each memory what `check_state` compares."""
-        return [memory_shape(m) for m in self.initial_state(0).memory]
+    def _check_state(self, state: RAMGRUState) -> None:
+        check_state(state, self.initial_state(0))
 
     def _parts(self) -> list[fast_step.Part]:
         """The layers of the stack as the native step takes them, cached while modules stay."""

@@ -270,19 +270,29 @@ class RandomAccessMemory(nn.Module):
         reset: Tensor | None,  # (B, 1)
         write_index: Tensor | None,
         read_index: Tensor | None,
+        undo: list[Callable[[], Any]],
     ) -> tuple[Tensor, MemoryState]:
-        """As `forward` for one step, but the rows of the state are overwritten in place."""
+        """As `forward` for one step, but the rows of the state are overwritten in place.
+
+        undo: gets functions that bring the rows back, the last one first
+        """
         state = state.dense()
         # Without their graph, whose backward must not meet the rows that are written here.
         wide = torch.promote_types(torch.promote_types(state.rows.dtype, x.dtype), torch.float32)
         state = replace(state, rows=state.rows.detach().to(wide).contiguous())
-        if reset is not None and bool(reset.any()):
-            state.rows[reset[:, 0]] = state.fresh_rows()
+        rows = state.rows
         s = self.steps(x, state.carried, None, reset, write_index, read_index, carry=True)
+        if reset is not None and bool(reset.any()):
+            anew, whole = reset[:, 0], rows[reset[:, 0]]
+            undo.append(lambda: rows.index_put_((anew,), whole))
+            rows[anew] = state.fresh_rows()
         tag = {} if s.tag is None else s.tag._replace(query=s.tag.query[:, 0])._asdict()
         write, read = s.write.padded(), s.read.padded()
+        cell = write.index[:, 0].clamp_min(0).unsqueeze(-1).expand(-1, -1, -1, rows.shape[-1])
+        before = rows.gather(2, cell)
+        undo.append(lambda: rows.scatter_(2, cell, before))
         y = step_(
-            state.rows,
+            rows,
             write.index[:, 0],
             write.weight[:, 0],
             s.gate[:, 0],

@@ -139,11 +139,11 @@ class MemoryState:
         return replace(self, cells=cells.masked_fill(~held, -1), rows=rows)
 
     def trimmed(self) -> MemoryState:
-        """The same without columns that no sequence uses."""
+        """The same without the last columns, which no sequence uses."""
         if self.is_dense or self.cells.shape[-1] == 0:
             return self
-        used = int((self.cells >= 0).sum(-1).max()) if self.cells.numel() else 0
-        return self._with_columns(used)
+        columns = (self.cells >= 0).flatten(0, 1).any(0).nonzero()
+        return self._with_columns(int(columns[-1]) + 1 if len(columns) else 0)
 
     def _with_columns(self, number: int) -> MemoryState:
         """The compact form with room for `number` cells; unused columns are last."""
@@ -316,7 +316,7 @@ class RAMGRUState:
 
     def detach(self) -> RAMGRUState:
         """The same values without their autograd graph."""
-        return self.map(Tensor.detach)
+        return self.map(lambda x: x.detach() if x.requires_grad else x)
 
     def clone(self) -> RAMGRUState:
         return self.map(Tensor.clone)

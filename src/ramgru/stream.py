@@ -67,6 +67,7 @@ class Stream:
             raise TypeError(
                 f"other: expected a Stream, a RAMGRUState or a number, got {type(state).__name__}"
             )
+        self.layer._check_state(state)
         self._state = RAMGRUState.cat([self._state, state]).detach()
 
     def drop(self, indices: int | Sequence[int] | Tensor) -> RAMGRUState:

@@ -73,9 +73,12 @@ class TapeHeads(nn.Module):
         Positions stay unchanged in padding.
         """
         wide = torch.promote_types(x.dtype, torch.float32)
-        weight, bias = self.moves.weight.to(wide), self.moves.bias.to(wide)
+        weight, bias = self.moves.weight, self.moves.bias
         with without_autocast(x):
-            moves = projection(x.to(wide), weight, bias)
+            if weight.dtype == wide:  # by a call, which runs hooks that compute the weight
+                moves = self.moves(x.to(wide))
+            else:
+                moves = projection(x.to(wide), weight.to(wide), bias.to(wide))
             write_index, write_weight, read_index, read_weight, after = tape(
                 moves, position.double(), reset, lengths, cells=self.cells
             )

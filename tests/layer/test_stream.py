@@ -168,7 +168,7 @@ def test_bad_arguments_are_named() -> None:
         stream.step(normal(2, 6), reset=torch.tensor([True]))
     with pytest.raises(TypeError, match="other: expected a Stream, a RAMGRUState or a number"):
         stream.join(torch.zeros(1, 2, 8))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="states: expected states of one layer"):
+    with pytest.raises(ValueError, match="state: expected one of this layer"):
         stream.join(make(num_layers=2).stream())
     with pytest.raises(IndexError, match=r"indices: expected sequences in \[0, 2\), got \[2\]"):
         stream.drop(2)
