@@ -128,7 +128,8 @@ class _Plan:
     hidden_size: int
     cells: tuple[int, int, int]  # H, N, numbers of a cell
     carried: dict[str, tuple[tuple[int, ...], torch.dtype]]  # by kind of head
-    start: list[torch.Size | None]  # of the factors of a learned start
+    start: list[torch.Size | None]  # shapes of the factors of a learned start
+    starts: bool  # whether there are any
     dtype: torch.dtype
 
     def is_valid(self, dtype: torch.dtype) -> bool:
@@ -155,8 +156,10 @@ class _Plan:
             or memory.memory_size != number
             or rows.dtype is not self.dtype
             or not (rows.is_cpu and rows.is_contiguous())
-            or [None if t is None else t.shape for t in (memory.fresh_left, memory.fresh_right)]
-            != self.start
+            or (
+                (memory.fresh_left is not None or memory.fresh_right is not None or self.starts)
+                and [*map(_shape, (memory.fresh_left, memory.fresh_right))] != self.start
+            )
         ):
             return False
         for kind, (shape, dtype) in self.carried.items():
@@ -197,6 +200,10 @@ def _has_own_code(module: nn.Module) -> bool:
     kind = type(module)
     own = (name for name in vars(module) if callable(getattr(kind, name, None)))
     return kind not in _CLASSES or any(own)
+
+
+def _shape(tensor: Tensor | None) -> torch.Size | None:
+    return None if tensor is None else tensor.shape
 
 
 def _versions(tensors: Sequence[Tensor]) -> list[int]:
@@ -256,7 +263,8 @@ def _new_plan(part: Part, dtype: torch.dtype) -> _Plan | str:
         memory.output_gate.out_features,
         (memory.num_heads, memory.memory.cells, memory.row_width),
         {kind: (value.shape[1:], value.dtype) for kind, value in start.carried.items()},
-        [None if t is None else t.shape for t in (start.fresh_left, start.fresh_right)],
+        [*map(_shape, (start.fresh_left, start.fresh_right))],
+        start.fresh is not None,
         dtype,
     )
 

@@ -441,7 +441,7 @@ class RAMGRU(RecurrentContract):
         """
         if (
             reset is None
-            and not self._hooked()
+            and not (self._forward_hooks or self._forward_pre_hooks)
             and (taken := fast_step.step_(self._parts(), input, state)) is not None
         ):
             return taken
