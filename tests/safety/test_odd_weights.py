@@ -292,7 +292,7 @@ def test_inputs_and_gradients_of_any_form() -> None:
 @pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 def test_weights_replaced_while_threads_run(controller: str, freed: bool) -> None:
     """The new weights are equal to the old ones, and so are the outputs. Where nobody keeps the old
-    ones, torch's own functions may read freed memory, as in `nn.GRU`; nothing crashes."""
+    ones, what a call reads of the old memory is not promised; nothing crashes."""
     made, failed, kept = layer(controller=controller), [], []
     expected, stop = numbers(made), threading.Event()
 
