@@ -94,8 +94,8 @@ class Lag(Head):
 
 @dataclass(frozen=True)
 class Tape(Head):
-    """A head with positions that each step moves: a queue, which copies lists in order. Every
-    second tape head is a stack, which turns them round."""
+    """A head with positions that each step moves, which reads lists in the order of writing. Every
+    second tape head reads them backwards."""
 
     name: ClassVar[str] = "tape"
 

@@ -19,7 +19,7 @@ def draw(T: int, H: int, resets: bool, ragged: bool, shut: bool, dtype: torch.dt
     """moves, position, reset, lengths; with `shut`, all gates are exactly 0 or 1. Otherwise no gate
     is clamped, so that a position stands on the border of two cells after a reset alone: elsewhere
     rounding would decide between these."""
-    moves = torch.randn(3, T, 3 * H, dtype=dtype) / 10
+    moves = torch.randn(3, T, 3 * H, dtype=dtype) / 2
     position = torch.randn(3, 2 * H, dtype=torch.float64) * 5
     if shut:
         moves, position = moves.sign() * OPEN, position.round()
@@ -28,10 +28,10 @@ def draw(T: int, H: int, resets: bool, ragged: bool, shut: bool, dtype: torch.dt
     return moves, position, reset, lengths
 
 
-def evaluate(given: Given, cells: int = 7) -> list[Tensor]:
+def evaluate(given: Given, cells: int = 7, window: int = 1) -> list[Tensor]:
     """The results, and the gradients of moves and positions."""
     moves, position = (t.detach().requires_grad_() for t in given[:2])
-    found = tape(moves, position, *given[2:], cells=cells)
+    found = tape(moves, position, *given[2:], cells=cells, window=window)
     g = torch.Generator().manual_seed(1)
     numbers = [found[n] for n in (1, 3, 4)]
     above = [torch.randn(t.shape, generator=g, dtype=torch.float64).to(t.dtype) for t in numbers]
@@ -39,19 +39,20 @@ def evaluate(given: Given, cells: int = 7) -> list[Tensor]:
 
 
 @every_isa
+@pytest.mark.parametrize("window", [1, 3])
 @pytest.mark.parametrize("shut", [False, True], ids=["", "shut"])
 @pytest.mark.parametrize("ragged", [False, True], ids=["", "ragged"])
 @pytest.mark.parametrize("resets", [False, True], ids=["", "resets"])
 @pytest.mark.parametrize(("T", "H"), [(1, 1), (2, 5), (40, 2)])
 def test_the_kernel_equals_the_equations(
-    isa: str, T: int, H: int, resets: bool, ragged: bool, shut: bool
+    isa: str, T: int, H: int, resets: bool, ragged: bool, shut: bool, window: int
 ) -> None:
     for dtype, bound in ((torch.float64, 1e-11), (torch.float32, 2e-6)):
         given = draw(T, H, resets, ragged, shut, dtype)
         with native.use(isa):
-            found = evaluate(given)
+            found = evaluate(given, window=window)
         with native.use(native.PORTABLE):
-            wanted = evaluate(given)
+            wanted = evaluate(given, window=window)
         for a, b in zip(found, wanted, strict=True):
             assert a.dtype == b.dtype
             if a.is_floating_point():

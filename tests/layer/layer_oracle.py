@@ -88,18 +88,15 @@ def read_tagged(
 
 def move(unit: RandomAccessMemory, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """position (2, tape heads) -> the positions after one more step, the stretches (tape heads, 2)
-    that it writes, and the lower ends of those that it reads; odd heads are stacks."""
-    wide = 1.2 * (5 * unit.heads["tape"].moves(x)).sigmoid() - 0.1
+    that it writes, and the lower ends of those that it reads; odd heads read backwards."""
+    wide = 1.2 * unit.heads["tape"].moves(x).sigmoid() - 0.1
     gates = wide + (wide.clamp(0, 1) - wide).detach()  # a gradient as if they were not clamped
     after, stretches, low = [], [], []
     for h, (push, jump, pop) in enumerate(gates.view(3, -1).T):
-        stack = h % 2 == 1
-        writes_at = (1 - jump if stack else 1) * position[0, h]
-        reads_at = (1 - jump) * position[1, h]
-        moves = [push - pop, push - pop] if stack else [push, pop]
-        after.append(torch.stack([writes_at + moves[0], reads_at + moves[1]]))
-        stretches.append(torch.stack([writes_at, writes_at + push]))
-        low.append(reads_at + moves[1].clamp(max=0) if stack else reads_at)
+        written, seen = position[0, h] + push, (1 - jump) * position[1, h]
+        low.append(seen + jump * written - pop if h % 2 else seen)
+        after.append(torch.stack([written, low[-1] if h % 2 else seen + pop]))
+        stretches.append(torch.stack([position[0, h], written]))
     return torch.stack(after, dim=1), torch.stack(stretches), torch.stack(low)
 
 
@@ -108,6 +105,17 @@ def covered(begin: Tensor, end: Tensor, cells: int) -> list[tuple[int, Tensor]]:
     i = int(begin.floor())
     first = torch.minimum(end, end.new_tensor(i + 1)) - begin
     return [(i % cells, first), ((i + 1) % cells, end - begin - first)]
+
+
+def seen(begin: Tensor, cells: int) -> list[tuple[int, Tensor]]:
+    """The cells within 3 of `begin`, and how much of each the next 1 covers; with the gradient of a
+    triangle of 3 cells on each side."""
+    i, found = int(begin.floor()), []
+    for cell in range(i - 2, i + 4):
+        apart = (cell - begin).abs()
+        wide = (1 - apart / 3).clamp_min(0) / 3
+        found.append((cell % cells, (1 - apart).clamp_min(0).detach() + wide - wide.detach()))
+    return found
 
 
 def read_lags(
@@ -206,7 +214,7 @@ def memory_step(
             found = read_lags(unit, lag, place, ring, before, write_to is None)
             read = [(x.new_ones(()), torch.cat([found, x.new_zeros(A)]))]
         elif tape >= 0:
-            read = [(r, at(i)) for i, r in covered(read_at[tape], read_at[tape] + 1, options.cells)]
+            read = [(r, at(i)) for i, r in seen(read_at[tape], options.cells)]
         else:
             count = min(options.reads if learned else options.writes, options.cells)
             value, cells = address(unit, query, head).topk(count)

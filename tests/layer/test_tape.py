@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import ramgru.tape
 from ramgru import RAMGRU, Memory, RAMGRUModel, Tape
 from ramgru.kernels.tape import covered
 from ramgru.lab import tasks
 from ramgru.tape import TapeHeads
 
 OPEN, SHUT = 9.0, -9.0  # biases of gates that are exactly 1 and 0
+HERE = ramgru.tape.WINDOW - 1  # the first cell of a read, behind those that its gradient sees
 
 
 def tape(heads: int, cells: int, push: float, jump: float, pop: float) -> TapeHeads:
@@ -54,9 +56,10 @@ def test_a_head_that_only_moves_on_counts_exactly_and_goes_round() -> None:
     made, x = tape(1, 5, OPEN, SHUT, OPEN), torch.randn(2, 3_001, 2, dtype=torch.float64)
     write, read, position = made(x, made.start(2), None, None)
     assert position.tolist() == [[3_001, 3_001]] * 2
-    for address in (write, read):
-        assert torch.equal(address.index[0, :, 0, 0], torch.arange(3_001) % 5)
-        assert torch.equal(address.weight[0, :, 0], torch.tensor([1.0, 0]).expand(3_001, 2))
+    for address, here in ((write, 0), (read, HERE)):
+        assert torch.equal(address.index[0, :, 0, here], torch.arange(3_001) % 5)
+        assert (address.weight[0, :, 0, here] == 1).all()
+        assert (address.weight[0, :, 0].sum(-1) == 1).all()
 
 
 def test_float32_counts_as_far() -> None:
@@ -82,20 +85,34 @@ def test_a_queue_reads_in_the_order_of_writing_from_a_jump_on() -> None:
     write, read, position = made(x, made.start(1), None, None)
     assert write.index[0, [0, 2, 3], 0, 0].tolist() == [0, 1, 2]
     assert write.weight[0, :, 0].sum(-1).tolist() == [1, 0, 1, 1] + [0] * 7
-    assert read.index[0, 4:, 0, 0].tolist() == [0, 1, 0, 0, 1, 2, 2]
+    assert read.index[0, 4:, 0, HERE].tolist() == [0, 1, 0, 0, 1, 2, 2]
     assert position.tolist() == [[3, 3]]
 
 
-def test_a_stack_reads_in_the_opposite_order() -> None:
+def test_every_second_head_reads_backwards_from_the_last_jump() -> None:
     made = obeying(2, 9)
-    write, read, _ = made(commands("+++--+---"), made.start(1), None, None)
-    assert write.index[0, :, 1, 0].tolist() == [0, 1, 2, 3, 2, 1, 2, 1, 0]
-    assert write.weight[0, :, 1].sum(-1).tolist() == [1, 1, 1, 0, 0, 1, 0, 0, 0]
-    assert read.index[0, [3, 4, 6, 7, 8], 1, 0].tolist() == [2, 1, 1, 0, 8]
+    x = commands("+++<---+<--")
+    write, read, position = made(x, made.start(1), None, None)
+    assert write.weight[0, :, 1].sum(-1).tolist() == [1, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0]
+    assert write.index[0, [0, 1, 2, 7], 1, 0].tolist() == [0, 1, 2, 3]
+    assert read.index[0, [4, 5, 6, 9, 10], 1, HERE].tolist() == [2, 1, 0, 3, 2]
+    assert position.tolist() == [[4, 4, 2, 2]]
+
+
+def test_a_position_is_drawn_to_cells_that_are_steps_away() -> None:
+    position = torch.tensor([[9.0, 4.25]], dtype=torch.float64, requires_grad=True)
+    made, x = tape(1, 16, SHUT, SHUT, SHUT), torch.zeros(1, 1, 2, dtype=torch.float64)
+    read = made(x, position, None, None)[1]
+    assert read.index.tolist() == [[[[2, 3, 4, 5, 6, 7]]]]
+    assert read.weight.tolist() == [[[[0, 0, 0.75, 0.25, 0, 0]]]]
+    towards = read.weight[0, 0, 0] @ torch.tensor([1, 2, 4, 8, 16, 32]).double()
+    assert torch.autograd.grad(towards, position)[0].tolist() == [[0, (56 - 7) / 9]]
+    with torch.no_grad():
+        assert made(x, position, None, None)[1].index.tolist() == [[[[4, 5]]]]
 
 
 def test_a_gate_that_is_shut_learns_to_open() -> None:
-    made, x = tape(1, 9, -0.7, SHUT, SHUT), torch.zeros(1, 1, 2, dtype=torch.float64)
+    made, x = tape(1, 9, -3.5, SHUT, SHUT), torch.zeros(1, 1, 2, dtype=torch.float64)
     write, _, _ = made(x, made.start(1), None, None)
     assert write.weight.tolist() == [[[[0, 0]]]]
     write.weight[..., 0].sum().backward()
@@ -130,14 +147,16 @@ def test_tape_heads_stand_after_key_heads() -> None:
     assert s.write.counts == (1, 2, 2)
     assert s.write.index.shape == (2, 4, 5)
     filled, reads = s.write.padded(), s.read.padded()
-    assert filled.index.shape == reads.index.shape == (2, 4, 3, 2)
+    assert filled.index.shape == (2, 4, 3, 2)
+    assert reads.index.shape == (2, 4, 3, 6)
     assert (filled.index[:, :, 0, 1] == -1).all()
     write, read, _ = unit.heads["tape"](x, state.carried["tape"], None, None)
     assert torch.equal(filled.index[:, :, 1:], write.index)
     assert torch.equal(reads.weight[:, :, 1:], read.weight)
 
 
-def test_gradcheck() -> None:  # without key heads, whose hash passes no gradient
+def test_gradcheck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ramgru.tape, "WINDOW", 1)  # without key heads: a hash passes no gradient
     made, x = layer("tape tape"), normal(2, 4, 2).requires_grad_()
     names, values = zip(*made.named_parameters())
 

@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, jacrev, jvp, vmap
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+import ramgru.tape
 from ramgru import RAMGRU, Memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
@@ -51,8 +52,14 @@ def loss_of(layer: RAMGRU):
     return loss
 
 
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positions of tape heads with their exact gradient."""
+    monkeypatch.setattr(ramgru.tape, "WINDOW", 1)
+
+
 @every_controller
-def test_gradcheck(controller: str) -> None:
+def test_gradcheck(controller: str, exact: None) -> None:
     """With the weights of addresses too, which no gradient goes through to the input."""
     layer = make(controller=controller, learned=True)
     names, parameters = zip(*layer.named_parameters())
@@ -67,7 +74,7 @@ def test_gradcheck(controller: str) -> None:
 
 
 @every_controller
-def test_gradcheck_of_a_stream(controller: str) -> None:
+def test_gradcheck_of_a_stream(controller: str, exact: None) -> None:
     layer = make("key tape", cells=4, controller=controller, **ONE_CELL)
     start = normal(1, 2, layer.flat_size).requires_grad_()
     x = normal(2, 3, 2).requires_grad_()
@@ -83,7 +90,7 @@ def test_gradcheck_of_a_stream(controller: str) -> None:
 
 
 @every_controller
-def test_second_derivatives(controller: str) -> None:
+def test_second_derivatives(controller: str, exact: None) -> None:
     layer = make("key tape", cells=4, controller=controller, **ONE_CELL)
     x = normal(1, 2, 2).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,))

@@ -110,25 +110,17 @@ void lag_step(const LayerStep& a, int64_t b, int64_t n, const Cells<real>& cells
   if (n == 0) a.next_place[b] = (place + 1) % a.ring;  // all heads have the same
 }
 
-// Tape head n: a queue, or a stack if n is odd, by the equations of `tape.py`. moves (3 tapes,)
+// Tape head n, which reads backwards if n is odd, by the equations of `tape.h`. moves (3 tapes,)
 template <class real>
 void tape_step(const LayerStep& a, int64_t b, int64_t n, const Cells<real>& cells, real gate,
                const real* no_key, const real* moves) {
-  double push = tape_gate(moves[n]), jump = tape_gate(moves[a.tapes + n]);
-  double pop = tape_gate(moves[2 * a.tapes + n]);
-  bool stack = n % 2;
-  // Moves one of the positions -> where it stood after the jump, before the move.
-  auto advance = [&](int64_t place, double keep, double move) {
-    double after = scan_step(keep, a.position[place], move);
-    a.next_position[place] = after;
-    return after - move;
-  };
-  double net = push - pop;
+  TapeMove m(moves, n, a.tapes, false, false);
   int64_t place = b * 2 * a.tapes + n;
-  double write = advance(place, stack ? 1 - jump : 1, stack ? net : push);
-  double read = advance(place + a.tapes, 1 - jump, stack ? net : pop);
-  if (stack && net < 0) read += net;
-  Stretch<real> pushed(write, push, a.N), popped(read, 1, a.N);
+  double begin = a.position[place], before = a.position[place + a.tapes];
+  double written = m.write(begin), seen = m.read(before, written);
+  a.next_position[place] = written;
+  a.next_position[place + a.tapes] = seen;
+  Stretch<real> pushed(begin, m.push, a.N), popped(m.low(before, seen), 1, a.N);
   cells.write(2, pushed.weight, gate, no_key, [&](int64_t k) { return pushed.cell[k]; });
   cells.read(2, popped.weight, [&](int64_t j) { return popped.cell[j]; });
 }

@@ -10,9 +10,9 @@ from torch import Tensor
 from ramgru.kernels.fused import Fused
 from ramgru.kernels.tape import cpu
 from ramgru.kernels.tape import torch as portable
-from ramgru.kernels.tape.torch import GAIN, REACH, covered
+from ramgru.kernels.tape.torch import REACH, covered
 
-__all__ = ["GAIN", "REACH", "covered", "tape"]
+__all__ = ["REACH", "covered", "tape"]
 
 _tape = Fused(portable.tape, cpu.tape_forward, cpu.tape_backward)
 
@@ -24,8 +24,9 @@ def tape(
     lengths: Tensor | None,  # (B,) steps that count: later ones move nothing
     *,
     cells: int,
+    window: int = 1,  # cells on each side of a read that its gradient sees
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """-> cells written and their weights, cells read and theirs, all (B, T, H, 2), and the
-    positions after the last step (B, 2 H)."""
-    found = _tape((moves, position, reset, lengths), cells)
+    """-> cells written and their weights, cells read and theirs, (B, T, H, 2) and (B, T, H,
+    2 window), and the positions after the last step (B, 2 H)."""
+    found = _tape((moves, position, reset, lengths), cells, window)
     return found  # type: ignore[return-value]

@@ -12,7 +12,7 @@ from ramgru.kernels import native
 
 MaybeTensor = Tensor | None
 
-SIZES = "B T H cells"
+SIZES = "B T H cells window"
 FORWARD = native.arguments(
     "TapeForward",
     SIZES,
@@ -27,14 +27,19 @@ BACKWARD = native.arguments(
 
 
 def tape_forward(
-    moves: Tensor, position: Tensor, reset: MaybeTensor, lengths: MaybeTensor, cells: int
+    moves: Tensor,
+    position: Tensor,
+    reset: MaybeTensor,
+    lengths: MaybeTensor,
+    cells: int,
+    window: int,
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
     (B, T, _), H, dtype = moves.shape, position.shape[1] // 2, moves.dtype
     given = [_contiguous(t) for t in (moves, position, reset, lengths)]
-    made = [torch.empty(B, T, H, 2, dtype=t) for _ in range(2) for t in (torch.int64, dtype)]
+    made = [torch.empty(B, T, H, n, dtype=t) for n in (2, 2 * window) for t in (torch.int64, dtype)]
     positions = torch.empty(B, T, 2 * H, dtype=torch.float64)
     tensors = (*given, *made, positions)
-    native.call("tape_forward", dtype, FORWARD, (B, T, H, cells), tensors)
+    native.call("tape_forward", dtype, FORWARD, (B, T, H, cells, window), tensors)
     return (*made, positions[:, -1].clone()), [positions]
 
 
@@ -47,13 +52,14 @@ def tape_backward(
     reset: MaybeTensor,
     lengths: MaybeTensor,
     cells: int,
+    window: int,
 ) -> list[MaybeTensor]:
     (B, T, _), H = moves.shape, position.shape[1] // 2
     given = [_contiguous(t) for t in (moves, position, reset, lengths, *kept)]
     above = [_contiguous(g) for g in (grads[1], grads[3], grads[4])]
     found = [torch.empty(t.shape, dtype=t.dtype) for t in (moves, position)]
     tensors: tuple[Any, ...] = (*given, *above, *found)
-    native.call("tape_backward", moves.dtype, BACKWARD, (B, T, H, cells), tensors)
+    native.call("tape_backward", moves.dtype, BACKWARD, (B, T, H, cells, window), tensors)
     return [*found, None, None]
 
 

@@ -1,11 +1,13 @@
 // Tape heads: positions that gates move, and the two cells that each write and each read covers.
-// Positions and gates are in float64. Even heads are queues, odd heads are stacks:
+// Positions and gates are in float64:
 //
-//   queue   w' = w,              w = w' + push;   r' = (1 - jump) r,  r = r' + pop
-//   stack   w' = (1 - jump) w,   w = w' + push - pop, and r alike
+//   w[t] = w[t-1] + push
+//   r[t] = (1 - jump) r[t-1] + pop                 of an even head
+//   r[t] = (1 - jump) r[t-1] + jump w[t] - pop     of an odd head, which reads backwards
 //
-// A write covers the next `push` from w' on, a read the next 1 from r' on, or from below if a stack
-// pops more than it pushes. A work item is a sequence.
+// A write covers the `push` before w[t], a read the next 1 from the lower end of what it pops. The
+// gradient of a read's position sees `window` cells on each side, read with weights of 0. A work
+// item is a sequence.
 #pragma once
 
 #include <cmath>
@@ -19,28 +21,28 @@ namespace ramgru {
 
 struct TapeForward {
   std::int64_t bytes, threads;
-  std::int64_t B, T, H, cells;
+  std::int64_t B, T, H, cells, window;
   const void* moves;            // (B, T, 3 H): push, jump and pop before their gates
   const double* position;       // (B, 2 H): of writes, then of reads, before the first step
   const bool* reset;            // (B, T) or null
   const std::int64_t* lengths;  // (B,) or null
   std::int64_t* write_index;    // (B, T, H, 2)
   void* write_weight;
-  std::int64_t* read_index;
+  std::int64_t* read_index;     // (B, T, H, 2 window)
   void* read_weight;
   double* positions;            // (B, T, 2 H) after each step
 };
 
 struct TapeBackward {
   std::int64_t bytes, threads;
-  std::int64_t B, T, H, cells;
+  std::int64_t B, T, H, cells, window;
   const void* moves;
   const double* position;
   const bool* reset;
   const std::int64_t* lengths;
   const double* positions;
   const void* grad_write;   // (B, T, H, 2) of the weights, or null
-  const void* grad_read;
+  const void* grad_read;    // (B, T, H, 2 window) or null
   const double* grad_last;  // (B, 2 H) or null
   void* grad_moves;         // (B, T, 3 H)
   double* grad_position;    // (B, 2 H)
@@ -50,11 +52,11 @@ inline namespace RAMGRU_ISA {
 
 inline int64_t wrapped(int64_t i, int64_t n) { return (i % n + n) % n; }
 
-constexpr double tape_gain = 5, tape_reach = 1.2;  // GAIN and REACH of `torch.py`
+constexpr double tape_reach = 1.2;  // REACH of `torch.py`
 
 template <class real>
 double tape_sigmoid(real move) {
-  return 1 / (1 + std::exp(-(double)((real)tape_gain * move)));
+  return 1 / (1 + std::exp(-(double)move));
 }
 
 template <class real>
@@ -90,22 +92,52 @@ double stretch_backward(double begin, double length, const real* grad, double* o
   return -(1 - inside) * of_first;
 }
 
+// The `window` cells on each side of `begin`, and how much of each the next 1 covers.
+template <class real>
+void tape_window(double begin, int64_t window, int64_t N, int64_t* cell, real* weight) {
+  double lower = std::floor(begin), rest = lower + 1 - begin;
+  for (int64_t j = 0, o = 1 - window; o <= window; ++j, ++o) {
+    cell[j] = wrapped((int64_t)lower + o, N);
+    weight[j] = (real)(o == 0 ? rest : o == 1 ? 1 - rest : 0);
+  }
+}
+
+// The gradient of `begin` from those of the weights: as if a triangle of `window` cells on each
+// side were read.
+template <class real>
+double window_backward(double begin, int64_t window, const real* grad) {
+  if (grad == nullptr) return 0;
+  double lower = std::floor(begin), sum = 0;
+  for (int64_t j = 0, o = 1 - window; o <= window; ++j, ++o) {
+    double apart = lower + o - begin;
+    if (apart < 0) sum -= (double)grad[j];
+    if (apart > 0 && apart < window) sum += (double)grad[j];
+  }
+  return sum / (double)(window * window);
+}
+
 // The gates of a head at a step, and how they move its two positions.
 struct TapeMove {
-  bool stack;
-  double push, jump, pop, net, keep[2], move[2];
+  bool backwards, anew;
+  double push, jump, pop;
 
   template <class real>
   TapeMove(const real* moves, int64_t h, int64_t H, bool padding, bool reset)
-      : stack(h % 2), push(padding ? 0 : tape_gate(moves[h])),
+      : backwards(h % 2), anew(reset && !padding), push(padding ? 0 : tape_gate(moves[h])),
         jump(padding ? 0 : tape_gate(moves[H + h])),
-        pop(padding ? 0 : tape_gate(moves[2 * H + h])), net(push - pop),
-        keep{stack ? 1 - jump : 1, 1 - jump}, move{stack ? net : push, stack ? net : pop} {
-    if (reset && !padding) keep[0] = keep[1] = 0;
-  }
+        pop(padding ? 0 : tape_gate(moves[2 * H + h])) {}
 
-  // Where a read begins whose position stood at `begin` after the jump.
-  double low(double begin) const { return stack && net < 0 ? begin + net : begin; }
+  // Positions before the move, where a write begins; and after it. A recomputed gate may be rounded
+  // differently: `after` - `push` would not be 0 at a reset.
+  double kept(double before) const { return anew ? 0 : before; }
+  double write(double before) const { return kept(before) + push; }
+  double read(double before, double written) const {
+    return scan_step<double>(anew ? 0 : 1 - jump, before, backwards ? jump * written - pop : pop);
+  }
+  // Where a read begins.
+  double low(double before, double after) const {
+    return backwards ? after : scan_step<double>(anew ? 0 : 1 - jump, before, 0);
+  }
 };
 
 template <class real>
@@ -114,10 +146,6 @@ void tape_forward(const TapeForward& a) {
   auto write_weight = static_cast<real*>(a.write_weight);
   auto read_weight = static_cast<real*>(a.read_weight);
   int64_t T = a.T, H = a.H;
-  auto put = [](const Stretch<real>& s, int64_t* index, real* weight) {
-    std::memcpy(index, s.cell, sizeof s.cell);
-    std::memcpy(weight, s.weight, sizeof s.weight);
-  };
   parallel(a.threads, a.B, [&](Work& work) {
     for (int64_t b; work.next(b);) {
       const double* before = a.position + b * 2 * H;
@@ -127,11 +155,14 @@ void tape_forward(const TapeForward& a) {
         double* after = a.positions + step * 2 * H;
         for (int64_t h = 0; h < H; ++h) {
           TapeMove m(moves + step * 3 * H, h, H, padding, reset);
-          after[h] = scan_step(m.keep[0], before[h], m.move[0]);
-          after[H + h] = scan_step(m.keep[1], before[H + h], m.move[1]);
-          int64_t at = (step * H + h) * 2;
-          put({after[h] - m.move[0], m.push, a.cells}, a.write_index + at, write_weight + at);
-          put({m.low(after[H + h] - m.move[1]), 1, a.cells}, a.read_index + at, read_weight + at);
+          after[h] = m.write(before[h]);
+          after[H + h] = m.read(before[H + h], after[h]);
+          int64_t at = (step * H + h) * 2, seen = at * a.window;
+          Stretch<real> pushed(m.kept(before[h]), m.push, a.cells);
+          std::memcpy(a.write_index + at, pushed.cell, sizeof pushed.cell);
+          std::memcpy(write_weight + at, pushed.weight, sizeof pushed.weight);
+          tape_window(m.low(before[H + h], after[H + h]), a.window, a.cells,
+                      a.read_index + seen, read_weight + seen);
         }
         before = after;
       }
@@ -158,24 +189,26 @@ void tape_backward(const TapeBackward& a) {
         for (int64_t h = 0; h < H; ++h) {
           const real* row = moves + step * 3 * H;
           TapeMove m(row, h, H, padding, reset);
-          int64_t at = (step * H + h) * 2, place[2] = {h, H + h};
-          double push = 0, pop = 0, net = 0, one = 0, jump = 0, begin[2], low;
-          begin[0] = stretch_backward(after[h] - m.move[0], m.push,
-                                      grad_write ? grad_write + at : nullptr, &push);
-          low = m.low(after[H + h] - m.move[1]);
-          begin[1] = stretch_backward(low, 1, grad_read ? grad_read + at : nullptr, &one);
-          if (m.stack && m.net <= 0) net += begin[1];
-          for (int64_t i = 0; i < 2; ++i) {
-            double of_after = begin[i] + carry[place[i]], of_move = carry[place[i]];
-            if (!m.stack) (i == 0 ? push : pop) += of_move;
-            if (m.stack) net += of_move;
-            if ((m.stack || i == 1) && !reset) jump -= of_after * before[place[i]];
-            carry[place[i]] = m.keep[i] == 0 ? 0 : m.keep[i] * of_after;
+          int64_t at = (step * H + h) * 2;
+          double push = 0, jump = 0, pop = 0, write, read, of_after;
+          write = stretch_backward(m.kept(before[h]), m.push,
+                                   grad_write ? grad_write + at : nullptr, &push);
+          read = window_backward(m.low(before[H + h], after[H + h]), a.window,
+                                 grad_read ? grad_read + at * a.window : nullptr);
+          of_after = read + carry[H + h];
+          pop = m.backwards ? -of_after : carry[H + h];
+          if (m.backwards) {
+            jump = of_after * after[h];
+            carry[h] += of_after * m.jump;
           }
-          double of_gate[3] = {push + net, jump, pop - net};
+          if (!m.anew) jump -= of_after * before[H + h];
+          push += carry[h];  // the start of a write stays where `push` changes
+          carry[h] = m.anew ? 0 : carry[h] + write;
+          carry[H + h] = m.anew || m.jump == 1 ? 0 : (1 - m.jump) * of_after;
+          double of_gate[3] = {push, jump, pop};
           for (int64_t i = 0; i < 3; ++i) {
             double s = tape_sigmoid(row[i * H + h]);
-            double slope = tape_gain * tape_reach * s * (1 - s);
+            double slope = tape_reach * s * (1 - s);
             grad_moves[step * 3 * H + i * H + h] = padding ? real(0) : (real)(slope * of_gate[i]);
           }
         }

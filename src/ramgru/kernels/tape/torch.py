@@ -7,15 +7,19 @@ from torch import Tensor
 
 from ramgru.kernels.recurrence import linear_scan
 
-GAIN = 5.0  # scales the logits so that addresses learn five times faster than values
 REACH = 1.2  # range of the gates before clamping, so that they reach exactly 0 and 1
 
 
 def tape(
-    moves: Tensor, position: Tensor, reset: Tensor | None, lengths: Tensor | None, cells: int
+    moves: Tensor,
+    position: Tensor,
+    reset: Tensor | None,
+    lengths: Tensor | None,
+    cells: int,
+    window: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradient passes the clamps of the gates, so that a gate that is shut learns to open."""
-    gates = REACH * (GAIN * moves).double().sigmoid() - (REACH - 1) / 2
+    gates = REACH * moves.double().sigmoid() - (REACH - 1) / 2
     gates = gates + (gates.clamp(0, 1) - gates).detach()  # float64: counts add up
     pad = None
     if lengths is not None:
@@ -23,22 +27,20 @@ def tape(
         pad = (time >= lengths.unsqueeze(1)).unsqueeze(-1)
         gates = gates.masked_fill(pad, 0)
     push, jump, pop = gates.chunk(3, dim=-1)
-    heads = push.shape[-1]
-    stack = torch.arange(heads, device=moves.device) % 2 == 1
-    keep = torch.cat([1 - jump * stack, 1 - jump], dim=-1)
+    keep, stay = 1 - jump, torch.ones_like(push)
     if reset is not None:
         anew = reset.unsqueeze(-1)
-        keep = keep.masked_fill(anew if pad is None else anew & ~pad, 0)
-    net = push - pop
-    move = torch.cat([torch.where(stack, net, push), torch.where(stack, net, pop)], dim=-1)
-    after = linear_scan(keep, move, position)
-    begin = after - move  # after the jump, before the move
-    low = begin[..., heads:] + (net * stack).clamp(max=0)
-    write = covered(begin[..., :heads], push, cells)
-    read = covered(low, torch.ones_like(low), cells)
+        anew = anew if pad is None else anew & ~pad
+        keep, stay = keep.masked_fill(anew, 0), stay.masked_fill(anew, 0)
+    written, seen = position.tensor_split(2, dim=-1)
+    backwards = torch.arange(push.shape[-1], device=moves.device) % 2 == 1
+    written = linear_scan(stay, push, written)
+    seen = linear_scan(keep, torch.where(backwards, jump * written - pop, pop), seen)
+    write = covered(written - push, push, cells)
+    read = seen_through(torch.where(backwards, seen, seen - pop), window, cells)
     index = write[0], read[0]
     weight = write[1].to(moves.dtype), read[1].to(moves.dtype)
-    return index[0], weight[0], index[1], weight[1], after[:, -1]
+    return index[0], weight[0], index[1], weight[1], torch.cat([written, seen], dim=-1)[:, -1]
 
 
 def covered(begin: Tensor, length: Tensor, cells: int) -> tuple[Tensor, Tensor]:
@@ -48,3 +50,16 @@ def covered(begin: Tensor, length: Tensor, cells: int) -> tuple[Tensor, Tensor]:
     index = torch.stack([border.long() - 1, border.long()], dim=-1).remainder(cells)
     first = torch.minimum(length, border - begin)
     return index, torch.stack([first, length - first], dim=-1)
+
+
+def seen_through(begin: Tensor, window: int, cells: int) -> tuple[Tensor, Tensor]:
+    """The cells around `begin` (B, T, H), and how much of each the next 1 covers, both (B, T, H,
+    2 window): all but two are 0, and have a gradient, as if a triangle of `window` cells on each
+    side were read. So a position is drawn to a cell some steps away."""
+    offset = torch.arange(1 - window, 1 + window, device=begin.device)
+    begin = begin.unsqueeze(-1)
+    cell = begin.detach().floor() + offset
+    apart = cell - begin.detach()
+    slope = apart.sign() * (apart.abs() < window) / window**2
+    weight = (1 - apart.abs()).clamp_min(0) + slope * (begin - begin.detach())
+    return cell.long().remainder(cells), weight
