@@ -119,7 +119,7 @@ NGRAM_LOOKUP = Row(
     changes=WHY_PHRASES,
 )
 
-FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=2000, batch_size=32)
+FEATURES = training("feature_recall", {"pairs": 16, "noise": 0.2}, steps=1000, batch_size=32)
 FEATURE_BARS = {
     0.0: (None, 0.99, 0.98, 0.95),
     0.2: (None, 0.99, 0.97, 0.9),
@@ -142,13 +142,13 @@ FEATURE_RECALL = Row(
 
 
 def feature_peer(layer: str) -> Row:
-    """A peer on the same data, with its rate tuned."""
+    """A peer on the same data, with its rate tuned and twice as many steps."""
     return replace(
         FEATURE_RECALL,
         name=f"feature_recall_{layer}",
         claim=f"The baseline for `feature_recall`: {layer} of the same width and depth, trained on "
-        "the same data.",
-        training=replace(FEATURES, model=ModelConfig(layer=layer)),
+        "the same data, for twice as many steps.",
+        training=replace(FEATURES, model=ModelConfig(layer=layer), steps=2000),
         questions=tuple(replace(asked, bars=(Bar(),)) for asked in FEATURE_RECALL.questions),
         rates=(1e-3, 3e-3),
     )
