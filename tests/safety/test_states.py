@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -147,6 +148,8 @@ def test_a_changed_file_is_refused() -> None:
 def test_cells_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at all where the layer made them, also after `detach`."""
     made, x, sorted_ = layer(), torch.zeros(2, 3, 5), []
+    gc.collect()
+    known = len(arguments._checked)
     sort = Tensor.sort
     monkeypatch.setattr(Tensor, "sort", lambda t, **k: sorted_.append(t) or sort(t, **k))
     _, state = made(x, made.initial_state(2))
@@ -157,7 +160,7 @@ def test_cells_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         made(x, other)
     assert len(sorted_) == 2  # once in each layer
-    assert len(arguments._checked) < 100  # forgotten with their tensors
+    assert len(arguments._checked) < known + 50  # forgotten with their tensors
 
 
 FORMS = {f.__name__: f for f in (negative, of_conjugate, strided, back_to_front)}
@@ -183,7 +186,8 @@ def test_states_of_any_form(form: str, kind: str, call: str, names: set[str]) ->
         return MemoryState(m.cells, odd("rows", m.rows), m.memory_size, given, left, right)
 
     given = RAMGRUState(odd("hidden", plain.hidden), tuple(map(of_memory, plain.memory)))
-    (y, after), (expected, then) = CALLS[call](made, given), CALLS[call](made, plain.clone())
+    expected, then = CALLS[call](made, plain.clone())  # first: step_ writes into what is given
+    y, after = CALLS[call](made, given)
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(after.to_tensor(), then.to_tensor(), rtol=1e-5, atol=1e-6)
 
