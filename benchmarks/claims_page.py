@@ -195,22 +195,22 @@ def _compact(found: Mapping[str, Found]) -> list[str]:
             value = each.of(number, Bar())
             interval = value.interval()
             shown.append(percent(value.score.mean) + (f"<br>{interval}" if interval else ""))
-        cells = [name, bytes_text(_state(each)), f"{each.record['parameters']:,}", *shown]
+        cells = [name, bytes_text(held(each)), f"{each.record['parameters']:,}", *shown]
         rows.append([*cells, _seeds(each), f"{each.record['lr']:g}"])
     return table(header, rows)
 
 
-def _state(found: Found) -> int:
+def held(found: Found) -> int:
     """Bytes of state of a sequence, as measured where numbers are narrow."""
     first = next(iter(found.seeds.values()))["found"][0]
     return int(first.get("state_bytes", found.record["state_bytes"]))
 
 
-def _kind(found: Found) -> str:
+def kind(found: Found) -> str:
     """What a row belongs to: a layer, or a layer with cells in narrow numbers."""
     name, layer = found.row.name, found.row.training.model.layer.partition(",")[0]
     narrow = name.partition("_")[0]
-    return f"{layer} ({narrow})" if narrow in ("bfloat16", "int8") else layer
+    return f"RAM-GRU ({narrow})" if narrow in ("bfloat16", "int8") else layer
 
 
 def _section(page: Page, found: Found, above: Found | None, docs: Path) -> list[str]:
@@ -330,9 +330,9 @@ def _against_state(found: Mapping[str, Found]) -> Any:
     """Scores of the last question but one, where the models differ most, by bytes of state."""
     kinds: dict[str, list[Found]] = {}
     for each in found.values():
-        kinds.setdefault(_kind(each), []).append(each)
+        kinds.setdefault(kind(each), []).append(each)
     lines = [
-        Line(kind, [_state(each) for each in rows], [each.of(-2, Bar()).score for each in rows])
+        Line(kind, [held(each) for each in rows], [each.of(-2, Bar()).score for each in rows])
         for kind, rows in kinds.items()
     ]
     first: Sequence[Question] = next(iter(found.values())).row.questions

@@ -33,8 +33,8 @@ WHY_PHRASES = "for keys of several steps, and values that need the width"
 MQAR_SIZES = ((64, 256, 0.995), (256, 1024, 0.99), (1024, 4096, 0.98), (4095, 16_384, 0.95))
 MQAR = Row(
     "mqar",
-    "Trained on up to 64 pairs, the layer recalls as many pairs as there are keys, and more of "
-    "them than softmax attention trained on the same data.",
+    "Trained on up to 64 pairs, the layer recalls as many pairs as there are keys, with a state of "
+    "constant size.",
     training("mqar", {"pairs": 64, "length": 256}, steps=800, batch_size=32),
     tuple(ask("mqar", {"pairs": p, "length": n}, Bar(least=s)) for p, n, s in MQAR_SIZES),
     above="mqar_attention",

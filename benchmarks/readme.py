@@ -1,12 +1,20 @@
-"""Put the results of `make run` into the README: its table, and the picture above the table.
+"""Put results into the README: those of `make run` with their picture, and recall for its bytes.
 
-make run && python benchmarks/readme.py
+make run && python benchmarks/claims.py state_bytes && python benchmarks/readme.py
+
+What has no results at hand stays as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import claims_runs
+from claims_page import Found, held, kind
+from claims_rows import Bar
+from claims_runs import Record
+from claims_state import STATE_BYTES
 from pages import DOCS, standalone, table
 
 from ramgru import files
@@ -18,22 +26,41 @@ from ramgru.lab.show.plots import bytes_text, percent
 from ramgru.lab.show.theme import look
 
 AXIS = "pairs"
-BEGIN, END = "<!-- make run -->", "<!-- end -->"
 
 
 def main() -> None:
     """Write docs/images/recall.svg, and the README between its markers."""
     data = Path("runs/compare-mqar") / DATA
-    comparison = from_json(data.read_text(encoding="utf-8"), str(data))
-    (results,) = comparison.tasks
-    files.write(DOCS / "images" / "recall.svg", standalone(draw(results), "recall"))
-    path = DOCS.parent / "README.md"
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    machine = ", ".join(f"{key} {value}" for key, value in comparison.machine.items())
-    text = "\n".join([BEGIN, *summary(results), f"Machine: {machine}.", END])
-    files.write(path, before + text + after)
-    print(f"wrote {path}")
+    if data.exists():
+        comparison = from_json(data.read_text(encoding="utf-8"), str(data))
+        (results,) = comparison.tasks
+        files.write(DOCS / "images" / "recall.svg", standalone(draw(results), "recall"))
+        machine = ", ".join(f"{key} {value}" for key, value in comparison.machine.items())
+        put("make run", [*summary(results), f"Machine: {machine}."])
+    if records := claims_runs.read(STATE_BYTES, DOCS / "study" / f"{STATE_BYTES.name}.json"):
+        put("state bytes", efficiency(records))
+
+
+def put(name: str, lines: Sequence[str]) -> None:
+    """The README with these lines between the markers of this name."""
+    path, begin, end = DOCS.parent / "README.md", f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    files.write(path, before + "\n".join([begin, *lines, end]) + after)
+    print(f"wrote {path}: {name}")
+
+
+def efficiency(records: Mapping[str, Record]) -> list[str]:
+    """Markdown lines: recall of each model of the page, by its bytes of state."""
+    found = [Found(row, records[row.name]) for row in STATE_BYTES.rows if row.name in records]
+    pairs = [question.axes[AXIS] for question in found[0].row.questions]
+    asked = [n for n, count in enumerate(pairs) if count >= 64]
+    rows = []
+    for each in found:
+        scores = [percent(each.of(n, Bar()).score.mean) for n in asked]
+        layer, space, narrow = kind(each).partition(" ")
+        rows.append([look(layer).label + space + narrow, bytes_text(held(each)), *scores])
+    return table(["", "state", *(f"{pairs[n]:,} pairs" for n in asked)], rows)
 
 
 def draw(results: Results) -> str:
