@@ -332,8 +332,8 @@ def _against_state(found: Mapping[str, Found]) -> Any:
     for each in found.values():
         kinds.setdefault(kind(each), []).append(each)
     lines = [
-        Line(kind, [held(each) for each in rows], [each.of(-2, Bar()).score for each in rows])
-        for kind, rows in kinds.items()
+        Line(name, [held(each) for each in rows], [each.of(-2, Bar()).score for each in rows])
+        for name, rows in kinds.items()
     ]
     first: Sequence[Question] = next(iter(found.values())).row.questions
     metric = f"recall at {slice_text(first[-2].axes)}"

@@ -195,6 +195,11 @@ def _kernel(name: str, storage: torch.dtype, isa: str) -> Callable[[bytes], int]
     return kernel
 
 
+def contiguous(tensor: Tensor | None) -> Tensor | None:
+    """The tensor as kernels take it; None stays None."""
+    return None if tensor is None else tensor.contiguous()
+
+
 def call(
     name: str,
     storage: torch.dtype,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import native
+from ramgru.kernels.native import contiguous
 
 MaybeTensor = Tensor | None
 
@@ -55,7 +56,7 @@ def mingru_forward(
     x, h = _projected(projected, initial), _wide(initial, initial)
     shape = (*x.shape[:2], h.shape[1])
     states, last = h.new_empty(shape), torch.empty_like(h)
-    tensors = (x, h, _contiguous(reset), _contiguous(lengths), states, last)
+    tensors = (x, h, contiguous(reset), contiguous(lengths), states, last)
     native.call("mingru_forward", x.dtype, MINGRU_FORWARD, shape, tensors)
     return (states.to(initial.dtype), last.to(initial.dtype)), [states]
 
@@ -75,7 +76,7 @@ def mingru_backward(
         MINGRU_BACKWARD,
         states.shape,
         (
-            *(x, h, _contiguous(reset), _contiguous(lengths), states, grad_states, grad_last),
+            *(x, h, contiguous(reset), contiguous(lengths), states, grad_states, grad_last),
             *(grad_x, grad_h),
         ),
     )
@@ -101,7 +102,7 @@ def gru_forward(
     states, last = h.new_empty(shape), torch.empty_like(h)
     # In four pieces: small enough for the allocator to reuse freed memory.
     kept = [h.new_empty(shape) for _ in range(4)] if learns else []
-    tensors = (x, h, weight, bias, _contiguous(reset), _contiguous(lengths), states, last)
+    tensors = (x, h, weight, bias, contiguous(reset), contiguous(lengths), states, last)
     native.call("gru_forward", x.dtype, GRU_FORWARD, shape, (*tensors, *(kept or 4 * [None])))
     return (states.to(initial.dtype), last.to(initial.dtype)), [states, *kept]
 
@@ -126,7 +127,7 @@ def gru_backward(
         GRU_BACKWARD,
         (B, T, H),
         (
-            *(h, weight, _contiguous(reset), _contiguous(lengths), *kept, grad_states, grad_last),
+            *(h, weight, contiguous(reset), contiguous(lengths), *kept, grad_states, grad_last),
             *(grad_x, grad_hn, before, grad_h),
         ),
     )
@@ -200,8 +201,8 @@ def _diagonal(
         _wide(initial, initial),
         _wide(weight_hh, initial),
         None if bias_hh is None else _wide(bias_hh, initial),
-        _contiguous(reset),
-        _contiguous(lengths),
+        contiguous(reset),
+        contiguous(lengths),
     )
 
 
@@ -214,7 +215,3 @@ def _projected(x: Tensor, initial: Tensor) -> Tensor:
     """The projected input alone may be stored in bfloat16."""
     narrow = x.dtype == torch.bfloat16 and initial.dtype != torch.float64
     return x.contiguous() if narrow else _wide(x, initial)
-
-
-def _contiguous(x: MaybeTensor) -> MaybeTensor:
-    return None if x is None else x.contiguous()

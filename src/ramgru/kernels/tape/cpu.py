@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import native
+from ramgru.kernels.native import contiguous
 
 MaybeTensor = Tensor | None
 
@@ -35,7 +36,7 @@ def tape_forward(
     window: int,
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
     (B, T, _), H, dtype = moves.shape, position.shape[1] // 2, moves.dtype
-    given = [_contiguous(t) for t in (moves, position, reset, lengths)]
+    given = [contiguous(t) for t in (moves, position, reset, lengths)]
     made = [torch.empty(B, T, H, n, dtype=t) for n in (2, 2 * window) for t in (torch.int64, dtype)]
     positions = torch.empty(B, T, 2 * H, dtype=torch.float64)
     tensors = (*given, *made, positions)
@@ -55,13 +56,9 @@ def tape_backward(
     window: int,
 ) -> list[MaybeTensor]:
     (B, T, _), H = moves.shape, position.shape[1] // 2
-    given = [_contiguous(t) for t in (moves, position, reset, lengths, *kept)]
-    above = [_contiguous(g) for g in (grads[1], grads[3], grads[4])]
+    given = [contiguous(t) for t in (moves, position, reset, lengths, *kept)]
+    above = [contiguous(g) for g in (grads[1], grads[3], grads[4])]
     found = [torch.empty(t.shape, dtype=t.dtype) for t in (moves, position)]
     tensors: tuple[Any, ...] = (*given, *above, *found)
     native.call("tape_backward", moves.dtype, BACKWARD, (B, T, H, cells, window), tensors)
     return [*found, None, None]
-
-
-def _contiguous(t: MaybeTensor) -> MaybeTensor:
-    return None if t is None else t.contiguous()
