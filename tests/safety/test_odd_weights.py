@@ -288,27 +288,23 @@ def test_inputs_and_gradients_of_any_form() -> None:
     assert_same(found, gradients(x.clone(), lambda g: g[:1].expand_as(g).clone()))
 
 
-@pytest.mark.parametrize("freed", [False, True], ids=["kept", "freed"])
 @pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
-def test_weights_replaced_while_threads_run(controller: str, freed: bool) -> None:
-    """The new weights are equal to the old ones, and so are the outputs. Where nobody keeps the old
-    ones, what a call reads of the old memory is not promised; nothing crashes."""
+def test_weights_replaced_while_threads_run(controller: str) -> None:
+    """The new weights are equal to the old ones, and so are the outputs. The old ones are kept:
+    torch itself crashes, in nn.GRU too, where `p.data = …` frees what another thread reads."""
     made, failed, kept = layer(controller=controller), [], []
     expected, stop = numbers(made), threading.Event()
 
     def run() -> None:
         try:
             for _ in range(15):
-                found = numbers(made)
-                if not freed:
-                    assert_same(found, expected)
+                assert_same(numbers(made), expected)
         except BaseException as error:
             failed.append(error)
 
     def replace() -> None:
         for p in itertools.cycle([*made.parameters(), *made.buffers()]):
-            if not freed:
-                kept.append(p.data)
+            kept.append(p.data)
             p.data = p.data.clone()
             if stop.is_set():
                 break
