@@ -158,7 +158,7 @@ def test_a_page_is_written_into_the_run(runs, capsys):
     path = inspect(InspectConfig(run, input="3 20 4 21 0 3", cell=5))
     assert path == run / "inspect.html"
     page = path.read_text(encoding="utf-8")
-    assert page.count("<svg") == 4  # provenance, gates, cells, unit
+    assert page.count("<svg") == 4  # arcs, gates, cells, unit
     assert "Cell 5" in page
     assert "--input" in page
     printed = capsys.readouterr().out

@@ -147,13 +147,6 @@ def test_a_long_input_is_labelled_by_its_steps():
     assert axes.get_xlabel() == "step"
 
 
-def test_gates_are_drawn_a_line_a_head():
-    gates = np.array([[0.0, 1.0], [0.5, 0.25]])
-    (axes,) = memory_plots.gates_over_time(gates, ["a", "b"]).axes
-    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.0, 0.5], [1.0, 0.25]]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b"]
-
-
 def test_a_unit_shows_its_gate_and_its_activation():
     activation = np.array([[1.0, -2.0], [0.0, 0.5], [0.0, 0.0]])
     upper, lower = memory_plots.cell_over_time(

@@ -27,7 +27,7 @@ from ramgru.lab.train.loop import Watch, train
 from ramgru.lab.train.run import CONFIG, LOG, WEIGHTS, load_run
 
 EVALUATION, COSTS = "evaluation.json", "costs.json"
-_PLACE = ("out", "resume")  # where a run is, which is no option of it
+_APART = ("out", "resume", "snapshots")  # options that do not change what a run learns
 
 
 class Interrupted(RamgruError):
@@ -47,7 +47,7 @@ def run_name(config: TrainConfig, effort: Effort | None = None) -> str:
 
 
 def _what(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in to_dict(config).items() if name not in _PLACE}
+    return {name: value for name, value in to_dict(config).items() if name not in _APART}
 
 
 def finished(folder: Path) -> bool:

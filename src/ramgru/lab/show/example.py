@@ -1,14 +1,17 @@
 """One input to inspect: drawn from the task, or typed.
 
-Tasks over tokens read ids (or text, if the task has a vocabulary); tasks over features read bits.
+Tasks over tokens read ids (or text, if the task has a vocabulary); tasks over features read bits,
+or numbers with commas between the channels of a step.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from ramgru.errors import DataError
 from ramgru.lab.tasks.base import IGNORE, Task
 from ramgru.lab.tasks.mqar import MQAR, MQARUpdate
 from ramgru.lab.tasks.programs import Interpreter, Programs
@@ -16,6 +19,7 @@ from ramgru.lab.tasks.programs.language import split
 from ramgru.lab.tasks.text import Text
 
 LONGEST = 4096  # provenance is a matrix of T × T
+FROM_FILE = 512  # steps that are read of a file
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,26 @@ def parse(task: Task, text: str) -> Example:
         questions = _recall(inputs, task.vocab_size // 2) if recall else []
         example = Example(inputs, questions or [Question(len(inputs) - 1)])
     else:
-        inputs = _bits(task, text)
+        inputs = _reals(task, text) if task.classes else _bits(task, text)
         example = Example(inputs, [Question(len(inputs) - 1)])
     check_length(len(example.inputs))
     return example
+
+
+def read(task: Task, path: Path) -> Example:
+    """The example in a file: the first steps of its text, in the form of `parse`.
+
+    Raises DataError if the file cannot be read or is not UTF-8, ValueError as `parse` does.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    if isinstance(task, Text):
+        return parse(task, text[:FROM_FILE])
+    if isinstance(task, Programs):
+        return parse(task, text)
+    return parse(task, " ".join(text.split()[:FROM_FILE]))
 
 
 def token_labels(task: Task, inputs: np.ndarray) -> list[str]:
@@ -129,11 +149,6 @@ def _ids(task: Task, text: str) -> np.ndarray:
 
 
 def _bits(task: Task, text: str) -> np.ndarray:
-    if task.classes:
-        raise ValueError(
-            f"input: task {task.name} has steps of real numbers, which cannot be typed; without "
-            "input an example is drawn"
-        )
     words = text.split()
     for place, word in enumerate(words):
         if len(word) != task.features or set(word) - {"0", "1"}:
@@ -142,6 +157,21 @@ def _bits(task: Task, text: str) -> np.ndarray:
                 f"got {word!r} at step {place}"
             )
     return np.array([[float(bit) for bit in word] for word in words], dtype=np.float32)
+
+
+def _reals(task: Task, text: str) -> np.ndarray:
+    steps = []
+    for place, word in enumerate(text.split()):
+        try:
+            steps.append([float(number) for number in word.split(",")])
+        except ValueError:
+            steps.append([])
+        if len(steps[-1]) != task.features or not np.isfinite(steps[-1]).all():
+            raise ValueError(
+                f"input: expected {task.features} numbers a step with commas between them for task "
+                f"{task.name}, got {word!r} at step {place}"
+            )
+    return np.array(steps, dtype=np.float32)
 
 
 def _recall(inputs: np.ndarray, half: int) -> list[Question]:

@@ -1,6 +1,7 @@
 """One self-contained HTML page of tables, text, code and pictures with captions.
 
-No network, no script, no remote fonts; light and dark; every text is escaped here.
+No network, no remote fonts, and no script but that of the interactive view; light and dark; every
+text is escaped here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape as _escape
 from pathlib import Path
+from typing import Protocol
 
 from matplotlib.figure import Figure
 
@@ -88,22 +90,35 @@ class Code:
         return f"<details><summary>{escape(self.summary)}</summary>{block}</details>"
 
 
+class Part(Protocol):
+    """What stands below a heading."""
+
+    def html(self, name: str) -> str:
+        """The part as HTML. name: unique in the page, for its ids."""
+        ...
+
+
 @dataclass(frozen=True)
 class Section:
     """A heading and the parts below it."""
 
     title: str
-    parts: Sequence[Table | Picture | Text | Code]
+    parts: Sequence[Part]
 
 
 @dataclass(frozen=True)
 class Page:
-    """A report: its title, its result in one sentence, its sections."""
+    """A report: its title, its result in one sentence, its sections.
+
+    css, script: what a part needs beyond the style of every page
+    """
 
     title: str
     lead: str
     sections: Sequence[Section]
     footer: str = ""
+    css: str = ""
+    script: str = ""
 
 
 def facts(caption: str, values: Mapping[str, str]) -> Table:
@@ -123,7 +138,8 @@ def render(page: Page) -> str:
             f'<h2 id="s{number}">{escape(section.title)}</h2>\n{parts}</section>'
         )
     footer = f"<footer>{escape(page.footer)}</footer>" if page.footer else ""
-    css = css_variables() + _CSS.read_text(encoding="utf-8")
+    script = f"<script>\n{page.script}</script>\n" if page.script else ""
+    css = css_variables() + _CSS.read_text(encoding="utf-8") + page.css
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -140,7 +156,7 @@ def render(page: Page) -> str:
 {chr(10).join(sections)}
 </main>
 {footer}
-</body>
+{script}</body>
 </html>
 """
 

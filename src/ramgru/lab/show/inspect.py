@@ -7,15 +7,20 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ramgru.errors import CheckpointError, RamgruError
-from ramgru.lab.show import html, machine, memory_plots, sentences
+from ramgru.lab.show import html, live, machine, memory_plots, sentences
 from ramgru.lab.show.data import Answer
-from ramgru.lab.show.example import draw, parse
+from ramgru.lab.show.example import Example, draw, parse, read
+from ramgru.lab.show.history import moments, rival_of
 from ramgru.lab.show.html import Code, Page, Picture, Section, Table, Text, facts
+from ramgru.lab.show.live import Live
+from ramgru.lab.show.story import tell
 from ramgru.lab.show.view import Unit, View, look
+from ramgru.lab.tasks.base import Task
 from ramgru.lab.train.configfile import read_config
 from ramgru.lab.train.data import held_out_seed
 from ramgru.lab.train.run import CONFIG, LOG, load_run
@@ -34,6 +39,11 @@ class InspectConfig:
     """Run directory; None: the newest run below runs/ that has a memory."""
     input: str | None = None
     """Input to read: token ids, or text if the task has a vocabulary; None: draw an example."""
+    file: Path | None = None
+    """File with the input, in the form of `input`; its first 512 steps are read."""
+    beside: Path | None = None
+    """Run of another layer on the same task, whose answers are shown beside; None: the nn.GRU that
+    was trained on it in the same folder, if there is one."""
     seed: int = 0
     """Seed of the drawn example."""
     cell: int | None = None
@@ -50,6 +60,8 @@ class InspectConfig:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name}: expected at least 0, got {value}")
+        if self.input is not None and self.file is not None:
+            raise ValueError(f"give input or file, not both, got {self.input!r} and {self.file}")
 
 
 def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
@@ -60,20 +72,20 @@ def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
     such run, or a model without a memory.
     """
     run = config.run if config.run is not None else _newest_with_memory()
-    _, task, model = load_run(run)
-    if config.input is None:
-        example = draw(task.held_out(), held_out_seed(config.seed, 0))
-    else:
-        example = parse(task, config.input)
+    trained, task, model = load_run(run)
+    example = _example(config, task)
     view = look(model, task, example, block=config.block, head=config.head, cell=config.cell)
     if view is None:
         raise RamgruError(
             f"the model of {run} has no memory: expected a run of layer ramgru, "
             f"got {read_config(run / CONFIG).model.layer}"
         )
+    rival = rival_of(run, trained, config.beside)
+    story = tell(task, example, moments(run, trained, model), view.ranking, rival)
     made = page(
         view,
-        title=f"Inside {run.name}: one input of {task.name}",
+        story,
+        where=f"Inside {run.name}: one input of {task.name}",
         typed=" ".join(view.sample.tokens),
         command=_command(config, run),
     )
@@ -82,6 +94,14 @@ def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
         print(text(view))
         print(f"page: {path}")
     return path
+
+
+def _example(config: InspectConfig, task: Task) -> Example:
+    if config.file is not None:
+        return read(task, config.file)
+    if config.input is not None:
+        return parse(task, config.input)
+    return draw(task.held_out(), held_out_seed(config.seed, 0))
 
 
 def _newest_with_memory(root: Path = Path("runs")) -> Path:
@@ -97,34 +117,26 @@ def _newest_with_memory(root: Path = Path("runs")) -> Path:
 
 def _command(config: InspectConfig, run: Path) -> str:
     words = ["ramgru", "inspect", str(run)]
-    for name in ("input", "seed", "cell", "block", "head"):
+    drawn = config.input is None and config.file is None
+    for name in ("input", "file", "beside", "seed", "cell", "block", "head"):
         value = getattr(config, name)
-        if value is not None and not (name == "seed" and config.input is not None):
+        if value is not None and (drawn or name != "seed"):
             words += [f"--{name}", str(value)]
     return shlex.join(words)
 
 
-def page(view: View, *, title: str, typed: str, command: str) -> Page:
-    """The page of one view. typed: the input as it would be typed."""
+def page(view: View, story: dict[str, Any], *, where: str, typed: str, command: str) -> Page:
+    """The page of one view. story: of `tell`. where: the run and the task. typed: the input as it
+    would be typed."""
     tokens = view.sample.tokens
-    source = Picture(
-        memory_plots.provenance(view.sample),
-        "For each question, the steps whose writes its read is made of.",
-        sentences.provenance_finding(view.sample),
-    )
-    gates = Picture(
-        memory_plots.gates_over_time(view.gates, tokens),
-        "The largest write gate of each step, one line a head.",
-        _gate_finding(view),
-    )
     cells = Picture(
         memory_plots.occupancy(view.occupancy),
         "Writes per cell: a map, and cells by rank.",
         sentences.occupancy_finding(view.occupancy, f"{len(tokens):,} steps"),
     )
     sections = [
-        Section("Where each answer came from", [source, _answers(view)]),
-        Section("Gates over time", [gates]),
+        Section("Where each answer came from", [Live(story), Text(_finding(view))]),
+        Section("All answers", [_answers(view, story.get("rival"))]),
         Section("Cells in use", [cells, Text(_most_written(view))]),
     ]
     if view.unit is not None:
@@ -132,7 +144,13 @@ def page(view: View, *, title: str, typed: str, command: str) -> Page:
     sections.append(
         Section("Repeat it", [Code(command), Code(typed), facts("The machine", machine.describe())])
     )
-    return Page(title, f"{_place(view)}. {sentences.right_of(view.sample.answers)}", sections)
+    title = sentences.beside(view.sample.answers, story.get("rival"))
+    lead = f"{where}. {_place(view)}."
+    return Page(title or where, lead, sections, css=live.CSS, script=live.SCRIPT)
+
+
+def _finding(view: View) -> str:
+    return f"{sentences.provenance_finding(view.sample)} {_gate_finding(view)}"
 
 
 def text(view: View) -> str:
@@ -178,7 +196,7 @@ def _source(answer: Answer, tokens: Sequence[str]) -> str:
     return f"step {step}, {tokens[step]} ({answer.weight[step]:.2f})"
 
 
-def _answers(view: View) -> Table:
+def _answers(view: View, rival: dict[str, Any] | None) -> Table:
     tokens = view.sample.tokens
     rows = [
         [
@@ -189,13 +207,15 @@ def _answers(view: View) -> Table:
             {True: "✓ right", False: "✗ wrong", None: ""}[answer.right],
             _source(answer, tokens),
             f"{sum(answer.weight):.3f}",
+            *([rival["said"][n]] if rival else []),
         ]
-        for answer in view.sample.answers[:MOST_ROWS]
+        for n, answer in enumerate(view.sample.answers[:MOST_ROWS])
     ]
     caption = "Answers, the largest write in each read, and the sum of the weights of all writes"
     if len(view.sample.answers) > MOST_ROWS:
         caption += f" (the first {MOST_ROWS} of {len(view.sample.answers):,})"
-    header = ("step", "asked", "right answer", "answered", "", "mostly from", "all writes")
+    header = ["step", "asked", "right answer", "answered", "", "mostly from", "all writes"]
+    header += [rival["name"]] if rival else []
     return Table(caption, header, rows, text=True)
 
 

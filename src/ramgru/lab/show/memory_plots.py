@@ -167,22 +167,6 @@ def _map(memory: Occupancy) -> np.ndarray:
     return grid
 
 
-def gates_over_time(gates: np.ndarray, tokens: Sequence[str]) -> Figure:
-    """gates (T, H): the largest write gate of each step, one line a head."""
-    with style():
-        figure = Figure(figsize=(7.2, 2.8))
-        axes = figure.subplots()
-        for head, gate in enumerate(np.asarray(gates).T):
-            axes.plot(
-                range(len(gate)), gate, drawstyle="steps-mid", label=f"head {head}", **_head(head)
-            )
-        axes.set(title="Write gate at each step", ylim=(-0.04, 1.04), ylabel="gate")
-        _token_axis(axes, tokens)
-        if gates.shape[1] > 1:
-            figure.legend(loc="outside right upper")
-    return figure
-
-
 def cell_over_time(
     gate: Sequence[float] | np.ndarray, activation: np.ndarray, tokens: Sequence[str], title: str
 ) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ramgru.lab.show.data import Answer, Occupancy, Sample, Score
 
@@ -73,6 +74,22 @@ def right_of(answers: Sequence[Answer]) -> str:
     if not judged:
         return "The task has no rule for the right answers of a typed input."
     return f"{sum(judged)} of {len(judged)} answers are right."
+
+
+def beside(answers: Sequence[Answer], rival: Mapping[str, Any] | None) -> str:
+    """'RAM-GRU answers 16 of 16 right, nn.GRU 1'; nothing if the right answers are not known.
+
+    rival: of a story, or None
+    """
+    judged = [n for n, answer in enumerate(answers) if answer.expected is not None]
+    if not judged:
+        return ""
+    right = sum(bool(answers[n].right) for n in judged)
+    text = f"RAM-GRU answers {right:,} of {len(judged):,} right"
+    if rival is not None:
+        theirs = sum(rival["said"][n] == answers[n].expected for n in judged)
+        text += f", {rival['name']} {theirs:,}"
+    return text
 
 
 def provenance_finding(sample: Sample) -> str:

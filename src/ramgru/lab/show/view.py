@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,8 @@ class Unit:
 class View:
     """One block and head of a model while it reads one input.
 
-    gates: (T, H), the largest write gate of each step and head.
+    gates: (T, H), the largest write gate of each step and head. ranking: (block, head) of every
+    memory, those whose reads weigh the right answers' writes most first.
     """
 
     block: int
@@ -41,6 +43,7 @@ class View:
     occupancy: Occupancy
     gates: np.ndarray
     unit: Unit | None = None
+    ranking: Sequence[tuple[int, int]] = ()
 
 
 def trace_model(model: SequenceModel, src: Tensor) -> list[LayerTrace | None]:
@@ -84,7 +87,8 @@ def look(
         known = ", ".join(map(str, memories))
         raise ValueError(f"block: expected one with a memory ({known}), got {block}")
     searched = {block: memories[block]} if block is not None else memories
-    block, head, weights = _choose(searched, example, head)
+    ranking, weights = _choose(searched, example, head)
+    block, head = ranking[0]
     found = memories[block]
     size = int(found.memory_size)
     unit = None
@@ -103,6 +107,7 @@ def look(
         occupancy=Occupancy.of(_array(found.occupancy())),
         gates=_array(found.write_gate)[0].max(-1),  # (T, H, K) -> (T, H)
         unit=unit,
+        ranking=ranking,
     )
 
 
@@ -116,21 +121,35 @@ def cells_in_use(model: SequenceModel, example: Example, block: int) -> Occupanc
 
 def _choose(
     traces: dict[int, LayerTrace], example: Example, head: int | None
-) -> tuple[int, int, np.ndarray]:
-    """-> block, head and provenance (T, S); of equals, the last block and its first head."""
-    known = [(q.step, q.written) for q in example.questions if q.written is not None]
-    best: tuple[float, int, int, np.ndarray] | None = None
+) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """-> the ranking of a `View`, and the provenance (T, S) of its first head; of equals, the last
+    block and its first head comes first."""
+    known = [(step, where) for step, where in targets(example) if len(where)]
+    found: list[tuple[float, int, int, np.ndarray]] = []
     for block, seen in traces.items():
         heads = seen.write_gate.shape[2]
         if head is not None and not 0 <= head < heads:
             raise ValueError(f"head: expected 0 … {heads - 1}, got {head}")
         for one in range(heads) if head is None else (head,):
             weights = _array(seen.provenance(one))[0]
-            met = float(np.mean([weights[t, s] for t, s in known])) if known else 0.0
-            if best is None or met > best[0] or (met == best[0] and block > best[1]):
-                best = (met, block, one, weights)
-    assert best is not None  # every trace has a head
-    return best[1:]
+            met = float(np.mean([weights[t, s].sum() for t, s in known])) if known else 0.0
+            found.append((met, block, one, weights))
+    found.sort(key=lambda one: (-one[0], -one[1], one[2]))
+    return [(block, one) for _, block, one, _ in found], found[0][3]
+
+
+def targets(example: Example) -> list[tuple[int, np.ndarray]]:
+    """For each question its step, and the steps before it that hold the right answer: the one at
+    which it was written, or, if that is not known, those whose input is the answer itself."""
+    found = []
+    for question in example.questions:
+        where = np.zeros(0, dtype=np.int64)
+        if question.written is not None:
+            where = np.array([question.written])
+        elif example.inputs.ndim == 1 and question.expected is not None:
+            where = np.flatnonzero(example.inputs[: question.step + 1] == question.expected)
+        found.append((question.step, where))
+    return found
 
 
 def _answers(
@@ -144,8 +163,8 @@ def _answers(
     return [
         Answer(
             step=question.step,
-            expected=None if question.expected is None else _text(task, question.expected),
-            answered=_text(task, answered),
+            expected=None if question.expected is None else answer_text(task, question.expected),
+            answered=answer_text(task, answered),
             weight=weights[question.step].tolist(),
             written=question.written,
         )
@@ -153,7 +172,8 @@ def _answers(
     ]
 
 
-def _text(task: Task, answer: int | np.ndarray) -> str:
+def answer_text(task: Task, answer: int | np.ndarray) -> str:
+    """A token, a class or bits as they are shown."""
     if np.ndim(answer):
         return "".join(str(int(bit)) for bit in np.asarray(answer))
     return token_label(task, int(answer))

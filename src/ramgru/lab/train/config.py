@@ -97,6 +97,9 @@ class TrainConfig:
     """Steps between lines of log.jsonl."""
     save_every: int = 0
     """Steps between checkpoints; 0: save at each evaluation."""
+    snapshots: int = 4
+    """Times at which the weights are kept as well, for `ramgru inspect` to show how the memory came
+    to be: after 1/2, 1/4, 1/8, … of the steps."""
     tensorboard: bool = False
     """Write the log for TensorBoard, too."""
 
@@ -108,7 +111,7 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in (
             *("weight_decay", "warmup", "clip", "epochs", "evaluate_every", "patience"),
-            *("tbptt", "seed", "threads", "save_every", "write_cost"),
+            *("tbptt", "seed", "threads", "save_every", "snapshots", "write_cost"),
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.lab.tasks.base import Batch, Task
-from ramgru.lab.train import checkpoint, configfile, run
+from ramgru.lab.train import checkpoint, configfile, run, snapshots
 from ramgru.lab.train.build import build_model
 from ramgru.lab.train.config import TrainConfig, source
 from ramgru.lab.train.data import Feed, chunks, held_out_seed
@@ -143,6 +143,7 @@ class Trainer:
         stages = config.task.curriculum() if config.curriculum else (config.task,)
         self.curriculum = Curriculum(stages, config.curriculum_target, config.total_steps // 2)
         self.stop = StopRule(config.target, config.patience)
+        self.moments = snapshots.moments(config.total_steps, config.snapshots)
         self.metric = config.task.metric
         self.step, self.seconds, self.start = 0, 0.0, time.monotonic()
         self.measured: tuple[int, float, float] | None = None
@@ -204,6 +205,10 @@ class Trainer:
         batch = self.feed.batch(task, self.step)
         self.stepper.step(batch, lr, cost, continues=self.feed.continues(task, self.step))
         self.step += 1
+        if self.step in self.moments:
+            weights = checkpoint.part(self.stepper.state_dict(), "model/")
+            if self.main:
+                snapshots.save(self.folder, self.step, weights)
         self.bar.update(self.bar.task_ids[0], completed=self.step)
         if self.step % config.log_every == 0:
             loss, score, _ = self.stepper.drain()
