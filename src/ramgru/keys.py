@@ -33,7 +33,7 @@ FEATURES = 16  # F, random features of a key for each codebook
 
 # Bandwidths to begin with. Exact keys: independent inputs are e^-32 alike, give or take. Learned
 # keys: a key that comes back with noise is found.
-EXACT, LEARNED = 32.0, 1.0
+EXACT, LEARNED = 32.0, 1.5
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def read_tagged(
 def move(unit: RandomAccessMemory, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """position (2, tape heads) -> the positions after one more step, the stretches (tape heads, 2)
     that it writes, and the lower ends of those that it reads; odd heads read backwards."""
-    wide = 1.2 * unit.heads["tape"].moves(x).sigmoid() - 0.1
+    wide = 1.5 * unit.heads["tape"].moves(x).sigmoid() - 0.25
     gates = wide + (wide.clamp(0, 1) - wide).detach()  # a gradient as if they were not clamped
     after, stretches, low = [], [], []
     for h, (push, jump, pop) in enumerate(gates.view(3, -1).T):

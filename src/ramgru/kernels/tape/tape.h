@@ -52,7 +52,7 @@ inline namespace RAMGRU_ISA {
 
 inline int64_t wrapped(int64_t i, int64_t n) { return (i % n + n) % n; }
 
-constexpr double tape_reach = 1.2;  // REACH of `torch.py`
+constexpr double tape_reach = 1.5;  // REACH of `torch.py`
 
 template <class real>
 double tape_sigmoid(real move) {

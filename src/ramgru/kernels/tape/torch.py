@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ramgru.kernels.recurrence import linear_scan
 
-REACH = 1.2  # range of the gates before clamping, so that they reach exactly 0 and 1
+REACH = 1.5  # range of the gates before clamping, so that they reach exactly 0 and 1
 
 
 def tape(
