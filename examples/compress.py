@@ -26,6 +26,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,11 @@ except ImportError:
     sys.exit("compress.py needs an entropy coder: pip install constriction")
 
 MAGIC = b"ramgru compressed 1\n"
+STREAMS = 4  # parts of the file that are read side by side
 CHUNK = 64  # steps between two updates of the weights
-RATE, WARM_UP, SLOWER = (
-    6e-3,
-    30,
-    250_000,
-)  # Adam's rate, its first updates, and bytes until it falls
+RATE = 6e-3  # Adam's
+WARM_UP = 30  # updates until the rate is reached
+SLOWER = 250_000  # bytes until it falls
 
 # What followed the last 1, 2, 3, … bytes when they came before. Old contents are overwritten.
 MEMORY = Memory(cells=16_384, heads="key:2 key:3 key:4 key:6", width=16, writes=1)
@@ -72,18 +72,22 @@ class Learner(nn.Module):
         """make: a recurrent layer for inputs of this width; nn.GRU and nn.LSTM fit as well."""
         super().__init__()
         torch.manual_seed(seed)
-        # Frozen, so that a key stays the same while everything else learns.
-        self.register_buffer("codes", torch.randn(256, codes))
         self.layer = make(codes)
+        # Frozen with a memory, so that a key stays the same while everything else learns.
+        has_memory = isinstance(self.layer, RAMGRU)
+        self.codes = nn.Parameter(torch.randn(256, codes), requires_grad=not has_memory)
         width: Any = self.layer.hidden_size
         self.head = nn.Linear(width, 256)
         nn.init.zeros_(self.head.weight)
-        self.optimizer = torch.optim.Adam(self.parameters(), rate, betas=(0.9, 0.99), fused=True)
+        self.optimizer = torch.optim.Adam(self.trained(), rate, betas=(0.9, 0.99), fused=True)
         self.rate, self.updates = rate, 0
         self.before: Any = None  # the state before the chunk that is learned next
         self.last = torch.zeros(streams, dtype=torch.int64)  # the byte before that chunk
-        self.stream = self.layer.stream(streams) if isinstance(self.layer, RAMGRU) else None
+        self.stream = self.layer.stream(streams) if has_memory else None
         self.now: Any = None  # without a stream: the state after the last step
+
+    def trained(self) -> list[nn.Parameter]:
+        return [p for p in self.parameters() if p.requires_grad]
 
     @torch.no_grad()
     def predict(self, last: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -105,7 +109,7 @@ class Learner(nn.Module):
         loss = nn.functional.cross_entropy(self.head(y).flatten(0, 1), chunk.flatten())
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.trained(), 1.0)
         self.updates += 1
         slower = math.sqrt(1 + self.updates * chunk.numel() / SLOWER)
         for group in self.optimizer.param_groups:
@@ -131,7 +135,7 @@ def walk(learner: Learner, streams: int, steps: int, take: Callable[..., Tensor]
         learner.learn(torch.stack(chunk, dim=1))
 
 
-def compress(data: bytes, streams: int = 4, **options: Any) -> bytes:
+def compress(data: bytes, streams: int = STREAMS, **options: Any) -> bytes:
     """options: of `Learner`, which whoever decompresses must give again."""
     steps = -(-len(data) // streams)
     padded = np.frombuffer(data.ljust(steps * streams, b"\0"), np.uint8)
@@ -175,6 +179,34 @@ def decompress(content: bytes, **options: Any) -> bytes:
     if digest(data) != facts["sha256"]:
         raise ValueError("decoded other bytes than were written: the file or the computer differs")
     return data
+
+
+# Layers that take about as long a byte, each with the number of streams that suits it: more streams
+# are faster, but each has a memory of its own.
+LAYERS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
+    "ramgru": (ours, STREAMS),
+    "gru": (partial(nn.GRU, hidden_size=256, batch_first=True), 16),
+    "lstm": (partial(nn.LSTM, hidden_size=224, batch_first=True), 16),
+}
+
+
+def run(
+    layer: str, rate: float = RATE, seed: int = 0, seconds: None = None, size: int = 100_000
+) -> dict[str, float]:
+    """Compress the first bytes of Python's library; everything takes processor time once."""
+    make, streams = LAYERS[layer]
+    started = time.process_time()
+    held = len(compress(library(size), streams, make=make, rate=rate, seed=seed))
+    spent = time.process_time() - started
+    learner = Learner(streams, make)
+    return {
+        "parameters": sum(p.numel() for p in learner.trained()),
+        "steps": -(-size // (streams * CHUNK)),
+        "seconds": round(spent, 2),
+        "loss": held,
+        "bits a byte": 8 * held / size,
+        "kB/s": size / spent / 1000,
+    }
 
 
 def environment() -> dict[str, str]:
