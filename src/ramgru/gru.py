@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import recurrence
-from ramgru.kernels.dispatch import CPU, choose
+from ramgru.kernels.dispatch import CPU, choose, is_eager
 from ramgru.kernels.projection import projection
 from ramgru.ragged import in_pieces, reverse, reverse_reset
 
@@ -56,8 +56,11 @@ def torch_gru(
 ) -> tuple[Tensor, Tensor]:
     """torch's own GRU, to the last bit: both directions in one call, as `nn.GRU` makes it.
 
-    Resets and lengths cut the batch into pieces, which run as one packed sequence.
+    Resets and lengths cut the batch into pieces, which run as one packed sequence. Traced code runs
+    the operator of the native kernel instead, since torch's own is unrolled over time.
     """
+    if not is_eager():
+        return _all_ways(_gru, x, hidden, weights, lengths, reset)
     D, flat = len(weights), [w for one_way in weights for w in one_way]
     bias = len(weights[0]) == 4
     # `train` only tells cuDNN to keep tensors for backward; there is no dropout here.

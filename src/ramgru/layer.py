@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.checkpoint import checkpoint
 
 from ramgru import fast_step, open_gates
@@ -33,7 +33,15 @@ from ramgru.contract import RecurrentContract
 from ramgru.gru import CONTROLLERS, GRU_KERNELS
 from ramgru.kernels.transforms import is_readable
 from ramgru.memory import RandomAccessMemory, Steps
-from ramgru.ragged import last_output, padding_mask, reverse, reverse_reset, side_by_side
+from ramgru.ragged import (
+    last_output,
+    pack,
+    padding_mask,
+    reverse,
+    reverse_reset,
+    side_by_side,
+    unpack,
+)
 from ramgru.state import RAMGRUState
 from ramgru.stream import Stream
 
@@ -282,8 +290,7 @@ class RAMGRU(RecurrentContract):
         if lengths is not None:
             raise ValueError("lengths: a PackedSequence has its own, got both")
         self.check_input(input.data, None, packed=True)
-        bare = PackedSequence(input.data, input.batch_sizes)  # in the order that packing sorted
-        x, lengths = pad_packed_sequence(bare, batch_first=True)
+        x, lengths = unpack(input)  # in the order that packing sorted
         if hx is not None and input.sorted_indices is not None:
             self.check_hidden(hx.hidden if isinstance(hx, RAMGRUState) else hx, x.shape[0])
             if isinstance(hx, RAMGRUState):
@@ -291,14 +298,10 @@ class RAMGRU(RecurrentContract):
             else:
                 hx = hx.index_select(1, input.sorted_indices)
         y, h_n, state = self._forward(x, hx, lengths.to(x.device), None, None, None)
-        packed = pack_padded_sequence(y, lengths, batch_first=True)
         if input.unsorted_indices is not None:
             h_n = h_n.index_select(1, input.unsorted_indices)
             state = None if state is None else state[input.unsorted_indices]
-        output = PackedSequence(
-            packed.data, input.batch_sizes, input.sorted_indices, input.unsorted_indices
-        )
-        return output, self._given(h_n, state)
+        return pack(y, lengths, input), self._given(h_n, state)
 
     def _taken(self, hx: Any) -> Tensor | RAMGRUState | None:
         """hx as a `RAMGRUState`, or as the controller's hidden vectors."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 
 def padding_mask(lengths: Tensor, steps: int) -> Tensor:
@@ -45,8 +46,8 @@ def reverse_reset(reset: Tensor | None, lengths: Tensor | None) -> Tensor | None
     """Resets for the reverse direction: a border lies between the same two steps."""
     if reset is None:
         return None
-    after = torch.zeros_like(reset)  # True where the *next* step begins anew
-    after[:, :-1] = reset[:, 1:]
+    none = reset.new_zeros(reset.shape[0], 1)
+    after = torch.cat([reset, none], dim=1)[:, 1:]  # True where the *next* step begins anew
     if lengths is not None:
         last = torch.arange(reset.shape[1], device=reset.device) >= lengths.unsqueeze(1) - 1
         after = after & ~last
@@ -72,6 +73,32 @@ def last_steps(
         return every[:, T:].contiguous()
     place = lengths.unsqueeze(1) + torch.arange(W, device=x.device)
     return every.gather(1, place.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+
+
+def unpack(packed: PackedSequence) -> tuple[Tensor, Tensor]:
+    """-> (B, T, C), longest sequence first as packing sorted them, and lengths (B,)"""
+    data, sizes, sorted_indices, _ = packed
+    if not torch.compiler.is_compiling():
+        return pad_packed_sequence(PackedSequence(data, sizes), batch_first=True)
+    # torch's own code reads the lengths, which a graph of every length cannot.
+    B = int(sizes[0]) if sorted_indices is None else sorted_indices.shape[0]
+    sizes = sizes.to(data.device)
+    sequence = torch.arange(B, device=data.device).unsqueeze(1)
+    held = sequence < sizes  # (B, T)
+    source = (sequence + sizes.cumsum(0) - sizes).masked_fill(~held, 0)
+    return data[source].masked_fill(~held.unsqueeze(-1), 0), held.sum(1)
+
+
+def pack(y: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequence:
+    """The inverse of `unpack`: y (B, T, C) in the form of the packed input."""
+    data, sizes, *order = like
+    if torch.compiler.is_compiling():
+        end, place = sizes.to(y.device).cumsum(0), torch.arange(data.shape[0], device=y.device)
+        step = torch.searchsorted(end, place, right=True)
+        packed = y[place - (end - sizes.to(y.device))[step], step]
+    else:
+        packed = pack_padded_sequence(y, lengths, batch_first=True).data
+    return PackedSequence(packed, sizes, *order)
 
 
 def side_by_side(outputs: list[Tensor], like: Tensor) -> Tensor:

@@ -492,3 +492,45 @@ def _named(m: MemoryState) -> dict[str, Tensor]:
 
 # Tensors and sizes only, so that `torch.load` reads a saved state as it reads weights.
 torch.serialization.add_safe_globals([RAMGRUState, MemoryState])
+
+
+def _register_pytrees() -> None:
+    """Let torch.export, torch.func and torch.utils.checkpoint look into states."""
+
+    def memory_parts(m: MemoryState) -> tuple[list[Any], Any]:
+        return [*m], [m.memory_size, [*m.carried], m.fresh is not None]
+
+    def memory(parts: Any, context: Any) -> MemoryState:
+        cells, rows, *rest = parts
+        size, kinds, _ = context
+        return MemoryState(cells, rows, size, dict(zip(kinds, rest)), *rest[len(kinds) :])
+
+    def state_parts(s: RAMGRUState) -> tuple[list[Any], Any]:
+        parts = [s.hidden, s.memory]
+        return (parts if s.trace is None else [*parts, s.trace]), s.trace is not None
+
+    def state(parts: Any, _: Any) -> RAMGRUState:
+        return RAMGRUState(*parts)
+
+    keyed = torch.utils._pytree.SequenceKey
+    for kind, flatten, unflatten in (
+        (MemoryState, memory_parts, memory),
+        (RAMGRUState, state_parts, state),
+    ):
+
+        def with_keys(x: Any, flatten: Any = flatten) -> tuple[list[Any], Any]:
+            parts, context = flatten(x)
+            return [(keyed(n), part) for n, part in enumerate(parts)], context
+
+        torch.utils._pytree.register_pytree_node(
+            kind,
+            flatten,
+            unflatten,
+            serialized_type_name=f"ramgru.{kind.__name__}",
+            to_dumpable_context=lambda context: context,
+            from_dumpable_context=lambda context: context,
+            flatten_with_keys_fn=with_keys,
+        )
+
+
+_register_pytrees()

@@ -19,7 +19,6 @@ from ramgru import RAMGRU, Memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
-elementwise = pytest.mark.parametrize("controller", ["mingru", "diagonal"])
 
 
 def make(
@@ -123,7 +122,7 @@ def test_jacrev(controller: str) -> None:
         torch.testing.assert_close(found[c], leaf.grad, rtol=0, atol=1e-12)
 
 
-@elementwise
+@every_controller
 @pytest.mark.parametrize("batched", [True, False], ids=["batch_of_one", "unbatched"])
 def test_gradients_of_each_sample(batched: bool, controller: str) -> None:
     layer = make(controller=controller, learned=True)
@@ -136,7 +135,7 @@ def test_gradients_of_each_sample(batched: bool, controller: str) -> None:
             torch.testing.assert_close(found[name][b], alone[name], rtol=0, atol=1e-12)
 
 
-@elementwise
+@every_controller
 def test_vmap_over_streams_that_carry_a_state(controller: str) -> None:
     layer = make(controller=controller)
 
@@ -150,7 +149,7 @@ def test_vmap_over_streams_that_carry_a_state(controller: str) -> None:
         torch.testing.assert_close(found[b], stream(x[b]), rtol=0, atol=1e-12)
 
 
-@elementwise
+@every_controller
 def test_vmap_over_lengths_and_addresses(controller: str) -> None:
     layer, x = make(controller=controller), normal(3, 2, 4, 2)
     lengths, index = torch.randint(5, (3, 2)), torch.randint(-1, 9, (3, 2, 4))
@@ -176,12 +175,6 @@ def test_gradient_checkpointing_changes_no_gradient(controller: str) -> None:
     expected = torch.autograd.grad(loss(x), parameters)
     found = torch.autograd.grad(checkpoint(loss, x, use_reentrant=False), parameters)
     assert all(map(torch.equal, found, expected))
-
-
-def test_vmap_over_the_gru_controller_says_that_torch_has_no_rule() -> None:
-    layer = make(controller="gru")
-    with pytest.raises(RuntimeError, match="Batching rule not implemented for aten::gru"):
-        vmap(lambda x: layer(x)[0])(normal(3, 4, 2))
 
 
 @every_controller
@@ -264,10 +257,10 @@ def test_compiles_to_one_graph(controller: str, compiled: Any) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-@elementwise
+@every_controller
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_compiled_stream(controller: str, compiled: Any) -> None:
-    """Ragged and with resets; the GRU controller packs them, which depends on the data."""
+    """Ragged and with resets."""
     layer, x = make(controller=controller), normal(3, 4, 2)
     options = {
         "lengths": torch.tensor([2, 4, 0]),

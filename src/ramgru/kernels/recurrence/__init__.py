@@ -9,12 +9,12 @@ from __future__ import annotations
 from torch import Tensor, is_grad_enabled  # `torch` would name the module beside this file
 
 from ramgru.kernels.fused import Fused
-from ramgru.kernels.recurrence import cpu, reference
+from ramgru.kernels.recurrence import cpu, operator, reference
 from ramgru.kernels.recurrence import torch as portable
 
 __all__ = ["diagonal_gru", "gru", "linear_scan", "mingru", "reference"]
 
-_gru = Fused(reference.gru, cpu.gru_forward, cpu.gru_backward)
+_gru = Fused(operator.gru, cpu.gru_forward, cpu.gru_backward)
 _mingru = Fused(
     portable.mingru, cpu.mingru_forward, cpu.mingru_backward, "ramgru.kernels.recurrence.triton"
 )
