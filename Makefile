@@ -12,7 +12,7 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: run test check unit interpret sanitize format docs package clean
+.PHONY: run test check unit interpret sanitize format clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar
@@ -26,7 +26,7 @@ check: $(VENV)/installed-dev
 
 # Two tests at a time, one thread each: nothing in the tests is timed.
 unit: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not gpu and not slow'
 
 # Each of the GPU's kernels at small odd shapes, in Triton's interpreter. All their tests, which without
 # a GPU take longer than all others together: `pytest -m gpu`.
@@ -51,18 +51,6 @@ $(SANITIZE)/ramgru/kernels/native/library.so: $(NATIVE) $(VENV)/installed-dev
 	RAMGRU_CXXFLAGS="$(SANITIZER) -DRAMGRU_POISON -Wall -Wextra -Werror" \
 		$(BIN)/python setup.py -q build_ext --build-lib $(SANITIZE) --build-temp $(SANITIZE)/temp
 
-# The site, into site/; a dead link is an error.
-docs: $(VENV)/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "site/index.html"
-
-# sdist and wheel, into dist/, and a look at the wheel in an environment of its own.
-package: $(VENV)/installed-dev
-	rm -rf dist
-	$(PIP) build
-	$(BIN)/python -m build --no-isolation --outdir dist .
-	$(BIN)/python tools/smoke.py dist
-
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -73,4 +61,4 @@ $(VENV)/installed-%: pyproject.toml constraints.txt $(NATIVE)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist site src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
