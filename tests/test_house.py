@@ -20,7 +20,8 @@ SOURCE = Path(__file__).parents[1] / "src"
 STOREYS = [
     {"errors", "files", "version", "config"},
     {"kernels"},
-    {"ragged", "gru", "keys", "lag", "tape", "open_gates", "state", "memory"},
+    {"ragged", "gru", "keys", "lag", "tape", "open_gates"},
+    {"versions", "memory_state", "state", "carried", "memory"},
     {"layer", "arguments", "contract", "fast_step", "stream", "trace"},
     {"sequence", "generation", "pretrained", "model", "export", "onnx"},
     {"__init__"},

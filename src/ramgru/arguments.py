@@ -70,7 +70,7 @@ def memory_shape(m: MemoryState) -> tuple[int, ...]:
     """Cells, heads, width, and the shapes of the carried tensors, without the batch."""
     return (
         m.memory_size,
-        *m.rows.shape[1::2],
+        *(m.rows.shape[1::2] if m.held is None else m.sizes[1:]),
         *(n for v in m.carried.values() for n in v.shape[1:]),
     )
 
@@ -82,7 +82,12 @@ _checked: MutableMapping[Tensor, int] = WeakIdKeyDictionary()
 def trust(state: RAMGRUState) -> None:
     """Note that the layer made this state, whose cells it need not check when they come back."""
     for m in state.memory:
-        if is_readable(m.cells) and not m.cells.is_inference() and m.cells.numel():
+        if (
+            m.held is None
+            and is_readable(m.cells)
+            and not m.cells.is_inference()
+            and m.cells.numel()
+        ):
             _checked[m.cells] = m.cells._version
 
 
@@ -91,7 +96,7 @@ def check_state(state: Any, start: RAMGRUState) -> None:
     if not isinstance(state, RAMGRUState):
         raise TypeError(f"state: expected a RAMGRUState, got {kind_of(state)}")
     for n, m in enumerate(state.memory):
-        if not all(isinstance(t, Tensor) for t in m):
+        if m.held is None and not all(isinstance(t, Tensor) for t in m):
             raise TypeError(f"state.memory[{n}]: expected tensors, got {[*map(kind_of, m)]}")
     expected, found = ([memory_shape(m) for m in s.memory] for s in (start, state))
     kinds = [[[*m.carried] for m in s.memory] for s in (start, state)]
@@ -111,12 +116,12 @@ def check_state(state: Any, start: RAMGRUState) -> None:
 
 def _check_memory(name: str, m: MemoryState, own: MemoryState, batch: int) -> None:
     heads, width = own.rows.shape[1::2]
-    places = m.cells.shape[-1] if m.cells.dim() == 3 else 0
-    number = m.memory_size if places == 0 and m.rows.shape[2:3] != (0,) else places
-    shapes = {
-        "cells": (m.cells, own.cells, (batch, heads, places)),
-        "rows": (m.rows, own.rows, (batch, heads, number, width)),
-    }
+    shapes: dict[str, tuple[Tensor, Tensor, tuple[int, ...]]] = {}
+    if m.held is None or m.sizes[0] != batch or own.rows.device.type != "cpu":
+        places = m.cells.shape[-1] if m.cells.dim() == 3 else 0
+        number = m.memory_size if places == 0 and m.rows.shape[2:3] != (0,) else places
+        shapes["cells"] = m.cells, own.cells, (batch, heads, places)
+        shapes["rows"] = m.rows, own.rows, (batch, heads, number, width)
     for kind, value in m.carried.items():
         like = own.carried[kind]
         shapes[f"carried[{kind!r}]"] = (value, like, (batch, *like.shape[1:]))
@@ -140,7 +145,7 @@ def _check_memory(name: str, m: MemoryState, own: MemoryState, batch: int) -> No
                 f"({heads}, C, {width}) with R·C of {m.memory_size} or more, "
                 f"got {tuple(left.shape)} and {tuple(right.shape)}"
             )
-    if m.cells.numel() and is_readable(m.cells):
+    if m.held is None and m.cells.numel() and is_readable(m.cells):
         _check_cells(f"{name}.cells", m.cells, m.memory_size)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ramgru import open_gates
+from ramgru import carried, open_gates
 from ramgru.config import ContentHead, Head, Key, Lag, Learned, Memory, Tape, factorise
 from ramgru.kernels.address import tag_rows
 from ramgru.kernels.key_attention import key_attention
@@ -23,7 +23,7 @@ from ramgru.kernels.projection import Projection, gated_sum
 from ramgru.kernels.transforms import is_readable
 from ramgru.keys import Address, Addresses, KeyHeads
 from ramgru.lag import LagHeads, ReadAllLags
-from ramgru.state import MemoryState
+from ramgru.memory_state import MemoryState
 from ramgru.tape import TapeHeads
 
 # The module that finds the addresses of each kind of head: a new kind is a file and a line here.
@@ -314,28 +314,33 @@ class RandomAccessMemory(nn.Module):
         carry: bool,
     ) -> tuple[Tensor, MemoryState | None]:
         """-> the reads of each head (B, T, H, D), and the memory after them."""
-        holds = state.rows.shape[2] > 0
         write, read = s.write, s.read
         if write.counts is not None or read.counts is not None:
             write, read = write.side_by_side(), read.side_by_side()
+        inputs = {
+            "write_index": write.index,
+            "write_weight": write.weight,
+            "gate": s.gate,
+            "candidate": s.candidate,
+            "read_index": read.index,
+            "read_weight": read.weight,
+            "memory_size": self.memory.cells,
+            "fresh_left": state.fresh_left,
+            "fresh_right": state.fresh_right,
+            "reset": reset,
+            "lengths": lengths,
+            **({} if s.tag is None else s.tag._asdict()),
+            "write_counts": write.counts,
+            "read_counts": read.counts,
+        }
+        if (taken := carried.scan(inputs, state, s.carried, carry)) is not None:
+            return taken
+        holds = state.rows.shape[2] > 0
         y, cells, rows = memory_scan(
-            write.index,
-            write.weight,
-            s.gate,
-            s.candidate,
-            read.index,
-            read.weight,
-            memory_size=self.memory.cells,
+            **inputs,
             initial_cells=state.cells if holds and not state.is_dense else None,
             initial_rows=state.rows if holds else None,
-            fresh_left=state.fresh_left,
-            fresh_right=state.fresh_right,
-            reset=reset,
-            lengths=lengths,
-            **({} if s.tag is None else s.tag._asdict()),
             want_final=carry,
-            write_counts=write.counts,
-            read_counts=read.counts,
         )
         if not carry:
             return y, None

@@ -28,7 +28,8 @@ class Fused:
         says for each tensor whether its gradient is wanted
     triton: the module of a Triton kernel with its own forward and backward
 
-    The operation is named after the fallback, and its native kernels NAME_forward, NAME_backward.
+    The operation is named after the fallback; kernel: the name of its native kernel, NAME_forward
+    if it is not given.
     """
 
     def __init__(
@@ -37,10 +38,11 @@ class Fused:
         forward: Callable[..., tuple[tuple[Tensor, ...], list[Tensor]]],
         backward: Callable[..., Sequence[MaybeTensor]],
         triton: str = "",
+        kernel: str = "",
     ) -> None:
         self.fallback, self.forward, self.backward = fallback, forward, backward
         name = fallback.__name__
-        self.operation = dispatch.Operation(name, f"{name}_forward", triton)
+        self.operation = dispatch.Operation(name, kernel or f"{name}_forward", triton)
 
     def __call__(self, tensors: Sequence[MaybeTensor], *options: Any) -> tuple[Tensor, ...]:
         path = self.operation.choose(*tensors).path

@@ -18,16 +18,16 @@ from ramgru.kernels import dispatch, native
 OPERATION = dispatch.Operation("layer_step", "layer_step")
 STEP = native.arguments(
     "LayerStep",
-    "B I C H N D tag controller keyed lags tapes K J window A F U steps ring lag_reads",
+    "B I C H N D tag controller keyed lags tapes K J window A F U steps ring lag_reads most",
     "weight_ih weight_hh bias_ih bias_hh candidate_weight candidate_bias gate_weight gate_bias "
     "output_weight output_bias read_out_weight log_match null sharpness move_weight move_bias "
     "key_weight taps features codes lag lag_weight offsets skips spans writes reads sizes "
     "input hidden rows context place position "
-    "output next_hidden next_context next_place next_position",
+    "output next_hidden next_context next_place next_position written before",
 )
 
 # The fields of each step, before and behind those of `Constants`.
-HEAD, TAIL = struct.Struct("3q"), struct.Struct("11Q")
+HEAD, TAIL = struct.Struct("3q"), struct.Struct("13Q")
 
 CONTROLLERS = ("mingru", "gru", "diagonal")  # by their numbers in `arguments.h`
 # The kinds of heads that carry context, place and position.
@@ -71,13 +71,14 @@ class Constants:
         self._arrays = [(ctypes.c_int64 * len(values))(*values) for values in lists]
         self._tensors = (*weights, *keys.tensors, *(lags or (None, None)))
         self.dtype = dtype
+        self.most = max(0, *keys.writes, int(lags is not None), 2 * (layer[-1] > 0))
         key_weight, taps, *_ = keys.tensors
         fields = (
             *layer,
             *(max(keys.writes, default=0), max(keys.reads, default=0), keys.window),
             0 if key_weight is None else key_weight.shape[0] // len(keys.reads),  # A
             *(keys.features, len(keys.sizes), 0 if taps is None else taps.shape[1]),
-            *(ring, 0 if lags is None else lags[0].shape[1]),
+            *(ring, 0 if lags is None else lags[0].shape[1], self.most),
             *map(address, self._tensors),
             *map(ctypes.addressof, self._arrays),
         )
@@ -100,9 +101,10 @@ def layer_step_(
     output: Tensor,  # (B, C), written
     next_hidden: Tensor,  # (B, C), written
     next_carried: dict[str, Tensor],  # written
+    noted: tuple[Tensor, Tensor] | None = None,  # (B, H, constants.most) cells, and their rows
 ) -> None:
     """All contiguous; what lag heads carry in int64, tape heads in float64, and all others of one
-    dtype, float32 or float64."""
+    dtype, float32 or float64. noted: gets the cells that are written, and their rows before."""
     given, made = [carried.get(kind) for kind in CARRIED], [*map(next_carried.get, CARRIED)]
     # Held while the kernel runs: `.data = …` in another thread frees memory that nobody holds.
     memory = [t.untyped_storage() for t in (input, hidden, rows, *carried.values())]
@@ -114,6 +116,7 @@ def layer_step_(
         output.data_ptr(),
         next_hidden.data_ptr(),
         *map(address, made),
+        *map(address, noted or (None, None)),
     )
     head = HEAD.pack(STEP.size, torch.get_num_threads(), batch)
     native.run("layer_step", constants.dtype, head + constants.packed + step)

@@ -14,6 +14,7 @@ struct LayerStep {
   std::int64_t keyed, lags, tapes;                   // numbers of heads of each kind
   std::int64_t K, J, window, A, F, U, steps;         // of keys; most cells written and read
   std::int64_t ring, lag_reads;                      // cells of the ring, lags that a head reads
+  std::int64_t most;                                 // most cells that a head of any kind writes
   const void* weight_ih;         // (3 C, I): r, z, n; or (2 C, I): z, n
   const void* weight_hh;         // (3 C, C), (3 C,) if diagonal, or null
   const void* bias_ih;           // or null
@@ -53,6 +54,8 @@ struct LayerStep {
   void* next_context;            // (B, window - 1, I)
   std::int64_t* next_place;      // (B,)
   double* next_position;         // (B, 2 tapes)
+  std::int64_t* written;         // (B, H, most) the cells that the step writes, -1 behind; or null
+  void* before;                  // (B, H, most, D + tag) their rows before the step
 };
 
 }  // namespace ramgru

@@ -19,12 +19,19 @@ struct Cells {
   real* rows;             // (N, D + tag)
   const real* candidate;  // (D,)
   real* output;           // (D,), and with tags the null share behind it
+  int64_t most;
+  std::int64_t* written;  // (most,), or null: the cells that are written, and
+  real* before;           // (most, D + tag) their rows before
 
   real* row(int64_t cell) const { return rows + cell * (D + tag); }
 
   // cell(k): the number of the k-th cell; key (tag,)
   template <class Cell>
   void write(int64_t K, const real* weight, real gate, const real* key, Cell&& cell) const {
+    for (int64_t k = 0; written && k < most; ++k) {
+      written[k] = k < K ? cell(k) : -1;
+      if (k < K) std::memcpy(before + k * (D + tag), row(cell(k)), (D + tag) * sizeof(real));
+    }
     auto value = [&](int64_t k) { return row(cell(k)); };
     auto tags = tag_of(D, value);
     memory_write(K, weight, gate, candidate, D, value, value);

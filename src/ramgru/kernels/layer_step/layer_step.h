@@ -111,7 +111,9 @@ void layer_step(const LayerStep& a) {
       for (int64_t item = first; item < last; ++item) {
         int64_t b = item / H, h = item % H, lag = h - keyed, tape = lag - a.lags;
         Cells<real> cells{D, a.tag, static_cast<real*>(a.rows) + item * a.N * width,
-                          candidate.get() + item * D, read.get() + item * found};
+                          candidate.get() + item * D, read.get() + item * found, a.most,
+                          a.written ? a.written + item * a.most : nullptr,
+                          a.before ? static_cast<real*>(a.before) + item * a.most * width : nullptr};
         real open = sigmoid(broadcast(gate[item]))[0];
         if (lag < 0)
           with_key.step(b, h, cells, open);

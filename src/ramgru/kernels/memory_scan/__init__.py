@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from ramgru.kernels.memory_scan import operator
+from ramgru.kernels.memory_scan.chunk import chunk
 from ramgru.kernels.memory_scan.inputs import Inputs, check
 from ramgru.kernels.memory_scan.reference import memory_scan as reference
 from ramgru.kernels.memory_scan.step import step_
 from ramgru.kernels.memory_scan.tag import Tag
 from ramgru.kernels.memory_scan.uneven import pad_heads
 
-__all__ = ["Tag", "memory_scan", "pad_heads", "reference", "step_"]
+__all__ = ["Tag", "memory_chunk", "memory_scan", "pad_heads", "reference", "step_"]
 
 
 def memory_scan(
@@ -109,4 +111,24 @@ def memory_scan(
     check(x, memory_size, write_counts, read_counts)
     counts = [*(write_counts or ()), *(read_counts or ())]
     outputs, cells, rows = operator.memory_scan(*x, memory_size, counts, want_final)
+    return outputs, cells, rows
+
+
+def memory_chunk(
+    *,
+    memory_size: int,
+    counts: tuple[Sequence[int], Sequence[int]] | None,
+    **tensors: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`memory_scan` over a part of a stream, given the rows of the cells that it touches.
+
+    The arguments are those of `memory_scan`; initial_cells may leave out cells that were never
+    written, and those that no step accesses. initial_rows get no gradient. counts: the writes and
+    the reads of each head, if heads differ
+
+    -> outputs, and the cells that the steps since the last reset wrote, ascending, -1 behind,
+    (B, H, T·K), with their rows (B, H, T·K, D)
+    """
+    each = [*counts[0], *counts[1]] if counts is not None else []
+    outputs, cells, rows = chunk(Inputs(**tensors), memory_size, each)
     return outputs, cells, rows

@@ -23,7 +23,7 @@ from ramgru.kernels.memory_scan.inputs import (
 from ramgru.kernels.memory_scan.tag import Tag
 from ramgru.kernels.memory_scan.uneven import of_each
 
-SIZES = "B T H D K J A Q N P G R C dense_final slices versions"
+SIZES = "B T H D K J A Q N P G R C dense_final written_only slices versions"
 INPUTS = " ".join(("first_write", "first_read", *Inputs._fields))
 GRADS = " ".join(f"grad_{name}" for name in DIFFERENTIABLE)
 FORWARD = native.arguments("MemoryForward", SIZES, f"{INPUTS} outputs cells rows")
@@ -38,18 +38,25 @@ VERSIONS = 4 << 20  # bytes of versions above which the backward walk is cut int
 
 
 def forward(
-    x: Inputs, memory_size: int, want_final: bool, counts: Sequence[int] = ()
+    x: Inputs,
+    memory_size: int,
+    want_final: bool,
+    counts: Sequence[int] = (),
+    written_only: bool = False,
 ) -> list[Tensor]:
-    """-> outputs, final cells, final rows; counts: as in `uneven`"""
-    outputs, cells, rows = empty_results(x, memory_size, want_final, counts)
+    """-> outputs, final cells, final rows; counts: as in `uneven`
+
+    written_only: the final memory leaves out the cells that were only given, as in `chunk`
+    """
+    outputs, cells, rows = empty_results(x, memory_size, want_final, counts, written_only)
     x = _stored(x)
     found = torch.empty_like(outputs, dtype=x.candidate.dtype)
     native.call(
         "memory_scan_forward",
         x.candidate.dtype,
         FORWARD,
-        _sizes(x, memory_size, _slices(x, x.gate.shape[0] * x.gate.shape[2]), counts),
-        (*_first(x, counts), *x, found, cells, rows if want_final else None),
+        _sizes(x, memory_size, _slices(x, x.gate.shape[0] * x.gate.shape[2]), counts, written_only),
+        (*first_of_each(x, counts), *x, found, cells, rows if want_final else None),
     )
     return [found.to(outputs.dtype), cells, rows]
 
@@ -61,6 +68,7 @@ def backward(
     memory_size: int,
     saved: Sequence[Tensor],  # not read
     counts: Sequence[int] = (),  # as in `uneven`
+    written_only: bool = False,  # as in `forward`; then initial_rows get no gradient
 ) -> list[Tensor | None]:
     """-> gradients in the order of DIFFERENTIABLE; None for an input that is absent"""
     x = _stored(x)
@@ -71,7 +79,7 @@ def backward(
     grads = {}
     for name in DIFFERENTIABLE:
         value = getattr(x, name)
-        if value is not None:
+        if value is not None and not (written_only and name == "initial_rows"):
             shape = (slices, *value.shape) if name in parts else value.shape
             grads[name] = torch.empty(shape, dtype=value.dtype)
     for name in ("match", "null"):
@@ -81,9 +89,9 @@ def backward(
         "memory_scan_backward",
         x.candidate.dtype,
         BACKWARD,
-        _sizes(x, memory_size, slices, counts),
+        _sizes(x, memory_size, slices, counts, written_only),
         (
-            *_first(x, counts),
+            *first_of_each(x, counts),
             *x,
             grad_output.to(x.candidate.dtype).resolve_neg().contiguous(),
             None if grad_rows is None else grad_rows.to(x.gate.dtype).resolve_neg().contiguous(),
@@ -153,17 +161,19 @@ def _stored(x: Inputs) -> Inputs:
     return x._replace(**stored)
 
 
-def _first(x: Inputs, counts: Sequence[int]) -> list[Tensor]:
+def first_of_each(x: Inputs, counts: Sequence[int]) -> list[Tensor]:
     """Where the writes and the reads of each head begin among those of a step, and their number."""
-    return [_sums(tuple(each)) for each in of_each(x, counts)]
+    return [offsets(tuple(each)) for each in of_each(x, counts)]
 
 
 @lru_cache(64)
-def _sums(counts: tuple[int, ...]) -> Tensor:
+def offsets(counts: tuple[int, ...]) -> Tensor:
     return torch.tensor([0, *accumulate(counts)])
 
 
-def _sizes(x: Inputs, memory_size: int, slices: int, counts: Sequence[int]) -> tuple[int, ...]:
+def _sizes(
+    x: Inputs, memory_size: int, slices: int, counts: Sequence[int], written_only: bool
+) -> tuple[int, ...]:
     B, T, H, D = x.candidate.shape
     K, J = map(max, of_each(x, counts))
     P = x.given_cells
@@ -171,5 +181,5 @@ def _sizes(x: Inputs, memory_size: int, slices: int, counts: Sequence[int]) -> t
     G = R = C = 1
     if x.fresh_left is not None and x.fresh_right is not None:
         (G, R, _), C = x.fresh_left.shape, x.fresh_right.shape[1]
-    dense = int(dense_final(x, memory_size, counts))
-    return (B, T, H, D, K, J, A, Q, memory_size, P, G, R, C, dense, slices, VERSIONS)
+    final = int(not written_only and dense_final(x, memory_size, counts)), int(written_only)
+    return (B, T, H, D, K, J, A, Q, memory_size, P, G, R, C, *final, slices, VERSIONS)

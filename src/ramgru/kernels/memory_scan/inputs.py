@@ -110,14 +110,18 @@ def dense_final(x: Inputs, memory_size: int, counts: Sequence[int] = ()) -> bool
 
 
 def empty_results(
-    x: Inputs, memory_size: int, want_final: bool, counts: Sequence[int] = ()
+    x: Inputs,
+    memory_size: int,
+    want_final: bool,
+    counts: Sequence[int] = (),
+    written_only: bool = False,
 ) -> list[Tensor]:
     """Uninitialised outputs, cells and rows in the shapes that every path returns."""
     B, T, H = x.gate.shape
     K = most_writes(x, counts)
     width = x.candidate.shape[-1]
-    cells = rows = x.given_cells + T * K if want_final else 0
-    if want_final and dense_final(x, memory_size, counts):
+    cells = rows = (0 if written_only else x.given_cells) + T * K if want_final else 0
+    if want_final and not written_only and dense_final(x, memory_size, counts):
         cells, rows = 0, memory_size
     return [
         x.candidate.new_empty(B, T, H, x.values + (x.query is not None)),

@@ -8,6 +8,8 @@
 // memory then grows with the root of the number of steps.
 #pragma once
 
+#include <limits>
+
 #include "../native/parallel.h"
 #include "slots.h"
 #include "step.h"
@@ -29,7 +31,7 @@ struct MemoryBackward : MemoryInputs {
   void* grad_gate;          // (slices, B, T, H)
   void* grad_candidate;
   void* grad_read_weight;   // (slices, B, T, reads)
-  void* grad_initial_rows;  // null where the input is
+  void* grad_initial_rows;  // null where the input is, or where no one wants the gradient
   void* grad_fresh_left;
   void* grad_fresh_right;
   void* grad_query;
@@ -54,6 +56,7 @@ struct MemoryItem {
   int64_t slice, first, size, values;
   int64_t r = 0, b = 0, h = 0;
   int64_t K = 0, J = 0;  // writes and reads of the head
+  int64_t given = 0;     // slots of the initial cells
 
   MemoryItem(const MemoryInputs& a, int64_t slice) : a(a), slice(slice) {
     int64_t each = ((a.D + a.slices - 1) / a.slices + 15) / 16 * 16;
@@ -89,7 +92,7 @@ struct MemoryItem {
   // Offset of a cell in the initial memory, or -1; valid before the first reset.
   int64_t initial(int64_t cell, int64_t slot) const {
     if (a.dense_initial()) return row(cell, a.N);
-    return a.initial_rows && slot > 0 && slot <= a.P ? row(slot - 1, a.P) : -1;
+    return slot > 0 && slot <= given ? row(slot - 1, a.P) : -1;
   }
 
   // The row of a cell before its first write.
@@ -175,7 +178,7 @@ void memory_final(
     return;
   }
   auto [held, size] = slots.held();
-  int64_t places = a.P + a.T * a.K;
+  int64_t places = a.final_places();
   for (int64_t i = 0; i < places; ++i) {
     if (item.slice == 0) a.cells[item.r * places + i] = i < size ? held[i].cell : -1;
     if (i < size)
@@ -198,6 +201,7 @@ void memory_scan_forward(const MemoryForward& a) {
       item.of(next / a.slices);
       table.reserve(a.most_slots() + 1, item.size);
       slots.walk(item.r);
+      item.given = slots.given();
       bool zeros = !a.has_base() && !a.reset;  // all cells begin with zeros
       if (zeros) table.clear(slots.peak());
       auto outputs = (storage*)a.outputs;
@@ -256,13 +260,18 @@ class MemoryBackwardWalk {
   MemoryBackwardWalk(const MemoryBackward& a, int64_t row_bytes)
       : a_(a), steps_(memory_segment(a, row_bytes)), slots_(a, steps_),
         newest_(a.most_slots() + 1), found_(steps_ * (a.K + a.J)),
-        products_(a.K + lanes<real>), dots_(std::max(a.K, a.J) + lanes<real>), tagged_(a.J, a.A), compact_(a.J) {}
+        products_(a.K + lanes<real>), dots_(std::max(a.K, a.J) + lanes<real>), tagged_(a.J, a.A),
+        compact_(a.J), wanted_(a.J) {}
 
   void run(MemoryItem<storage>& item) {
     slots_.walk(item.r);
+    item.given = slots_.given();
     int64_t segments = slots_.segments();
     first_base_ = 1 + steps_ * item.K;
     versions_.reserve(first_base_ + slots_.most_first(), item.size);
+    // No one asks for the gradients of the rows that the walk began with.
+    bool drops = !a_.grad_initial_rows && !a_.fresh_left && segments == 1;
+    last_wanted_ = drops ? first_base_ : std::numeric_limits<int32_t>::max();
     grads_.reserve(slots_.peak() + 1, item.size);
     grads_.clear(slots_.peak());
     from_final_rows(item);
@@ -311,7 +320,7 @@ class MemoryBackwardWalk {
     }
     auto [held, size] = slots_.held();
     for (int64_t i = 0; i < size; ++i)
-      take(grad_rows + item.row(i, a_.P + a_.T * a_.K), held[i].cell, held[i].slot);
+      take(grad_rows + item.row(i, a_.final_places()), held[i].cell, held[i].slot);
   }
 
   // Add a gradient to the row that a cell held before its first write.
@@ -319,6 +328,7 @@ class MemoryBackwardWalk {
                bool before_resets) {
     int64_t given = before_resets ? item.initial(cell, slot) : -1;
     if (given >= 0) {
+      if (!a_.grad_initial_rows) return;
       std::memcpy((real*)a_.grad_initial_rows + given, grad, item.size * sizeof(real));
     } else if (a_.fresh_left) {
       for (real* sum : {(real*)a_.grad_fresh_left + item.left(cell),
@@ -402,7 +412,9 @@ class MemoryBackwardWalk {
     auto grad_of = [&](int64_t e) { return touch[e].none() ? nullptr : grads_[touch[e].slot()]; };
     auto grad_output = (const storage*)a_.grad_output + item.output_at(t);
     auto grad_read = (real*)a_.grad_read_weight + slice_at(item, a_.reads()) + item.read_at(t);
-    auto grad_row = [&](int64_t i) { return grads_[touch[K + i].slot()]; };
+    auto grad_row = [&](int64_t i) {
+      return found[K + i] < last_wanted_ ? grads_[touch[K + i].slot()] : nullptr;
+    };
     const real* every = item.read_weight(t);
     const real* weight = compact_.get();
     memory_products(reads, grad_output, item.values, dots_.get(), read);
@@ -422,7 +434,11 @@ class MemoryBackwardWalk {
       std::fill_n(grad_read, J, real(0));
       for (int64_t i = 0; i < reads; ++i) grad_read[number(i)] = dots_[i];
     }
-    memory_read_backward(reads, weight, grad_output, item.values, grad_row);
+    int64_t wanted = 0;
+    for (int64_t i = 0; i < reads; ++i)
+      if (real* row = grad_row(i)) wanted_[wanted] = row, compact_[wanted++] = weight[i];
+    memory_read_backward(wanted, compact_.get(), grad_output, item.values,
+                         [&](int64_t i) { return wanted_[i]; });
     const real* write = item.write_weight(t);
     memory_write_backward(K, write, gate, item.candidate(t),
                           (storage*)a_.grad_candidate + item.at(t), item.size, products_.get(),
@@ -464,6 +480,7 @@ class MemoryBackwardWalk {
 
   const MemoryBackward& a_;
   int64_t steps_, first_base_ = 0;
+  int64_t last_wanted_ = 0;    // versions from here on pass no gradient on
   MemorySlots slots_;
   MemoryRows<real> versions_;  // zeros; rows that a segment makes; rows that it finds
   MemoryRows<real> grads_;     // by slot
@@ -475,6 +492,7 @@ class MemoryBackwardWalk {
   Scratch<real> dots_;         // of the accesses of a step, in whole vectors
   TaggedRead<real> tagged_;
   Scratch<real> compact_;      // weights of the reads that find a row
+  Scratch<real*> wanted_;      // gradients of these rows
   double grad_match_ = 0, grad_null_ = 0;
 };
 

@@ -27,6 +27,7 @@ struct MemoryInputs {
   int64_t N, P;         // cells; places of initial_cells
   int64_t G, R, C;      // sets of fresh factors, H or B H; their rows and columns
   int64_t dense_final;  // whether the final memory has all N rows
+  int64_t written_only;  // whether the final memory leaves out the cells that were only given
   int64_t slices;       // parts of the width D, each a work item
   int64_t versions;     // bytes of rows that a segment of the backward walk may make
   const int64_t* first_write;  // (H + 1,) by head, its first of the writes of a step; their number
@@ -58,6 +59,9 @@ struct MemoryInputs {
   bool dense_initial() const { return initial_rows && !initial_cells; }
   // Whether cells may hold other values than zeros before they are written.
   bool has_base() const { return initial_rows || fresh_left; }
+  // Whether cells that are not in initial_cells may.
+  bool has_base_everywhere() const { return dense_initial() || fresh_left; }
+  int64_t final_places() const { return (written_only ? 0 : P) + T * K; }  // if not dense_final
   int64_t events() const { return T * (has_base() ? K + J : K); }
   int64_t most_slots() const { return P + (N < events() ? N : events()); }
 };
@@ -112,15 +116,18 @@ class MemorySlots {
     most_first_ = first_here_ = entered_total_ = 0;
     segment_ = -1;
     peak_ = 0;
-    for (int64_t p = 0; p < a.P; ++p) {  // slot p + 1, used or not
-      int64_t cell = a.initial_cells[r * a.P + p];
+    const int64_t* given = a.initial_cells + r * a.P;
+    given_ = a.P;
+    while (given_ > 0 && given[given_ - 1] < 0) --given_;
+    for (int64_t p = 0; p < given_; ++p) {  // slot p + 1, used or not
+      int64_t cell = given[p];
       if (cell >= 0) {
         slot_of<true>(cell);
       } else {
         cells_[++count_] = -1;
         seen_[count_] = -1;
       }
-      written_[count_] = cell >= 0;
+      written_[count_] = cell >= 0 && !a.written_only;
     }
     for (int64_t t = 0; t < length_; ++t) {
       if (t % segment_steps_ == 0) {
@@ -150,7 +157,7 @@ class MemorySlots {
       Touch* end = touch + K_;
       for (int64_t j = 0; j < J_; ++j) {
         if (reads[j] < 0) continue;
-        int32_t slot = a.has_base() ? slot_of<true>(reads[j]) : slot_of<false>(reads[j]);
+        int32_t slot = a.has_base_everywhere() ? slot_of<true>(reads[j]) : slot_of<false>(reads[j]);
         if (slot) *end++ = touch_slot(slot, j);  // else never written: zeros
       }
       sizes_[t] = (int32_t)(end - touch);
@@ -162,6 +169,7 @@ class MemorySlots {
 
   Touches touches(int64_t t) const { return {touches_.get() + t * (K_ + J_), sizes_[t]}; }
   int64_t length() const { return length_; }
+  int64_t given() const { return given_; }  // places of initial_cells up to the last that is used
   bool ever_reset() const { return first_reset_ < length_; }
   bool before_resets(int64_t t) const { return t < first_reset_; }
   int64_t count() const { return count_; }  // slots 1 .. count are in use at the end
@@ -268,7 +276,7 @@ class MemorySlots {
   bool direct_;
   int64_t K_ = 0, J_ = 0;       // writes and reads of the head
   int64_t size_ = 0, shift_ = 0;
-  int64_t count_ = 0, peak_ = 0, length_ = 0, first_reset_ = 0;
+  int64_t count_ = 0, peak_ = 0, length_ = 0, given_ = 0, first_reset_ = 0;
   int64_t most_first_ = 0, first_here_ = 0, entered_total_ = 0;
   int32_t segment_ = -1;
 };

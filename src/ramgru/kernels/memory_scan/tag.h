@@ -122,16 +122,16 @@ class TaggedRead {
       grad_read_weight[j] = gain_[j] * (grad_weight[i] - mean);
     }
   }
-  // The gradients of the query and of the tags, which are added to grad(i), by row.
+  // The gradients of the query and of the tags, which are added to grad(i), by row, unless null.
   template <class Tag, class Grad>
   RAMGRU_INLINE void spread(const real* query, real* grad_query, Tag&& tag, Grad&& grad) const {
     each_vector<real>(A_, [&](int64_t a, auto n) {
       vec<real> q = load_n(query + a, n), of_query = -off_query_ * q;
       for (int64_t i = 0; i < size_; ++i) {
         vec<real> t = load_n(tag(i) + a, n);
-        real* d = grad(i) + a;
+        real* d = grad(i);
         of_query += along_[i] * t;
-        store_n(d, load_n(d, n) + (along_[i] * q - off_[i] * t), n);
+        if (d) store_n(d + a, load_n(d + a, n) + (along_[i] * q - off_[i] * t), n);
       }
       store_n(grad_query + a, of_query, n);
     });

@@ -7,6 +7,7 @@
 #include "../key_attention/key_attention.h"
 #include "../layer_step/layer_step.h"
 #include "../memory_scan/scan.h"
+#include "../memory_scan/table.h"
 #include "../projection/gated_sum.h"
 #include "../recurrence/diagonal.h"
 #include "../recurrence/gru.h"
@@ -25,6 +26,9 @@ RAMGRU_EXPORT_WIDE(linear_scan, LinearScan)
 RAMGRU_EXPORT(memory_scan_forward, MemoryForward)
 RAMGRU_EXPORT(memory_scan_backward, MemoryBackward)
 RAMGRU_EXPORT(memory_step, MemoryStep)
+RAMGRU_EXPORT_WIDE(memory_table_find, MemoryTableFind)
+RAMGRU_EXPORT_WIDE(memory_table_grow, MemoryTableGrow)
+RAMGRU_EXPORT_WIDE(memory_table_rows, MemoryTableRows)
 RAMGRU_EXPORT(mingru_forward, MingruForward)
 RAMGRU_EXPORT(mingru_backward, MingruBackward)
 RAMGRU_EXPORT_WIDE(product_keys_forward, ProductKeysForward)
