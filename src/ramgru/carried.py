@@ -15,7 +15,7 @@ from torch import Tensor
 from ramgru.kernels import dispatch
 from ramgru.kernels.memory_scan import memory_chunk
 from ramgru.kernels.memory_scan.operator import OPERATION
-from ramgru.kernels.memory_scan.table import MOST_CELLS, Table
+from ramgru.kernels.memory_scan.table import MOST_CELLS
 from ramgru.memory_state import MemoryState
 from ramgru.versions import Held, Version
 
@@ -80,4 +80,4 @@ def _version(inputs: dict[str, Any], state: MemoryState) -> Version | None:
         or OPERATION.choose(state.cells, rows).path != dispatch.CPU
     ):
         return None
-    return Version(Table.of(state.memory_size, state.cells, rows.detach(), fresh))
+    return Version.of(state.memory_size, state.cells, rows, fresh)

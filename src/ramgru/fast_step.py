@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,10 +21,13 @@ from torch.nn.modules import module as torch_module
 from ramgru.config import ContentHead, Lag, Tape
 from ramgru.kernels.dispatch import CPU, WRAPPED, are_plain
 from ramgru.kernels.layer_step import CONTROLLERS, OPERATION, Constants, Keys, layer_step_
+from ramgru.kernels.memory_scan.table import MOST_CELLS
 from ramgru.kernels.projection import Projection
 from ramgru.keys import FEATURES, autocasts
 from ramgru.memory import ADDRESSES, RandomAccessMemory
-from ramgru.state import MemoryState, RAMGRUState
+from ramgru.memory_state import MemoryState
+from ramgru.state import RAMGRUState
+from ramgru.versions import Held, Version
 
 _CLASSES = {RandomAccessMemory, Projection, nn.ModuleDict, *ADDRESSES.values()}
 
@@ -42,9 +46,15 @@ class Part:
 
 
 def step_(
-    parts: Sequence[Part], x: Tensor, state: RAMGRUState
+    parts: Sequence[Part],
+    x: Tensor,
+    state: RAMGRUState | None,
+    reset: Tensor | None = None,  # (B,) bool
+    keep: bool = False,
 ) -> tuple[Tensor, RAMGRUState] | None:
     """x (B, I) -> output (B, C) and the next state; the cells of `state` are overwritten.
+
+    keep: the state stays as it is, and the step notes what it overwrites (`versions`)
 
     Returns None if an option or a tensor is unsupported: the general path then runs, or raises.
     No cell is written before everything is checked.
@@ -61,9 +71,16 @@ def step_(
     plans = []
     for part, memory in zip(parts, state.memory):
         plan = _plan(part, dtype)
-        if isinstance(plan, str) or plan.hidden_size != C or not plan.fits(memory, B):
+        if isinstance(plan, str) or plan.hidden_size != C or not plan.fits(memory, B, keep):
             return None
         plans.append(plan)
+    if reset is not None:
+        if not are_plain(reset) or reset.dtype != torch.bool or reset.shape != (B,):
+            return None
+        if bool(reset.any()):
+            if keep:
+                return None
+            state = _begin_anew(parts, state, reset)
     # No operation here has a gradient: kernels read addresses, and results are new tensors.
     hidden, y = state.hidden.contiguous(), x.contiguous()
     next_hidden, memories = torch.empty_like(hidden), []
@@ -71,14 +88,48 @@ def step_(
         carried = {kind: memory.carried[kind].contiguous() for kind in plan.carried}
         after = {kind: torch.empty_like(value) for kind, value in carried.items()}
         output = y.new_empty(B, C)
-        rows = memory.rows.detach() if memory.rows.requires_grad else memory.rows
         h, h_next = (hidden, next_hidden) if L == 1 else (hidden[n], next_hidden[n])
-        layer_step_(plan.constants, B, y, h, rows, carried, output, h_next, after)
-        # By its constructor: dataclasses.replace takes a tenth of the step's time.
-        fresh = memory.fresh_left, memory.fresh_right
-        memories.append(MemoryState(memory.cells, rows, memory.memory_size, after, *fresh))
+        run = partial(layer_step_, plan.constants, B, y, h)
+        results = carried, output, h_next, after
+        if keep or memory.held is not None:
+            version = _version(memory).overwritten(run, results, plan.constants.most)
+            memories.append(memory.with_held(Held(version), after))
+        else:
+            rows = memory.rows.detach() if memory.rows.requires_grad else memory.rows
+            run(rows, *results)
+            # By its constructor: dataclasses.replace takes a tenth of the step's time.
+            fresh = memory.fresh_left, memory.fresh_right
+            memories.append(MemoryState(memory.cells, rows, memory.memory_size, after, *fresh))
         y = output
     return y, RAMGRUState(next_hidden, tuple(memories))
+
+
+def _version(memory: MemoryState) -> Version:
+    if memory.held is not None:
+        return memory.held.settled().version
+    return Version.of(memory.memory_size, memory.cells, memory.rows, memory.fresh)
+
+
+@torch.no_grad()
+def _begin_anew(parts: Sequence[Part], state: RAMGRUState, reset: Tensor) -> RAMGRUState:
+    """The state with some sequences fresh; the rows of plain memories are overwritten."""
+    B, hidden, memories = len(reset), state.hidden.clone(), []
+    hidden[:, reset] = 0
+    for part, memory in zip(parts, state.memory):
+        start = part.memory.initial_state(B).carried
+        carried = {kind: value.clone() for kind, value in memory.carried.items()}
+        for kind, value in carried.items():
+            value[reset] = start[kind][reset]
+        if memory.held is not None:
+            memories.append(memory.with_held(memory.held.settled().begin_anew(reset), carried))
+            continue
+        for b in reset.nonzero().flatten().tolist():
+            if memory.fresh is None:
+                memory.rows[b].zero_()
+            else:
+                memory.rows[b] = memory.fresh_rows()
+        memories.append(replace(memory, carried=carried))
+    return RAMGRUState(hidden, tuple(memories))
 
 
 def refusal(parts: Sequence[Part], dtype: torch.dtype) -> str:
@@ -144,18 +195,14 @@ class _Plan:
             and all(owner.get(name) is None for owner, name in self.absent)
         )
 
-    def fits(self, memory: MemoryState, batch: int) -> bool:
+    def fits(self, memory: MemoryState, batch: int, keep: bool) -> bool:
         """Whether a state is as the kernel takes it, which does not check again."""
-        rows, carried, cells = memory.rows, memory.carried, memory.cells
-        heads, number, _ = self.cells
+        carried, number = memory.carried, self.cells[1]
         if (
             carried.keys() != self.carried.keys()
-            or not are_plain(rows, cells, *carried.values())
-            or cells.shape != (batch, heads, 0)  # dense
-            or rows.shape != (batch, *self.cells)
+            or not are_plain(*carried.values())
             or memory.memory_size != number
-            or rows.dtype is not self.dtype
-            or not (rows.is_cpu and rows.is_contiguous())
+            or not self._takes_rows(memory, batch, keep)
             or (
                 (memory.fresh_left is not None or memory.fresh_right is not None or self.starts)
                 and [*map(_shape, (memory.fresh_left, memory.fresh_right))] != self.start
@@ -167,6 +214,26 @@ class _Plan:
             if value.shape != (batch, *shape) or value.dtype is not dtype or not value.is_cpu:
                 return False
         return True
+
+    def _takes_rows(self, memory: MemoryState, batch: int, keep: bool) -> bool:
+        heads, number, width = self.cells
+        if number > MOST_CELLS and keep:
+            return False
+        if memory.held is not None:
+            table = memory.held.version.table
+            return table.rows.dtype is self.dtype and memory.sizes == (batch, heads, width)
+        rows, cells = memory.rows, memory.cells
+        return (
+            are_plain(rows, cells)
+            and rows.dtype is self.dtype
+            and rows.is_cpu
+            and rows.shape[:2] + rows.shape[3:] == (batch, heads, width)
+            and cells.shape[:2] == (batch, heads)
+            and (
+                (cells.shape[2] == 0 and rows.shape[2] == number and rows.is_contiguous())  # dense
+                or (keep and cells.shape[2] == rows.shape[2])
+            )
+        )
 
 
 _plans: WeakKeyDictionary[RandomAccessMemory, _Plan] = WeakKeyDictionary()

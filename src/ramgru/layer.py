@@ -398,6 +398,15 @@ class RAMGRU(RecurrentContract):
         run a trained layer, `stream` is faster. reset (B,) bool; write_index and read_index (B,),
         (B, H) or (B, H, K).
         """
+        if state is None and isinstance(input, Tensor) and input.dim() == 2:
+            state = self.initial_state(len(input))
+        given = reset is not None or write_index is not None or read_index is not None
+        if (
+            not (given or torch.is_grad_enabled() or self._forward_hooks or self._forward_pre_hooks)
+            and not any(map(fast_step.has_own_forward, self.memories))
+            and (taken := fast_step.step_(self._parts(), input, state, keep=True)) is not None
+        ):
+            return taken
         state = self._check_step(input, state)
 
         def one(x: Tensor | None) -> Tensor | None:
@@ -443,9 +452,8 @@ class RAMGRU(RecurrentContract):
         A step that raises leaves all cells as they were.
         """
         if (
-            reset is None
-            and not (self._forward_hooks or self._forward_pre_hooks)
-            and (taken := fast_step.step_(self._parts(), input, state)) is not None
+            not (self._forward_hooks or self._forward_pre_hooks)
+            and (taken := fast_step.step_(self._parts(), input, state, reset)) is not None
         ):
             return taken
         with torch.no_grad():

@@ -11,8 +11,10 @@ B sequences, H heads, N cells of width D.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,13 @@ from ramgru.kernels.memory_scan.table import Table
 _lock = threading.RLock()  # of all tables: kernels run without Python's own
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Without other threads and graphs; tables made in inference mode serve outside of it too."""
+    with _lock, torch.inference_mode(False), torch.no_grad():
+        yield
+
+
 class Version:
     """What a table held at one moment."""
 
@@ -29,6 +38,14 @@ class Version:
         self._table = table
         self._next: Version | None = None
         self._before: list[tuple[Tensor, Tensor]] = []  # cells and rows, as they were here
+
+    @staticmethod
+    def of(
+        memory_size: int, cells: Tensor, rows: Tensor, fresh: tuple[Tensor, Tensor] | None
+    ) -> Version:
+        """A copy of a memory in one of the forms of `MemoryState`."""
+        with _alone():
+            return Version(Table.of(memory_size, cells, rows, fresh))
 
     @property
     def table(self) -> Table:
@@ -43,13 +60,13 @@ class Version:
         lengths: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """-> the cells that steps access and that were ever written, and their rows, a copy"""
-        with _lock:
+        with _alone():
             table = self._own()
             cells = table.find(write_index, read_index, counts, lengths)
             return cells, table.rows_of(cells)
 
     def rows_of(self, cells: Tensor) -> Tensor:
-        with _lock:
+        with _alone():
             return self._own().rows_of(cells)
 
     def with_rows(self, cells: Tensor, rows: Tensor, cleared: Tensor | None = None) -> Version:
@@ -57,7 +74,7 @@ class Version:
 
         cleared: (B,) bool, sequences that begin anew before that
         """
-        with _lock:
+        with _alone():
             table, after = self._own(), None
             before = []
             if cleared is not None and bool(cleared.any()):
@@ -67,9 +84,24 @@ class Version:
             self._next, self._before = after, before
             return after
 
+    def overwritten(self, run: Callable[..., None], results: Sequence[Any], most: int) -> Version:
+        """The next version, whose rows run(rows (B, H, N, D), *results, noted) overwrites in place.
+
+        noted gets the cells that are written, at most so many of each head, and their rows before
+        """
+        with _alone():
+            table = self._own()
+            table.lay_out()
+            B, H, _, D = table.rows.shape
+            noted = table.used.new_empty(B, H, most), table.rows.new_empty(B, H, most, D)
+            run(table.rows, *results, noted)
+            after = Version(table)
+            self._next, self._before = after, [noted]
+            return after
+
     def plain(self) -> tuple[Tensor, Tensor]:
         """A copy in a form of `MemoryState`: all rows if the table has a place for each cell."""
-        with _lock:
+        with _alone():
             return self._own().plain()
 
     def _own(self) -> Table:
@@ -107,6 +139,13 @@ class Held:
         if self.cells is None or self.rows is None:
             return self
         return Held(self.version.with_rows(self.cells, self.rows.detach(), self.cleared))
+
+    def begin_anew(self, which: Tensor) -> Held:
+        """The same with fresh memories for some sequences, (B,) bool; without a graph"""
+        B, H, D = self.sizes
+        rows = self.version.table.rows.new_empty(B, H, 0, D)
+        none = self.version.table.used.new_empty(B, H, 0)
+        return Held(self.settled().version.with_rows(none, rows, which))
 
     def plain(self) -> tuple[Tensor, Tensor]:
         """cells and rows in a form of `MemoryState`, with the graph of the changes"""

@@ -165,3 +165,49 @@ def test_second_derivatives() -> None:
     with native.use(native.PORTABLE):
         expected = second(laid_out(state))
     assert_same([second(state)], [expected])
+
+
+@options
+@pytest.mark.parametrize("learned_start", [False, True], ids=["zeros", "learned_start"])
+@torch.no_grad()
+def test_steps_leave_their_state_as_it_is(cells: int, learned_start: bool) -> None:
+    """Functional steps, chunks and steps of a stream in turn; every state is used again."""
+    layer, states = make(cells, learned_start, num_layers=2), []
+    state, expected = layer.initial_state(3), layer.initial_state(3, dense=True)
+    for n in range(12):
+        x, reset = normal(3, CHUNK, 3), torch.tensor([n % 5 == 3, False, n == 7])
+        states.append((state, laid_out(expected)))
+        if n % 3 == 2:
+            y, state = layer(x, state)
+            other, expected = layer(x, laid_out(expected))
+            assert_same([y], [other])
+            continue
+        y, state = layer.step(x[:, 0], state)
+        other, expected = layer.step_(x[:, 0], laid_out(expected).dense())
+        assert_same([y], [other])
+        y, state = layer.step_(x[:, 1], state, reset=reset)
+        other, expected = layer._general_step_(x[:, 1], laid_out(expected), reset)
+        assert_same([y], [other])
+    assert in_tables(state)
+    probe = normal(3, 3)
+    states = [pair for n, pair in enumerate(states) if n % 3 != 1]  # `step_` uses a state up
+    for before, copy_ in states[::-1]:
+        other, _ = layer.step_(probe, laid_out(copy_).dense())
+        assert_same([layer.step(probe, before)[0]], [other])
+        assert_same([before.to_tensor()], [copy_.to_tensor()])
+
+
+def test_what_inference_mode_made_is_trained_on() -> None:
+    layer, x = make(num_layers=2), normal(2, 6 * CHUNK, 3)
+    with torch.inference_mode():
+        _, state = layer(x[:, : 3 * CHUNK], layer.initial_state(2))
+        _, state = layer(x[:, 3 * CHUNK : 4 * CHUNK], state)
+    assert in_tables(state)
+    kept = RAMGRUState(state.hidden.clone(), tuple(
+        m.with_held(m.held, {k: v.clone() for k, v in m.carried.items()}) for m in state.memory
+    ))  # fmt: skip
+    reset = torch.rand(2, CHUNK) < 0.2
+    found, after = train(layer, x[:, 4 * CHUNK : 5 * CHUNK], kept, reset=reset)
+    expected, other = train(layer, x[:, 4 * CHUNK : 5 * CHUNK], laid_out(kept), reset=reset)
+    assert_same(found, expected)
+    assert_same([after.to_tensor()], [other.to_tensor()])

@@ -44,6 +44,8 @@ class Table:
             fresh = left.to(rows.dtype).contiguous(), right.to(rows.dtype).contiguous()
         self.fresh = fresh
         self.used = (keys != 0).sum(-1)  # (B, H)
+        self.whole = False  # whether all cells have places
+        self.cleared = True  # whether rows in free places may hold anything but zeros
 
     @staticmethod
     def of(
@@ -53,14 +55,19 @@ class Table:
         B, H, P = cells.shape
         if rows.shape[2] != P:  # dense
             keys = torch.arange(1, memory_size + 1, dtype=torch.int32, device="cpu")
-            return Table(memory_size, _copy(keys.expand(B, H, -1)), _copy(rows), fresh)
+            table = Table(memory_size, _copy(keys.expand(B, H, -1)), _copy(rows), fresh)
+            table.whole = True
+            return table
         none = cells.new_zeros(B, H, 0, dtype=torch.int32)
         table = Table(memory_size, none, rows[:, :, :0], fresh)
+        table.cleared = False
         table.put(cells, rows)
         return table
 
     def clone(self) -> Table:
-        return Table(self.memory_size, _copy(self.keys), _copy(self.rows), self.fresh)
+        table = Table(self.memory_size, _copy(self.keys), _copy(self.rows), self.fresh)
+        table.whole, table.cleared = self.whole, self.cleared
+        return table
 
     def find(
         self,
@@ -103,6 +110,7 @@ class Table:
         held = self.compact(which)
         self.keys[which] = 0
         self.used[which] = 0
+        self.whole, self.cleared = False, True
         return held
 
     def compact(self, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -128,14 +136,26 @@ class Table:
             order = cells.masked_fill(cells < 0, self.memory_size).argsort(-1)
             rows = rows.gather(2, order.unsqueeze(-1).expand_as(rows))
             return cells.gather(-1, order), rows
+        return self.keys.new_empty(*self.keys.shape[:2], 0, dtype=torch.int64), self._all_rows()
+
+    def lay_out(self) -> None:
+        """Give each cell a place, in order, with its start if it was never written."""
+        if self.whole:
+            return
+        self._grow(self.memory_size)
+        if self.fresh is not None or self.cleared:
+            self.rows.copy_(self._all_rows())
+        self.keys.copy_(torch.arange(1, self.memory_size + 1, device="cpu"))
+        self.used.fill_(self.memory_size)
+        self.whole = True
+
+    def _all_rows(self) -> Tensor:
         never = (self.keys == 0).unsqueeze(-1)
         if self.fresh is None:
-            rows = self.rows.masked_fill(never, 0)
-        else:
-            left, right = self.fresh
-            fresh = (left.unsqueeze(2) + right.unsqueeze(1)).flatten(1, 2)[:, : self.memory_size]
-            rows = torch.where(never, fresh, self.rows)
-        return self.keys.new_empty(*self.keys.shape[:2], 0, dtype=torch.int64), rows
+            return self.rows.masked_fill(never, 0)
+        left, right = self.fresh
+        fresh = (left.unsqueeze(2) + right.unsqueeze(1)).flatten(1, 2)[:, : self.memory_size]
+        return torch.where(never, fresh, self.rows)
 
     def _reserve(self, more: int) -> None:
         """Make room for so many more cells in each table."""
@@ -143,7 +163,12 @@ class Table:
         most = (int(self.used.max()) if self.used.numel() else 0) + more
         if capacity == self.memory_size or 2 * most <= capacity:
             return
-        new = min(1 << (4 * most - 1).bit_length(), self.memory_size)
+        self._grow(min(1 << (4 * most - 1).bit_length(), self.memory_size))
+
+    def _grow(self, new: int) -> None:
+        B, H, capacity = self.keys.shape
+        if new == capacity:
+            return
         D, dtype = self.rows.shape[-1], self.rows.dtype
         keys, rows = zeros(B, H, new, dtype=torch.int32), zeros(B, H, new, D, dtype=dtype)
         if capacity:
