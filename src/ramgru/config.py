@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 # Cells are sorted by their number times the number of resets before them, in 64 bits.
 MOST_CELLS = 2**40
+MOST_HEADS = 2**16
 CODES = 64  # most codes in one codebook
 CODE = 16  # A, numbers of a key
 
@@ -199,6 +200,8 @@ class Memory:
         'key key:2 key tape tape'
         """
         check_int("nhead", count, 1)
+        if count > MOST_HEADS:
+            raise ValueError(f"nhead: expected at most {MOST_HEADS}, got {count}")
         values = {option.name: getattr(self, option.name) for option in fields(self)}
         kinds = [list(same) for _, same in itertools.groupby(self.heads, type)]
         turns = [head for turn in itertools.zip_longest(*kinds) for head in turn if head]
@@ -265,6 +268,8 @@ def _heads(given: Any) -> tuple[Head, ...]:
         given = int(given)
     if isinstance(given, int) and not isinstance(given, bool):
         check_int("Memory.heads", given, 1)
+        if given > MOST_HEADS:  # before a tuple of that size is made
+            raise ValueError(f"Memory.heads: expected at most {MOST_HEADS}, got {given}")
         given = (Key(),) * given
     elif isinstance(given, str):
         given = tuple(_head(text) for text in given.split())

@@ -192,8 +192,8 @@ class RAMGRUState:
             tensors |= {f"memory.{n}.{name}": value for name, value in _named(m).items()}
         sizes = [m.memory_size for m in self.memory]
         values = {name: value.detach().contiguous() for name, value in tensors.items()}
-        content = safetensors.torch.save(values, {"ramgru_state": json.dumps(sizes)})
-        return files.write(path, content)
+        header = {"ramgru_state": json.dumps([*sizes, files.UNSEALED])}
+        return files.write(path, files.sealed(safetensors.torch.save(values, header)))
 
     @staticmethod
     def load(path: str | Path, device: torch.device | str = "cpu") -> RAMGRUState:
@@ -203,11 +203,13 @@ class RAMGRUState:
         """
         safetensors = files.safetensors()
         try:
+            files.check_seal(path)
             with safetensors.safe_open(str(path), "pt", device=str(device)) as file:
-                sizes = json.loads((file.metadata() or {})["ramgru_state"])
-                values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                sizes = files.parse_json((file.metadata() or {})["ramgru_state"])
+                # Copies: bits of a product depend on where in memory its factors begin.
+                values = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             memory = []
-            for n, size in enumerate(sizes):
+            for n, size in enumerate(size for size in sizes if isinstance(size, int)):
                 mine = {
                     name.removeprefix(f"memory.{n}."): value
                     for name, value in values.items()

@@ -74,6 +74,7 @@ def test_broken_weights(saved, keep):
 def test_weights_of_another_shape(saved):
     _, folder = saved
     config = json.loads((folder / "config.json").read_text())
+    del config["sha256"]  # changed by hand
     (folder / "config.json").write_text(json.dumps({**config, "d_model": 32}))
     with pytest.raises(CheckpointError, match=r"does not fit its config.json"):
         RAMGRUModel.from_pretrained(folder)
@@ -95,6 +96,7 @@ def test_foreign_or_broken_config(saved, text):
 def test_config_of_another_model(saved, change):
     _, folder = saved
     config = json.loads((folder / "config.json").read_text())
+    del config["sha256"]  # changed by hand
     (folder / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(CheckpointError, match=r"config.json describes no such (model|memory)"):
         RAMGRUModel.from_pretrained(folder)

@@ -151,7 +151,7 @@ def test_a_layer_of_ones_own_is_trained_gone_on_with_and_evaluated(tmp_path, cap
     few = ("--effort.questions", "8", "--effort.examples", "2", "--effort.max-length", "64")
     del sys.modules["layers_of_mine"]
     assert main(["evaluate", str(run), *few]) == 1
-    assert "import it first" in capsys.readouterr().err
+    assert "name it yourself, on the command line" in capsys.readouterr().err
     assert main(["evaluate", str(run), *own, *few]) == 0
     assert main(["train", "--resume", str(run), *own, "--steps", "3"]) == 0
     sys.modules.pop("layers_of_mine")

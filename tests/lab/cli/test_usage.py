@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+import types
 
 import pytest
 
+from ramgru import RAMGRU
+from ramgru.lab import tasks
 from ramgru.lab.cli import main
 from ramgru.lab.cli.main import COMMANDS, explain
 from ramgru.lab.cli.parse import UsageError, sentence
@@ -135,9 +139,9 @@ def test_missing_library(monkeypatch, capsys, command):
         (OSError(28, "No space left on device", "x"), 1, "x: No space left on device"),
         (RuntimeError("CUDA out of memory. Tried to"), 1, "out of memory: try a smaller batch"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), 1, "out of memory"),
-        (TypeError("what came"), 2, "what came"),
+        (MemoryError("Unable to allocate 7 TiB"), 1, "out of memory"),
     ],
-    ids=["extra", "optuna", "disk", "memory", "cpu-memory", "type"],
+    ids=["extra", "optuna", "disk", "memory", "cpu-memory", "numpy-memory"],
 )
 def test_what_errors_mean(error, code, message):
     found, text = explain(error)
@@ -146,9 +150,37 @@ def test_what_errors_mean(error, code, message):
     assert message in text
 
 
+def raised(function, *arguments):
+    """The error that a call ends with, and its trace."""
+    with pytest.raises((ValueError, TypeError)) as found:
+        function(*arguments)
+    return found.value
+
+
+def test_errors_that_ramgru_raises_on_purpose_are_about_the_options():
+    assert explain(raised(tasks.get, "mqra"))[0] == 2
+    assert explain(raised(RAMGRU, 3)) == (70, None)  # a missing argument
+    assert explain(raised(int, "three")) == (70, None)
+
+
 @pytest.mark.parametrize("error", [KeyError("x"), ModuleNotFoundError("", name="nothing")])
-def test_faults_of_ours_are_not_hidden(error):
-    assert explain(error) == (1, None)
+def test_faults_of_ours_are_told_as_such(error, monkeypatch, capsys, tmp_path):
+    """In one sentence that names a file with the trace, and with an exit code of their own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def run(args):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "ramgru.lab.cli.info", types.SimpleNamespace(run=run))
+    code, message = said(capsys, "info")
+    (trace,) = tmp_path.iterdir()
+    assert code == 70
+    assert "this is a bug in ramgru, unless a layer of your own is to blame" in message
+    assert f"the trace is in {trace}" in message
+    text = trace.read_text()
+    assert text.startswith("ramgru ")
+    assert "Traceback" in text
+    assert text.rstrip().splitlines()[-1].startswith(type(error).__name__)
 
 
 def test_debug_shows_the_traceback(monkeypatch):
@@ -181,7 +213,6 @@ def test_boxes_are_read_in_any_encoding(box):
 
 
 def test_a_warning_is_one_sentence_said_once(capsys, monkeypatch):
-    import types
     import warnings
 
     def run(args):

@@ -95,6 +95,7 @@ def test_full_disk_ends_a_run_with_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     args = ["train", "mqar", "--task.vocab-size", "32", "--task.pairs", "2", "--task.length", "8"]
     args += ["--model.layer", "gru", "--steps", "8", "--steps-per-epoch", "4", "--out", "run"]
+    args += ["--snapshots", "0"]
     try:
         code = main(args)
     finally:

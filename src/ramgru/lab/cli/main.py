@@ -1,18 +1,23 @@
 """The command line: it runs a command and turns its errors into messages and exit codes.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n stopped by signal n.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 70 a bug in ramgru, 128 + n stopped by signal n.
 """
 
 from __future__ import annotations
 
 import importlib
+import opcode
 import os
+import platform
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ramgru.errors import RamgruError
+from ramgru.lab.cli import output
 from ramgru.version import __version__
 
 # Commands are imported when they run, so `ramgru --help` loads no library.
@@ -41,6 +46,14 @@ EXTRAS = {
     "tensorboard": ("tensorboard", "logs for TensorBoard"),
 }
 
+# How a command goes on that a signal has ended outside of its training, which saves itself.
+GO_ON = {
+    "generate": "nothing was written; the same command begins again",
+    "train": "the latest checkpoint stays; --resume goes on from it",
+    "evaluate": "the same command goes on after the sizes that are measured",
+    "compare": "the same command goes on",
+}
+
 # The messages of CUDA, the CPU on Windows and the CPU on Linux.
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
@@ -58,9 +71,16 @@ Every command runs on a CPU without arguments and has its own --help. To begin w
 """
 
 
+BUG = 70  # EX_SOFTWARE of sysexits.h
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; -> the exit code. Messages go to standard error, one sentence each."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    with output.steady():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(_help(), end="")
         return 0 if args else 2
@@ -71,35 +91,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _say("ramgru", _unknown(name), 2)
     try:
-        with warnings.catch_warnings():
+        with output.signals(), warnings.catch_warnings():
             warnings.showwarning = _warn_once(f"ramgru {name}")
             return importlib.import_module(f"ramgru.lab.cli.{name}").run(rest)
-    except KeyboardInterrupt:
-        return _say(f"ramgru {name}", "interrupted", 130)
-    except BrokenPipeError:  # the reader of the output, as in `| head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except KeyboardInterrupt as error:
+        how = f"interrupted; {GO_ON[name]}" if name in GO_ON else "interrupted"
+        return _say(f"ramgru {name}", how, 128 + getattr(error, "signal", 2))
     except Exception as error:
-        code, message = explain(error)
-        if message is None or os.environ.get("RAMGRU_DEBUG"):
+        if os.environ.get("RAMGRU_DEBUG"):
             raise
-        return _say(f"ramgru {name}", message, code)
+        code, message = explain(error)
+        return _say(f"ramgru {name}", _trace(error) if message is None else message, code)
 
 
 def explain(error: Exception) -> tuple[int, str | None]:
-    """The exit code and the message for an error; no message for an internal error."""
+    """The exit code and the message for an error; no message for a bug of ours."""
     if isinstance(error, ModuleNotFoundError):
-        return 1, missing(error)
+        wanted = missing(error)
+        return (BUG if wanted is None else 1), wanted
     if isinstance(error, RamgruError | ImportError):
         return 1, str(error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return 1, f"{where}{error.strerror or error}"
-    if isinstance(error, ValueError | TypeError) or type(error).__name__ == "UsageError":
+    if type(error).__name__ == "UsageError" or (
+        isinstance(error, ValueError | TypeError) and _deliberate(error)
+    ):
         return 2, str(error)
-    if any(words in str(error) for words in OUT_OF_MEMORY):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
         return 1, "out of memory: try a smaller batch size, a smaller model, or shorter pieces"
-    return 1, None
+    return BUG, None
+
+
+def _deliberate(error: Exception) -> bool:
+    """Whether ramgru's own code has raised an error with `raise`: then it is about what was asked
+    for. An error that Python or a library raised is none that ramgru has thought of."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    frame = trace.tb_frame
+    ours = str(frame.f_globals.get("__name__", "")).split(".")[0] == "ramgru"
+    return ours and frame.f_code.co_code[trace.tb_lasti] == opcode.opmap["RAISE_VARARGS"]
+
+
+def _trace(error: Exception) -> str:
+    """One sentence about a bug; the trace is written into a file."""
+    lines = [f"ramgru {__version__}, Python {platform.python_version()}, {platform.platform()}\n"]
+    lines += traceback.format_exception(error)
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="ramgru-", suffix=".txt", text=True)
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(lines)
+        where = f"the trace is in {path}, which belongs into a report"
+    except OSError:
+        where = "".join(lines)
+    return (
+        f"this is a bug in ramgru, unless a layer of your own is to blame: "
+        f"{type(error).__name__}: {str(error)[:200]}; {where}"
+    )
 
 
 def missing(error: ModuleNotFoundError) -> str | None:

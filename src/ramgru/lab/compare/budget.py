@@ -3,7 +3,6 @@ schedule over a known number of steps."""
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from dataclasses import replace
@@ -39,7 +38,10 @@ def steps_of(training: TrainConfig, folder: Path, seconds: float) -> int:
     timed = with_steps(training, _WARM + _TIMED)
     key = f"{seconds:g} s of {run_name(timed)}"
     path = folder / FILE
-    known: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        known: dict[str, int] = files.read_json(path)
+    except (OSError, ValueError):  # missing or broken: measured again
+        known = {}
     if key not in known:
         with tempfile.TemporaryDirectory() as temporary:
             short = replace(
@@ -56,5 +58,5 @@ def steps_of(training: TrainConfig, folder: Path, seconds: float) -> int:
         times = [event["seconds"] for event in events if event["event"] == "step"]
         each = (times[-1] - times[_WARM - 1]) / (len(times) - _WARM)
         known[key] = max(1, round(seconds / max(each, 1e-6)))
-        files.write_json(path, known)
+        files.write_json(path, known, with_digest=True)
     return known[key]

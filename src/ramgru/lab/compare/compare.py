@@ -19,7 +19,7 @@ from rich.console import Console
 
 from ramgru import files
 from ramgru.errors import DataError, RamgruError
-from ramgru.lab.compare import terminal
+from ramgru.lab.compare import budget, jobs, terminal
 from ramgru.lab.compare.config import CompareConfig
 from ramgru.lab.compare.jobs import Crew, Job
 from ramgru.lab.compare.page import page
@@ -32,7 +32,7 @@ from ramgru.lab.compare.results import (
     from_json,
     run_from_dict,
 )
-from ramgru.lab.compare.runs import run_name
+from ramgru.lab.compare.runs import is_run_name, run_name
 from ramgru.lab.compare.table import to_csv, write_parquet
 from ramgru.lab.show import html, machine
 from ramgru.lab.show.example import draw
@@ -66,6 +66,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
         raise RamgruError(f"cannot make the folder {config.folder}: {error.strerror}") from error
     crew = Crew(config.folder, config.jobs, config.threads or int(config.jobs > 1), config.storage)
     with locked(config.folder):
+        check_own(config.folder)
         tuned, failed = crew.work_off(_tunings(config), console)
         made, more = crew.work_off(_runs(config, tuned), console)
         failed |= more
@@ -73,18 +74,30 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
         if not made:
             raise RamgruError(f"all {len(failed)} jobs failed; the first, {name}: {why}")
         comparison = _comparison(config, tuned, made)
-    text = comparison.to_json()
-    comparison = from_json(text)  # the report shows the same data when it is drawn again
-    files.write(config.folder / DATA, text)
-    files.write(config.folder / TABLE, to_csv(comparison))
-    write_parquet(comparison, config.folder / TABLE)
-    path = _show(comparison, config.folder / REPORT, console)
+        text = comparison.to_json()
+        comparison = from_json(text)  # the report shows the same data when it is drawn again
+        files.write_json(config.folder / DATA, json.loads(text), with_digest=True)
+        files.write(config.folder / TABLE, to_csv(comparison))
+        write_parquet(comparison, config.folder / TABLE)
+        path = _show(comparison, config.folder / REPORT, console)
     if failed:
         raise RamgruError(
             f"{len(failed)} jobs failed, and the report leaves them out; the same command tries "
             f"them again. The first, {name}: {why}"
         )
     return path
+
+
+def check_own(folder: Path) -> None:
+    """Raise ValueError if a directory is neither empty nor that of a comparison."""
+    names = sorted(path.name for path in folder.iterdir() if not files.is_temporary(path))
+    ours = (budget.FILE, jobs.DATABASE, DATA)
+    if names and not any(name in ours or is_run_name(name) for name in names):
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        raise ValueError(
+            f"out must be a new or an empty directory, or that of a comparison, got {folder}, "
+            f"with {shown}"
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,7 @@ def report(config: ReportConfig, *, quiet: bool = False) -> Path:
     path = config.comparison
     path = path / DATA if path.is_dir() else path
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read(path, files.JSON_MOST).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"cannot read {path}: expected the data of `ramgru compare` ({error})"
@@ -115,7 +128,7 @@ def report(config: ReportConfig, *, quiet: bool = False) -> Path:
 
 
 def _console(quiet: bool) -> Console:
-    console = Console(quiet=quiet, highlight=False)
+    console = Console(quiet=quiet, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 100
     return console
@@ -156,18 +169,18 @@ def _tuning(config: CompareConfig, task: Task, layer: str) -> tuple[str, list[di
 
 
 def _tunings(config: CompareConfig) -> dict[str, Job]:
-    jobs = {}
+    found = {}
     for task, layer in _cells(config) if config.tunes else ():
         name, trainings = _tuning(config, task, layer)
         work = {"trainings": trainings, "seconds": config.seconds, "folder": str(config.folder)}
         work["effort"] = asdict(config.effort)
-        jobs[name] = Job(f"{task.name} · {look_of(layer).label} · learning rate", work)
-    return jobs
+        found[name] = Job(f"{task.name} · {look_of(layer).label} · learning rate", work)
+    return found
 
 
 def _runs(config: CompareConfig, tuned: Mapping[str, dict[str, Any]]) -> dict[str, Job]:
     """{run name: job}, without the cells whose tuning failed."""
-    jobs = {}
+    found = {}
     for seed in config.seeds:
         for task, layer in _cells(config):
             known: dict[str, Any] = {"lr": config.lr[0], "steps": config.steps}
@@ -181,8 +194,8 @@ def _runs(config: CompareConfig, tuned: Mapping[str, dict[str, Any]]) -> dict[st
             work = {"training": to_dict(training), "folder": str(config.folder / name)}
             work["effort"] = asdict(config.effort)
             label = f"{task.name} · {look_of(layer).label} · lr {lr:g} · seed {seed}"
-            jobs[name] = Job(label, work)
-    return jobs
+            found[name] = Job(label, work)
+    return found
 
 
 def _comparison(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ramgru import files
 from ramgru.errors import RamgruError
 from ramgru.lab.compare import runs, worker
 from ramgru.lab.compare.tuning import quiet_optuna
@@ -68,12 +69,17 @@ class Crew:
         if not jobs or (self.processes == 1 and self.storage is None):
             return _one_by_one(jobs, console)
         digest = hashlib.sha256(json.dumps(sorted(jobs)).encode()).hexdigest()[:12]
+        import optuna
+
         url = self.storage or f"sqlite:///{(self.folder / DATABASE).resolve()}"
         with quiet_optuna():
             study = worker.connect(url, f"ramgru-{digest}")
             if self.storage is None:
                 _fail(study)  # its workers are dead, since this process holds the folder
-            return _Queue(self, study, url, jobs, console).work_off()
+            try:
+                return _Queue(self, study, url, jobs, console).work_off()
+            except optuna.exceptions.StorageInternalError as error:
+                raise RamgruError(worker.BROKEN) from error
 
 
 def _one_by_one(
@@ -157,7 +163,9 @@ class _Queue:
         trials = [t for t in self.study.get_trials(deepcopy=False) if "job" in t.user_attrs]
         for trial in trials:
             if trial.state == TrialState.COMPLETE:
-                self.results.setdefault(trial.user_attrs["job"], trial.user_attrs["result"])
+                with contextlib.suppress(ValueError, KeyError):  # broken: the job is done again
+                    result = files.unsealed(trial.user_attrs["result"])
+                    self.results.setdefault(trial.user_attrs["job"], result)
         trials = [trial for trial in trials if trial.user_attrs["job"] not in self.results]
         left = {t.user_attrs["job"]: t.state for t in trials if not t.state.is_finished()}
         failed = [t for t in trials if t.state.is_finished() and t.number >= first]

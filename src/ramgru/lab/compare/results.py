@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ramgru import files
 from ramgru.errors import DataError
 from ramgru.lab.evaluate.capacity import bits_held
 from ramgru.lab.show.data import Answer, Curve, Line, Occupancy, Sample, Score, over_seeds
@@ -198,7 +199,7 @@ def from_json(text: str, source: str = "the file") -> Comparison:
     Raises DataError: not JSON, of another format, or incomplete.
     """
     try:
-        data = json.loads(text)
+        data = files.unsealed(files.parse_json(text))
     except ValueError as error:
         raise DataError(f"{source}: expected JSON, but: {error}") from error
     found = data.pop("format", None) if isinstance(data, dict) else None
@@ -244,7 +245,7 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], list[Row], list[Distanc
     measured = ("score", "count", "low", "high")
     others = {*measured, "chance", "plateau", "exact", "loss", *_BITS}
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = files.read_json(path)
         rows = [
             Row(
                 axes={k: v for k, v in row.items() if k not in others and type(v) is int},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,11 @@ def run_name(config: TrainConfig, effort: Effort | None = None) -> str:
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     what_for = f"{config.task.name}-{slug(config.model.layer)}"
     return f"{what_for}-lr{config.lr:g}-seed{config.seed}-{digest[:8]}"
+
+
+def is_run_name(name: str) -> bool:
+    """Whether `run_name` could have made a name."""
+    return re.fullmatch(r".+-lr[\d.e+-]+-seed\d+-[0-9a-f]{8}", name) is not None
 
 
 def _what(config: TrainConfig) -> dict[str, Any]:
@@ -118,10 +124,12 @@ def _costs(
     folder: Path, config: TrainConfig, events: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     path = folder / COSTS
-    if not path.exists():
+    try:
+        values: dict[str, Any] = files.read_json(path)
+    except (OSError, ValueError):  # missing or broken: measured again
         _, task, model = load_run(folder)
-        files.write_json(path, costs(model, task.draw(config.batch_size, seed=0), events))
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values = costs(model, task.draw(config.batch_size, seed=0), events)
+        files.write_json(path, values, with_digest=True)
     return values
 
 

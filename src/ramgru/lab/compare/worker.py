@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ramgru import files
 from ramgru.errors import RamgruError
 from ramgru.lab.compare import runs, tuning
 from ramgru.lab.evaluate import Effort
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     import optuna
 
 BEAT, GRACE = 10, 120  # seconds between heartbeats, and without one until a worker counts as dead
+BROKEN = (
+    "the storage of the jobs is broken: move it away (study.db, unless you named another), and the "
+    "same command goes on with the runs that are there"
+)
 PATIENCE = 60.0  # seconds that the former owner of a run has to save it
 
 
@@ -103,12 +108,15 @@ def connect(url: str, study: str) -> optuna.Study:
             raise RamgruError(
                 f"cannot open the storage {kind}:…: {str(error).splitlines()[0]}"
             ) from error
-        return optuna.create_study(
-            storage=storage,
-            study_name=study,
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            load_if_exists=True,
-        )
+        try:
+            return optuna.create_study(
+                storage=storage,
+                study_name=study,
+                sampler=optuna.samplers.RandomSampler(seed=0),
+                load_if_exists=True,
+            )
+        except optuna.exceptions.StorageInternalError as error:
+            raise RamgruError(BROKEN) from error
 
 
 def work_off(given: Given) -> None:
@@ -132,7 +140,7 @@ def work_off(given: Given) -> None:
             traceback.print_exc()
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
             raise
-        trial.set_user_attr("result", result)
+        trial.set_user_attr("result", files.sealed_json(json.loads(json.dumps(result))))
         return 0.0
 
     study.optimize(one, catch=(Exception,))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from ramgru import files
 from ramgru.lab.evaluate.capacity import LENGTH, memory_capacity
+from ramgru.lab.evaluate.part import Part
 from ramgru.lab.evaluate.sweep import Effort, Evaluation, Row, sweep
+from ramgru.lab.tasks import to_config
 from ramgru.lab.train.parallel import pick_device
 from ramgru.lab.train.run import EVALUATION, load_run, newest_run
 
@@ -38,6 +40,7 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> Evaluation:
     """Measure, write evaluation.json into the run, and print the tables.
 
+    The sizes that a killed evaluation has measured are not measured again.
     Memory capacity is left out if `max_length` is shorter than its sequences of noise.
     Raises CheckpointError if the run cannot be read, RamgruError if there is none.
     """
@@ -47,11 +50,15 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> Evaluation:
     device = pick_device(config.device)
     _, task, model = load_run(run, device)
     progress = _Progress(quiet)
-    evaluation = sweep(model, task, effort, device=device, on_row=progress.row)
+    part = Part(
+        run, model, {"task": to_config(task), "effort": asdict(effort), "device": str(device)}
+    )
+    evaluation = sweep(model, task, effort, device=device, on_row=progress.row, part=part)
     if not effort.max_length or effort.max_length >= LENGTH:
         held = memory_capacity(model.eval(), seed=effort.seed, tokens=effort.tokens)
         evaluation = replace(evaluation, memory_capacity=held)
-    files.write_json(run / EVALUATION, evaluation.to_dict())
+    files.write_json(run / EVALUATION, evaluation.to_dict(), with_digest=True)
+    part.remove()
     progress.tables(evaluation, f"{run}")
     return evaluation
 
@@ -62,7 +69,7 @@ class _Progress:
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
 
-        self.console = Console(quiet=quiet, highlight=False)
+        self.console = Console(quiet=quiet, highlight=False, markup=False, emoji=False)
         if not self.console.is_terminal:
             self.console.width = 100
         self.status = self.console.status("measuring …")

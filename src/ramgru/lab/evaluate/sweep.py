@@ -10,6 +10,7 @@ import torch
 
 from ramgru.lab.evaluate.capacity import bits_held
 from ramgru.lab.evaluate.interval import wilson
+from ramgru.lab.evaluate.part import Part
 from ramgru.lab.tasks import Slice, Task, to_config
 from ramgru.lab.train.data import held_out_seed
 from ramgru.lab.train.measure import Objective, Tally, measure
@@ -132,13 +133,14 @@ def sweep(
     *,
     device: torch.device | str = "cpu",
     on_row: Callable[[Row], None] = lambda row: None,
+    part: Part | None = None,
 ) -> Evaluation:
     """Measure `model` at every size of `task.grid()`.
 
-    on_row: called with each row as soon as it is measured
+    on_row: called with each row as soon as it is measured;  part: keeps what is measured
     Raises ValueError if `effort` leaves no size.
     """
-    found = measure_at(model, task.grid(), effort, device=device, on_row=on_row)
+    found = measure_at(model, task.grid(), effort, device=device, on_row=on_row, part=part)
     return replace(found, task=to_config(task), metric=task.metric, chance=task.chance)
 
 
@@ -149,11 +151,12 @@ def measure_at(
     *,
     device: torch.device | str = "cpu",
     on_row: Callable[[Row], None] = lambda row: None,
+    part: Part | None = None,
 ) -> Evaluation:
     """Measure `model` at the sizes of `slices`, all of one task.
 
     The evaluation's own task is that of the first size.
-    on_row: called with each row as soon as it is measured
+    on_row: called with each row as soon as it is measured;  part: keeps what is measured
     Raises ValueError if there is no size, or if `effort` leaves none.
     """
     if not slices:
@@ -164,7 +167,10 @@ def measure_at(
     for number, point in enumerate(slices):
         if not effort.allows(point):
             continue
-        tally, longest = _measure(objective, point, effort, number, device)
+        known = None if part is None else part.get(number)
+        tally, longest = known or _measure(objective, point, effort, number, device)
+        if part is not None and known is None:
+            part.add(number, tally, longest)
         low, high = wilson(tally.right, tally.count)
         pairs, chance = getattr(point.task, "pairs", None), point.task.chance
         row = Row(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import numpy as np
 
 from ramgru import files
 from ramgru.errors import DataError
+from ramgru.lab.tasks import archive
 from ramgru.lab.tasks.base import IGNORE, Batch, Task
 from ramgru.lab.tasks.registry import SOURCES, from_config, to_config
 
@@ -20,7 +25,11 @@ FORMAT = "ramgru examples"
 REQUIRED = ("inputs", "labels", "lengths")
 OPTIONAL = ("distance", "kind")
 # The errors of numpy and zipfile for a broken or foreign archive.
-BROKEN = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+BROKEN = (
+    *(ValueError, TypeError, KeyError, EOFError, SyntaxError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(NotImplementedError, RuntimeError),  # of zipfile, for a strange or an encrypted member
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +43,25 @@ class Examples:
     def config(self) -> str:
         """The JSON that describes the task in the file."""
         return json.dumps(
-            {"format": FORMAT, "version": 1, "task": to_config(self.task), "seed": self.seed}
+            {
+                "format": FORMAT,
+                "version": 1,
+                "task": to_config(self.task),
+                "seed": self.seed,
+                files.DIGEST: self.digest,
+            }
         )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the task, the seed and all arrays, however a file stores them."""
+        described = {"task": to_config(self.task), "seed": self.seed}
+        total = hashlib.sha256(files.digest(described).encode())
+        for name, array in vars(self.batch).items():
+            if array is not None:
+                total.update(f"{name} {array.dtype.str} {array.shape}".encode())
+                total.update(np.ascontiguousarray(array).data)
+        return total.hexdigest()
 
     def rows(self, rows: np.ndarray) -> Batch:
         """A batch of these rows, no longer than its longest example."""
@@ -50,10 +76,10 @@ class Examples:
         return Batch(inputs, labels, lengths, cut(batch.distance), cut(batch.kind))
 
 
-def parse_config(path: Path, text: str) -> tuple[Task, int]:
-    """(task, seed) from a file's JSON; DataError for JSON of another kind."""
+def parse_config(path: Path, text: str) -> tuple[Task, int, str | None]:
+    """(task, seed, digest) from a file's JSON; DataError for JSON of another kind."""
     try:
-        config: Any = json.loads(text)
+        config: Any = files.parse_json(text)
     except ValueError as error:
         raise DataError(f"{path} does not hold examples: its config is no JSON") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -71,11 +97,16 @@ def parse_config(path: Path, text: str) -> tuple[Task, int]:
         task = from_config(described)
     except (TypeError, ValueError) as error:
         raise DataError(f"{path} names a task that cannot be made: {error}") from error
-    return task, seed
+    return task, seed, config.get(files.DIGEST)
 
 
-def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) -> Examples:
-    """Examples of these arrays; DataError if shapes, types or values do not fit the task."""
+def checked(
+    path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int, digest: str | None
+) -> Examples:
+    """Examples of these arrays; DataError if shapes, types, values or the digest do not fit.
+
+    digest: None for a file that was written without one
+    """
     inputs, labels, lengths = (arrays[name] for name in REQUIRED)
 
     def need(holds: Any, expected: str) -> None:
@@ -134,7 +165,9 @@ def checked(path: Path, arrays: dict[str, np.ndarray], task: Task, seed: int) ->
         lengths.astype(np.int64),
         **{name: array.astype(np.int64) for name, array in optional.items()},
     )
-    return Examples(batch, task, seed)
+    examples = Examples(batch, task, seed)
+    need(digest in (None, examples.digest), "they are not what was written: the digest differs")
+    return examples
 
 
 def arrays_of(batch: Batch) -> dict[str, np.ndarray]:
@@ -156,19 +189,12 @@ def write_npz(path: Path, examples: Examples) -> Path:
 def read_npz(path: Path) -> Examples:
     """Read a file of `write_npz`."""
     try:
-        with open(path, "rb") as file:  # numpy does not close a broken file that it opened itself
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} does not hold examples: it is a single array")
-            missing = [name for name in ("config", *REQUIRED) if name not in archive]
-            if missing:
-                raise DataError(f"{path} does not hold examples: it lacks {', '.join(missing)}")
-            task, seed = parse_config(path, str(archive["config"]))
-            arrays = {name: archive[name] for name in (*REQUIRED, *OPTIONAL) if name in archive}
-            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-                raise ValueError("its members are no arrays")
+        arrays = archive.read(path, ("config", *REQUIRED, *OPTIONAL))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except BROKEN as error:
         raise DataError(f"{path} does not hold examples, or is broken: {error}") from error
-    return checked(path, arrays, task, seed)
+    missing = [name for name in ("config", *REQUIRED) if name not in arrays]
+    if missing:
+        raise DataError(f"{path} does not hold examples: it lacks {', '.join(missing)}")
+    return checked(path, arrays, *parse_config(path, str(arrays.pop("config"))))

@@ -14,8 +14,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ramgru import files
 from ramgru.errors import DataError
-from ramgru.lab.tasks import checks, columns, parquet
+from ramgru.lab.tasks import archive, checks, columns, parquet
 from ramgru.lab.tasks.base import Batch, Slice, Task
 from ramgru.lab.tasks.columns import Examples
 from ramgru.lab.tasks.registry import SOURCES, register
@@ -41,10 +42,31 @@ def write_examples(path: str | os.PathLike[str], task: Task, count: int, seed: i
         parquet.require()
     if not path.parent.is_dir():  # checked before minutes of drawing
         raise DataError(f"cannot write {path}: there is no folder {path.parent}")
+    each = sum(array.nbytes for array in columns.arrays_of(task.draw(1, seed)).values())
+    if each * count > archive.MOST:  # as large as a reader takes
+        raise ValueError(
+            f"count must be at most {archive.MOST // each:,} for examples of {task.name} of this "
+            f"size, got {count:,}"
+        )
+    if path.exists() and not is_examples(path):
+        raise DataError(f"cannot write {path}: it is there, and holds no examples of ramgru")
     examples = Examples(task.draw(count, seed), task, seed)
     if path.suffix in PARQUET:
         return parquet.write(path, examples)
     return columns.write_npz(path, examples)
+
+
+def is_examples(path: Path) -> bool:
+    """Whether a file was written by `write_examples`, at a glance."""
+    try:
+        if path.suffix in PARQUET:
+            import pyarrow.parquet
+
+            with files.open_regular(path) as file:
+                return parquet.KEY in (pyarrow.parquet.read_schema(file).metadata or {})
+        return columns.FORMAT in str(archive.read(path, ("config",)).get("config"))
+    except (OSError, *columns.BROKEN):
+        return False
 
 
 def read_examples(path: str | os.PathLike[str]) -> Examples:
@@ -82,6 +104,11 @@ class FileTask(FromFile):
     @property
     def examples(self) -> Examples:
         return _cached(self.path, stamp(self.path))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the examples, to detect that a resumed run has other data."""
+        return self.examples.digest
 
     @property
     def source(self) -> Task:

@@ -9,10 +9,12 @@ import numpy as np
 
 from ramgru import files
 from ramgru.errors import DataError
+from ramgru.lab.tasks import archive, footer
 from ramgru.lab.tasks.base import IGNORE
 from ramgru.lab.tasks.columns import OPTIONAL, Examples, arrays_of, checked, parse_config
 
-KEY = b"ramgru"  # of the config in the schema's metadata
+# Keys in the schema's metadata: of the config, and of the digest of the whole file.
+KEY, SEAL = b"ramgru", b"ramgru.file"
 
 
 def require() -> None:
@@ -43,8 +45,10 @@ def write(path: Path, examples: Examples) -> Path:
             columns[name] = pyarrow.ListArray.from_arrays(
                 pyarrow.array(offsets), pyarrow.array(array[shown].ravel())
             )
-    table = pyarrow.table(columns).replace_schema_metadata({KEY: examples.config().encode()})
-    return files.write(path, lambda file: pyarrow.parquet.write_table(table, file))
+    metadata = {KEY: examples.config().encode(), SEAL: files.UNSEALED.encode()}
+    written = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), written)
+    return files.write(path, files.sealed(written.getvalue().to_pybytes()))
 
 
 def read(path: Path) -> Examples:
@@ -53,15 +57,20 @@ def read(path: Path) -> Examples:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        content = files.read(path, archive.MOST)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except pyarrow.ArrowException as error:
+    try:
+        files.check_sealed(content)  # before pyarrow sees it, which a broken footer aborts
+        archive.check_size(footer.count_values(content) * 8)
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+    except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
         raise DataError(f"{path} is not a Parquet file, or is broken: {error}") from error
     metadata = table.schema.metadata or {}
     if KEY not in metadata:
         raise DataError(f"{path} does not hold examples: it has no ramgru config")
-    task, seed = parse_config(path, metadata[KEY].decode("utf-8", errors="replace"))
+    described = parse_config(path, metadata[KEY].decode("utf-8", errors="replace"))
+    task = described[0]
     missing = [name for name in ("inputs", "labels") if name not in table.column_names]
     if missing:
         raise DataError(f"{path} does not hold examples: it lacks {', '.join(missing)}")
@@ -84,9 +93,13 @@ def read(path: Path) -> Examples:
             lengths = counts // width
         if not np.array_equal(lengths, counts // width):
             raise DataError(f"{path}: lists of {name} are not as long as those of inputs")
+        try:
+            archive.check_size(len(lengths) * int(lengths.max(initial=0)) * width * 8)
+        except ValueError as error:
+            raise DataError(f"{path} does not hold examples: {error}") from error
         arrays[name] = _pad(values, lengths, width if name in widths else None, empty[name])
     assert lengths is not None  # inputs are there
-    return checked(path, {**arrays, "lengths": lengths}, task, seed)
+    return checked(path, {**arrays, "lengths": lengths}, *described)
 
 
 def _flat(path: Path, name: str, column: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,9 @@ from ramgru.lab.tasks.base import Task
 TASKS: dict[str, type[Task]] = {}  # tasks that are drawn from a seed alone
 SOURCES: dict[str, type[Task]] = {}  # tasks that read a file: they need the option `path`
 
+MOST = 2**24  # of a size in a file: a command line may ask for any, a file may not
+FREE = ("seed", "vocabulary")  # options that are no sizes
+
 AnyTask = TypeVar("AnyTask", bound=type[Task])
 
 
@@ -69,4 +72,7 @@ def from_config(config: Any) -> Task:
     options = config.get("options", {})
     if not isinstance(options, dict):
         raise ValueError(f"the options of task {config['name']} must be a dict, got {options!r}")
+    for option, value in options.items():
+        if isinstance(value, int | float) and abs(value) > MOST and option not in FREE:
+            raise ValueError(f"{option} of a task in a file must be at most {MOST:,}, got {value}")
     return get(config["name"], **options)

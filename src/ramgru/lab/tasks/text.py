@@ -11,13 +11,13 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from ramgru import files
 from ramgru.errors import DataError
-from ramgru.lab.tasks import checks
+from ramgru.lab.tasks import archive, checks
 from ramgru.lab.tasks.base import Batch, Slice, Task
 from ramgru.lab.tasks.registry import register
 from ramgru.lab.tasks.stream import Stream
@@ -25,7 +25,6 @@ from ramgru.lab.tasks.stream import Stream
 SPLITS = ("train", "validation")
 LONGER = (1, 4, 16)  # lengths of the grid, as multiples of the training length
 UNITS = ("character", "byte")
-MAGIC = b"\x93NUMPY"
 LARGEST = 2**31 - 1  # no vocabulary is larger: a file with a larger token holds something else
 
 
@@ -227,7 +226,7 @@ def stamp(path: str) -> tuple[int, int]:
 def read(path: str) -> bytes:
     """The bytes of a file; DataError if it is missing or empty."""
     try:
-        content = Path(path).read_bytes()
+        content = files.read(path, archive.MOST)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if not content:
@@ -262,14 +261,14 @@ def _load_text(path: str, unit: str, alphabet: str, stamp: tuple[int, int]) -> L
 def _load_tokens(path: str, stamp: tuple[int, int]) -> Loaded:
     content = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            magic = file.read(len(MAGIC))
+        with files.open_regular(path) as file:
+            magic = file.read(len(archive.MAGIC))
             content.update(magic)
             while block := file.read(1 << 20):
                 content.update(block)
         if not magic:
             raise DataError(f"{path} is empty")
-        if magic != MAGIC:
+        if magic != archive.MAGIC:
             raise DataError(f"{path} is not a .npy file of integers: it does not begin as one")
         tokens = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ramgru import files
 from ramgru.errors import CheckpointError
+from ramgru.files import UNSEALED
 from ramgru.lab.train import configfile
 from ramgru.lab.train.config import TrainConfig
 
@@ -35,9 +36,9 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     from safetensors.torch import save as serialise
 
     # One metadata key only: safetensors writes several keys in an unspecified order.
-    header = {"ramgru": json.dumps({"format": FORMAT, **facts})}
+    header = {"ramgru": json.dumps({"format": FORMAT, "digest of the file": UNSEALED, **facts})}
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    files.write(path, serialise(stored, metadata=header))
+    files.write(path, files.sealed(serialise(stored, metadata=header)))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -50,19 +51,22 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: expected a checkpoint")
     try:
+        files.check_seal(path)
         with safe_open(str(path), framework="pt") as file:
             header = (file.metadata() or {}).get("ramgru", "{}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            # Copies: bits of a product depend on where in memory its factors begin.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is broken, no whole safetensors file: {error}") from error
     try:
-        facts = json.loads(header)
+        facts = files.parse_json(header)
     except ValueError:
         facts = None
     if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
         raise CheckpointError(
             f"{path} is no checkpoint of a ramgru run: expected {FORMAT!r} in its header"
         )
+    facts.pop("digest of the file", None)
     return tensors, facts
 
 
@@ -78,7 +82,7 @@ def check_resumable(config: TrainConfig, facts: dict[str, Any], path: Path) -> N
         for place, new, old in _differences(now[name], then.get(name), name):
             option = place.replace("task.options.", "task.")  # as on the command line
             raise ValueError(f"{option} must stay {old} when a run is resumed, got {new}")
-    if facts.get("digest") != getattr(config.task, "digest", None):
+    if facts.get("digest") not in (None, getattr(config.task, "digest", None)):
         raise ValueError(
             f"{getattr(config.task, 'path', 'the data')} is not the file that the run began with: "
             "its content has changed"

@@ -59,28 +59,31 @@ def write_config(path: Path, config: TrainConfig) -> None:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-    files.write_json(path, {**to_dict(config), "versions": versions})
+    files.write_json(path, {**to_dict(config), "versions": versions}, with_digest=True)
 
 
 def read_config(path: Path) -> TrainConfig:
     """Read config.json. Raises CheckpointError if the file is missing, broken or foreign, or if it
-    names a layer of your own whose module is not imported: a file must not cause code to run."""
-    if not path.is_file():
+    names a layer of your own that the caller has not: a file must not cause code to run."""
+    if not path.exists():
         raise CheckpointError(f"{path} is missing: expected a run made by `ramgru train`")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = files.read_json(path)
         values.pop("versions", None)
         config = from_dict(values)
     except KeyError as error:
         raise CheckpointError(
             f"{path} is no configuration of a ramgru run: it lacks {error}"
         ) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path} is no configuration of a ramgru run: {error}") from error
     name = config.model.name
-    if layers.is_own(name) and not layers.imported(name):
+    if layers.is_own(name) and not layers.named(name):
         raise CheckpointError(
             f"{path} names the layer {name}, which is your own code, and code that a file names is "
-            f"not executed: import it first, on the command line with `--layer {name}`"
+            f"not executed: name it yourself, on the command line with `--layer {name}`, in Python "
+            f"with `layers.import_own({name!r})`"
         )
     return config

@@ -1,7 +1,7 @@
 """The layers that a network can be built around, by name: ramgru, the peers and your own.
 
 A specification is a name with options after commas: attention,positions=rope. Your own layer is
-module:Class, found on Python's path or in the current directory.
+module:Class, found on Python's path or, last, in the current directory.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ def is_own(name: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), kind))
 
 
-def imported(name: str) -> bool:
-    """Whether the module of module:Class is already imported. A file's names are not imported."""
-    return name.partition(":")[0] in sys.modules
+_named: set[str] = set()  # of the layers that this process was told to use
+
+
+def named(name: str) -> bool:
+    """Whether the caller, or this command line, has named the layer module:Class: a file's own
+    names run no code, whether their module is imported or not."""
+    return name in _named and name.partition(":")[0] in sys.modules
 
 
 def import_own(text: str) -> None:
@@ -64,15 +68,17 @@ def own(name: str) -> type[nn.Module]:
     Raises RamgruError if the class cannot be imported.
     """
     module, _, kind = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path and Path(here, *module.split(".")[:1]).with_suffix(".py").exists():
-        sys.path.insert(0, here)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # last: a file there must hide no other module
     try:
         found = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError) as error:
-        raise RamgruError(f"layer {name}: cannot import it: {error}") from error
+        place = getattr(sys.modules.get(module), "__file__", None)
+        where = f" (of {place})" if place else ""
+        raise RamgruError(f"layer {name}: cannot import it: {error}{where}") from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise RamgruError(f"layer {name}: expected a class of torch.nn.Module, got {found!r}")
+    _named.add(name)
     return found
 
 

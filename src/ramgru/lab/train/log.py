@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from ramgru.errors import RamgruError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+MOST = 1 << 30  # bytes of a log
 
 
 class RunLog:
@@ -54,25 +57,54 @@ class RunLog:
 
 
 def _line(event: dict[str, Any]) -> str:
-    return json.dumps(event, ensure_ascii=False) + "\n"
+    """The event with a checksum, by which a changed line is found."""
+    return json.dumps({**event, "crc": _checksum(event)}, ensure_ascii=False) + "\n"
+
+
+def _checksum(event: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(event).encode()):08x}"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The events of a log. A last line that was torn by a kill is left out.
 
-    Raises RamgruError if any other line is not JSON.
+    Raises RamgruError if the file cannot be read, or any other line is not JSON or has changed.
     """
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = files.read(path, MOST).split(b"\n")
+    except OSError as error:
+        raise RamgruError(f"cannot read {path}: {error.strerror or error}") from error
     torn = lines.pop()  # empty if the last line is complete
+    if _is_whole(torn) or _is_whole(torn[:-1]):  # but for its end, which has changed
+        lines.append(torn)
+    checked = any(b'"crc"' in line for line in lines)
     events = []
     for number, line in enumerate(lines, 1):
         try:
-            events.append(json.loads(line))
+            events.append(_event(line, checked))
         except ValueError as error:
-            raise RamgruError(f"{path}, line {number}: expected a JSON object a line") from error
-    with contextlib.suppress(ValueError):
-        events += [json.loads(torn)] if torn else []
-    return [event for event in events if isinstance(event, dict)]
+            raise RamgruError(f"{path}, line {number}: {error}") from error
+    return events
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return isinstance(files.parse_json(line), dict)
+    except ValueError:
+        return False
+
+
+def _event(line: bytes, checked: bool) -> dict[str, Any]:
+    """The event of a line. checked: whether the lines of this log have checksums"""
+    try:
+        event = files.parse_json(line)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict):
+        raise ValueError("expected a JSON object a line")
+    if checked and event.pop("crc", None) != _checksum(event):
+        raise ValueError("it is not what was written: its checksum differs")
+    return event
 
 
 def progress_bar(*, steps: int, done: int, quiet: bool) -> Progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ramgru import pretrained
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.lab.tasks.base import Batch, Task
 from ramgru.lab.train import checkpoint, configfile, run, snapshots
@@ -74,43 +75,43 @@ def train(config: TrainConfig, *, quiet: bool = False, watch: Watch | None = Non
     with Interruption() as interruption:
         accelerator = make_accelerator(config)
         main = accelerator.is_main_process
-        folder = _folder(config, main)
-        config = replace(config, out=folder)
-        with run.locked(folder) if main else nullcontext():
-            if main:
-                run.remove_temporary(folder)
+        existed = config.out is not None and config.out.exists()
+        with _claimed(config, main) as folder:
+            config, trainer = replace(config, out=folder), None
             try:
                 trainer = Trainer(config, folder, accelerator, quiet=quiet)
-            except Exception:
-                if main and config.resume is None:
-                    run.discard(folder)
+                if main and config.resume is not None:
+                    # Not earlier: a run must not store options that it has refused.
+                    configfile.write_config(folder / run.CONFIG, config)
+                try:
+                    reason = trainer.train(interruption, watch)
+                finally:
+                    trainer.close()
+            except BaseException:
+                if main and config.resume is None and (trainer is None or trainer.step == 0):
+                    run.discard(folder, existed=existed)
                 raise
-            if main and config.resume is not None:
-                # Not earlier: a run must not store options that it has refused.
-                configfile.write_config(folder / run.CONFIG, config)
-            try:
-                reason = trainer.train(interruption, watch)
-            finally:
-                trainer.close()
     best = trainer.stop.best_score
     score = best if math.isfinite(best) else None
     return Outcome(folder, trainer.step, reason, score, interruption.signal)
 
 
-def _folder(config: TrainConfig, main: bool) -> Path:
-    """`run.prepare` on the main process; its result or error on every process."""
+@contextmanager
+def _claimed(config: TrainConfig, main: bool) -> Iterator[Path]:
+    """`run.claimed` on the main process; its directory or its error on every process."""
     from accelerate.utils import broadcast_object_list
 
-    result: list[Path | Exception] = [Path()]
-    if main:
-        try:
-            result = [run.prepare(config)]
-        except (ValueError, RamgruError, OSError) as error:
-            result = [error]
-    broadcast_object_list(result)
-    if isinstance(result[0], Exception):
-        raise result[0]
-    return result[0]
+    with ExitStack() as held:
+        result: list[Path | Exception] = [Path()]
+        if main:
+            try:
+                result = [held.enter_context(run.claimed(config))]
+            except (ValueError, RamgruError, OSError) as error:
+                result = [error]
+        broadcast_object_list(result)
+        if isinstance(result[0], Exception):
+            raise result[0]
+        yield result[0]
 
 
 class Trainer:
@@ -133,10 +134,13 @@ class Trainer:
         if config.resume is not None and self.path.exists():
             saved = checkpoint.load(self.path)
             checkpoint.check_resumable(config, saved[1], self.path)
-        checkpoint.seed_generators(config.seed)
-        model = build_model(config.model, config.task)
         if saved is not None:  # before the weights are sharded
-            run.fill(model, checkpoint.part(saved[0], "model/"), self.path)
+            weights = checkpoint.part(saved[0], "model/")
+            model = run.sized(config, pretrained.shapes_of(weights), self.path)
+            model.load_state_dict(weights)
+        else:
+            checkpoint.seed_generators(config.seed)
+            model = build_model(config.model, config.task)
         self.stepper = Stepper(accelerator, model, config)
         # Dropout differs between processes, weights do not.
         checkpoint.seed_generators(config.seed + self.rank)
