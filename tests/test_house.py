@@ -22,7 +22,7 @@ STOREYS = [
     {"kernels"},
     {"ragged", "gru", "keys", "lag", "tape", "open_gates"},
     {"versions", "memory_state", "state", "carried", "memory"},
-    {"layer", "arguments", "contract", "fast_step", "stream", "trace"},
+    {"layer", "arguments", "contract", "fast_step", "stepping", "stream", "trace"},
     {"sequence", "generation", "pretrained", "model", "export", "onnx"},
     {"__init__"},
     {"lab.spec", "lab.tasks", "lab.peers", "lab.__init__"},
