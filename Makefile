@@ -12,7 +12,7 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: run test check unit interpret sanitize format clean
+.PHONY: run test check unit interpret sanitize format docs package clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar
@@ -51,6 +51,18 @@ $(SANITIZE)/ramgru/kernels/native/library.so: $(NATIVE) $(VENV)/installed-dev
 	RAMGRU_CXXFLAGS="$(SANITIZER) -DRAMGRU_POISON -Wall -Wextra -Werror" \
 		$(BIN)/python setup.py -q build_ext --build-lib $(SANITIZE) --build-temp $(SANITIZE)/temp
 
+# The site, into site/; a dead link is an error.
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+# sdist and wheel, into dist/, and a look at the wheel in an environment of its own.
+package: $(VENV)/installed-dev
+	rm -rf dist
+	$(PIP) build
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python tools/smoke.py dist
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -61,4 +73,4 @@ $(VENV)/installed-%: pyproject.toml constraints.txt $(NATIVE)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

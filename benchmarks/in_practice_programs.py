@@ -1,0 +1,103 @@
+"""The programs that in_practice.py measures, what is asked of them, and their words."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LAYERS = ("ramgru", "gru", "lstm")
+NAMES = {"ramgru": "RAMGRU", "gru": "nn.GRU", "lstm": "nn.LSTM"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number that a program reports. bar: what ours should reach."""
+
+    name: str
+    bar: float | None = None
+    low: bool = False  # whether less is better
+    share: bool = False  # shown in percent
+    at_most_one: bool = True
+    chance: float | None = None  # of guessing, or of the trivial method named in the text
+
+
+@dataclass(frozen=True)
+class Program:
+    """A function of a program, `run(layer, rate, seed, seconds)`, and how it is judged."""
+
+    name: str
+    module: str
+    claim: str
+    values: tuple[Value, ...]
+    note: str = ""  # what the numbers mean, written after they were seen
+    function: str = "run"
+    rates: tuple[float, ...] = (3e-3, 1e-2)
+    equal_seconds: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> Callable[..., dict[str, Any]]:
+        if str(EXAMPLES) not in sys.path:
+            sys.path.insert(0, str(EXAMPLES))
+        function = getattr(importlib.import_module(self.module), self.function)
+        return lambda *given, **more: function(*given, **more, **self.options)
+
+
+PROGRAMS = {
+    program.name: program
+    for program in (
+        Program(
+            "duplicates",
+            "duplicates",
+            "Which lines of a stream of 2,048 came before, unchanged or with one character edited; "
+            "trained on streams of 128. A comparison with all earlier lines, which keeps them all, "
+            "reaches 1.000 and .999.",
+            (
+                Value("unchanged, AUC", 0.99, chance=0.5),
+                Value("one character edited, AUC", 0.95, chance=0.5),
+            ),
+        ),
+        Program(
+            "log_lines",
+            "log_lines",
+            "The next word of an invented package manager's log: versions that an earlier line "
+            "told, in logs as long as in training and eight times as long.",
+            (
+                Value("version", 0.8, share=True, chance=1 / 400),
+                Value("version, 96 packages", share=True, chance=1 / 400),
+                Value("other words", share=True),
+            ),
+        ),
+        Program(
+            "upgrade",
+            "upgrade",
+            "A GRU that was trained on these logs trains on, as it is or with a memory by "
+            "`from_gru`; in the column of nn.LSTM, an LSTM does.",
+            (
+                Value("version before", share=True, chance=1 / 400),
+                Value("version", 0.8, share=True, chance=1 / 400),
+                Value("version, 96 packages", share=True, chance=1 / 400),
+                Value("other words before", share=True),
+                Value("other words", share=True),
+            ),
+        ),
+        Program(
+            "repeat_previous_medium",
+            "repeat_previous",
+            "RepeatPreviousMedium of POPGym, by examples: the suit of the card 32 draws ago. "
+            "POPGym's score is twice the share of right answers, less one: .95 is 97.5 %.",
+            (Value("right", 0.975, share=True, chance=0.25),),
+            function="medium",
+        ),
+        Program(
+            "repeat_previous_hard",
+            "repeat_previous",
+            "RepeatPreviousHard of POPGym, by examples: the suit of the card 64 draws ago.",
+            (Value("right", 0.95, share=True, chance=0.25),),
+        ),
+    )
+}

@@ -1,0 +1,294 @@
+"""A one-pass compressor: it learns to predict the file's bytes while it compresses them.
+
+Decompression repeats the same learning from the bytes that it has decoded so far, so a file needs
+no stored weights. This works only if both sides compute the same bits, which ramgru's kernels do on
+any number of threads. The file is cut into a few streams that are read side by side; each byte is
+coded with the probability that the network gave it (range coding, from `pip install constriction`),
+and after every chunk the network takes one step of truncated backpropagation.
+
+    python examples/compress.py notes.txt            # writes notes.txt.ramgru
+    python examples/compress.py -d notes.txt.ramgru  # writes notes.txt
+    python examples/compress.py                      # a demonstration on Python's own library
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import hashlib
+import json
+import lzma
+import math
+import platform
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import ramgru
+from ramgru import RAMGRU, Memory
+
+try:
+    from constriction import stream as coding
+except ImportError:
+    sys.exit("compress.py needs an entropy coder: pip install constriction")
+
+MAGIC = b"ramgru compressed 1\n"
+STREAMS = 4  # parts of the file that are read side by side
+CHUNK = 64  # steps between two updates of the weights
+RATE = 6e-3  # Adam's
+WARM_UP = 30  # updates until the rate is reached
+SLOWER = 250_000  # bytes until it falls
+
+# What followed the last 1, 2, 3, … bytes when they came before. Old contents are overwritten.
+MEMORY = Memory(cells=16_384, heads="key:2 key:3 key:4 key:6", width=16, writes=1)
+
+
+def ours(codes: int) -> nn.Module:
+    """The default network: one layer with a random-access memory."""
+    return RAMGRU(codes, 128, batch_first=True, controller="mingru", carry="state", memory=MEMORY)
+
+
+class Learner(nn.Module):
+    """Predicts the next byte of B streams, and learns from each chunk once its bytes are known."""
+
+    def __init__(
+        self,
+        streams: int,
+        make: Callable[[int], nn.Module] = ours,
+        rate: float = RATE,
+        codes: int = 64,
+        seed: int = 0,
+    ) -> None:
+        """make: a recurrent layer for inputs of this width; nn.GRU and nn.LSTM fit as well."""
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layer = make(codes)
+        # Frozen with a memory, so that a key stays the same while everything else learns.
+        has_memory = isinstance(self.layer, RAMGRU)
+        self.codes = nn.Parameter(torch.randn(256, codes), requires_grad=not has_memory)
+        width: Any = self.layer.hidden_size
+        self.head = nn.Linear(width, 256)
+        nn.init.zeros_(self.head.weight)
+        self.optimizer = torch.optim.Adam(self.trained(), rate, betas=(0.9, 0.99), fused=True)
+        self.rate, self.updates = rate, 0
+        self.before: Any = None  # the state before the chunk that is learned next
+        self.last = torch.zeros(streams, dtype=torch.int64)  # the byte before that chunk
+        self.stream = self.layer.stream(streams) if has_memory else None
+        self.now: Any = None  # without a stream: the state after the last step
+
+    def trained(self) -> list[nn.Parameter]:
+        return [p for p in self.parameters() if p.requires_grad]
+
+    @torch.no_grad()
+    def predict(self, last: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """One step: last (B,), the byte before in each stream -> probabilities (B, 256)."""
+        x = self.codes[last]
+        if self.stream is not None:
+            y = self.stream.step(x)
+        else:
+            y, self.now = self.layer(x.unsqueeze(1), self.now)
+            y = y.squeeze(1)
+        return self.head(y).softmax(-1).numpy()
+
+    def learn(self, chunk: Tensor) -> float:
+        """chunk (B, T), the bytes that came -> their cost in bits, before they were learned."""
+        inputs = torch.cat([self.last.unsqueeze(1), chunk[:, :-1]], dim=1)
+        self.last = chunk[:, -1]
+        y, after = self.layer(self.codes[inputs], self.before)
+        self.before = cut(after)
+        loss = nn.functional.cross_entropy(self.head(y).flatten(0, 1), chunk.flatten())
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.trained(), 1.0)
+        self.updates += 1
+        slower = math.sqrt(1 + self.updates * chunk.numel() / SLOWER)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * min(1.0, self.updates / WARM_UP) / slower
+        self.optimizer.step()
+        return loss.item() / math.log(2) * chunk.numel()
+
+
+def cut(state: Any) -> Any:
+    """A state without its autograd graph: of this layer, of nn.GRU or of nn.LSTM."""
+    return tuple(map(cut, state)) if isinstance(state, tuple) else state.detach()
+
+
+def walk(learner: Learner, streams: int, steps: int, take: Callable[..., Tensor]) -> None:
+    """Predict and learn the whole file. take(step, probabilities) -> (B,) the bytes at this step,
+    which it writes or reads."""
+    last = torch.zeros(streams, dtype=torch.int64)
+    for start in range(0, steps, CHUNK):
+        chunk = []
+        for step in range(start, min(start + CHUNK, steps)):
+            last = take(step, learner.predict(last))
+            chunk.append(last)
+        learner.learn(torch.stack(chunk, dim=1))
+
+
+def compress(data: bytes, streams: int = STREAMS, **options: Any) -> bytes:
+    """options: of `Learner`, which whoever decompresses must give again."""
+    steps = -(-len(data) // streams)
+    padded = np.frombuffer(data.ljust(steps * streams, b"\0"), np.uint8)
+    symbols = padded.reshape(streams, steps).T.astype(np.int32)  # (T, B)
+    encoder, model = coding.queue.RangeEncoder(), coding.model.Categorical(perfect=False)
+
+    def write(step: int, probabilities: Any) -> Tensor:
+        encoder.encode(np.ascontiguousarray(symbols[step]), model, probabilities)
+        return torch.from_numpy(symbols[step]).long()
+
+    if data:
+        walk(Learner(streams, **options), streams, steps, write)
+    facts = {**environment(), "bytes": len(data), "streams": streams, "sha256": digest(data)}
+    header = json.dumps(facts).encode() + b"\n"
+    return MAGIC + header + encoder.get_compressed().astype("<u4").tobytes()
+
+
+def decompress(content: bytes, **options: Any) -> bytes:
+    """The data that `compress` was given. Raises ValueError if it cannot be had on this machine."""
+    if not content.startswith(MAGIC):
+        raise ValueError("this is no file that compress.py wrote")
+    header, _, body = content[len(MAGIC) :].partition(b"\n")
+    facts = json.loads(header)
+    if other := {n: facts[n] for n, value in environment().items() if facts[n] != value}:
+        raise ValueError(
+            f"the same bits need the same software and processor: written with {other}"
+        )
+    streams, size = facts["streams"], facts["bytes"]
+    steps = -(-size // streams)
+    decoder = coding.queue.RangeDecoder(np.frombuffer(body, "<u4").astype(np.uint32))
+    model, symbols = coding.model.Categorical(perfect=False), np.empty((steps, streams), np.uint8)
+
+    def read(step: int, probabilities: Any) -> Tensor:
+        found = decoder.decode(model, probabilities)
+        symbols[step] = found
+        return torch.from_numpy(found).long()
+
+    if size:
+        walk(Learner(streams, **options), streams, steps, read)
+    data = symbols.T.tobytes()[:size]
+    if digest(data) != facts["sha256"]:
+        raise ValueError("decoded other bytes than were written: the file or the computer differs")
+    return data
+
+
+# Layers that take about as long a byte, each with the number of streams that suits it: more streams
+# are faster, but each has a memory of its own.
+LAYERS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
+    "ramgru": (ours, STREAMS),
+    "gru": (partial(nn.GRU, hidden_size=256, batch_first=True), 16),
+    "lstm": (partial(nn.LSTM, hidden_size=224, batch_first=True), 16),
+}
+
+
+def run(
+    layer: str, rate: float = RATE, seed: int = 0, seconds: None = None, size: int = 100_000
+) -> dict[str, float]:
+    """Compress the first bytes of Python's library; everything takes processor time once."""
+    make, streams = LAYERS[layer]
+    started = time.process_time()
+    held = len(compress(library(size), streams, make=make, rate=rate, seed=seed))
+    spent = time.process_time() - started
+    learner = Learner(streams, make)
+    return {
+        "parameters": sum(p.numel() for p in learner.trained()),
+        "steps": -(-size // (streams * CHUNK)),
+        "seconds": round(spent, 2),
+        "loss": held,
+        "bits a byte": 8 * held / size,
+        "kB/s": size / spent / 1000,
+    }
+
+
+def environment() -> dict[str, str]:
+    """All that the bits of a float depend on, the number of threads not among them."""
+    return {
+        "ramgru": ramgru.__version__,
+        "torch": torch.__version__,
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def library(size: int) -> bytes:
+    """The first bytes of the sources of Python's own library, file after file in sorted order."""
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    content = b""
+    for path in sorted(folder.rglob("*.py")):
+        if len(content) < size and "site-packages" not in path.parts:
+            content += path.read_bytes()
+    return content[:size]
+
+
+def demonstration(size: int, streams: int) -> None:
+    """Compress some of Python's library, decompress it in another process, and compare."""
+    data = library(size)
+    with tempfile.TemporaryDirectory() as folder:
+        path, packed = Path(folder, "library.py"), Path(folder, "library.py.ramgru")
+        path.write_bytes(data)
+        command = [sys.executable, __file__, str(path), f"--streams={streams}"]
+        subprocess.run(command, check=True)
+        path.unlink()
+        threads = 1 if torch.get_num_threads() > 1 else 2
+        subprocess.run([sys.executable, __file__, "-d", packed, f"--threads={threads}"], check=True)
+        print("the same bytes again:", "yes" if path.read_bytes() == data else "no")
+        sizes = {
+            "this compressor": packed.stat().st_size,
+            "xz -9e": len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
+            "bzip2": len(bz2.compress(data)),
+        }
+    for name, held in sizes.items():
+        print(f"{name:16} {held:9,} bytes, {8 * held / len(data):.3f} bits a byte")
+
+
+def main() -> None:
+    lines = (__doc__ or "").splitlines()
+    parser = argparse.ArgumentParser(description=lines[0])
+    parser.add_argument("file", nargs="?", type=Path, help="none: a demonstration")
+    parser.add_argument("-d", "--decompress", action="store_true")
+    parser.add_argument("-o", "--out", type=Path, help="the file to write")
+    parser.add_argument(
+        "--streams", type=int, default=4, help="parts read side by side (default 4)"
+    )
+    parser.add_argument("--threads", type=int, default=None, help="of both sides; any number fits")
+    parser.add_argument("--size", type=int, default=60_000, help="bytes of the demonstration")
+    options = parser.parse_args()
+    if options.streams < 1:
+        parser.error(f"--streams: expected at least 1, got {options.streams}")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    if options.file is None:
+        return demonstration(options.size, options.streams)
+    name = options.file.name
+    started = time.perf_counter()
+    try:
+        given = options.file.read_bytes()
+        if options.decompress:
+            made = decompress(given)
+            out = options.out or options.file.with_name(name.removesuffix(".ramgru"))
+        else:
+            made = compress(given, options.streams)
+            out = options.out or options.file.with_name(f"{name}.ramgru")
+        if out == options.file:
+            parser.error(f"--out: {name} has no .ramgru to take away, so name the file to write")
+        out.write_bytes(made)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{options.file}: {error}")
+    size, seconds = max(len(given), len(made)), time.perf_counter() - started
+    print(f"{len(given):,} -> {len(made):,} bytes, {size / seconds / 1000:.1f} kB/s")
+
+
+if __name__ == "__main__":
+    main()

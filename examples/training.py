@@ -1,0 +1,82 @@
+"""What the programs in this folder share: layers to compare, a training loop, a command line."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ramgru import RAMGRU, Memory
+
+LAYERS = ("ramgru", "gru", "lstm")
+TORCH = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+Run = Callable[..., dict[str, float]]
+
+
+def recurrent(
+    layer: str, inputs: int, width: int, memory: Memory, *, outputs: int, **options: Any
+) -> Any:
+    """A RAMGRU of this width, or nn.GRU or nn.LSTM with about as many trained parameters, a linear
+    layer behind it to so many outputs included."""
+    ours = RAMGRU(inputs, width, batch_first=True, memory=memory, **options)
+    if layer == "ramgru":
+        return ours
+    make, wanted = TORCH[layer], parameters(ours) + width * outputs
+    while True:
+        peer = make(inputs, width, ours.num_layers, batch_first=True)
+        if parameters(peer) + width * outputs >= wanted:
+            return peer
+        width += 1
+
+
+def parameters(model: nn.Module) -> int:
+    """Trained numbers."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    rate: float,
+    steps: int,
+    seconds: float | None = None,
+) -> dict[str, float]:
+    """Train with AdamW, a short warm-up and a rate that falls to zero -> what it cost.
+
+    loss: draws a batch and returns its loss; seconds: of processor time, in place of `steps`
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), rate)
+    started, step, done = time.process_time(), 0, 0.0
+    model.train()
+    while done < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / 20) * (1 - done)
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        done = (time.process_time() - started) / seconds if seconds else step / steps
+    model.eval()
+    spent = time.process_time() - started
+    return {"parameters": parameters(model), "steps": step, "seconds": round(spent, 2)}
+
+
+def command(text: str | None, run: Run, rate: float) -> None:
+    """The command line of a program: one training of one layer, and its results."""
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layer", choices=LAYERS, default="ramgru", help="(default ramgru)")
+    parser.add_argument("--rate", type=float, default=rate, help=f"(default {rate:g})")
+    parser.add_argument("--seed", type=int, default=0, help="(default 0)")
+    parser.add_argument("--seconds", type=float, help="train so long, in place of so many steps")
+    options = parser.parse_args()
+    for name, value in run(options.layer, options.rate, options.seed, options.seconds).items():
+        print(f"{name}: {value:,.4g}")
