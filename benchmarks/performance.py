@@ -68,6 +68,8 @@ class Plan:
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     reads: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     scaling: Shape = (16, 256, 256)
+    chunk: Shape = (8, 64, 128)
+    chunks: int = 1000  # before a carried memory is measured
     matrix: int = 2048
     copy: int = 2**27
     children: int = 7  # processes whose memory is measured
@@ -84,6 +86,8 @@ QUICK = Plan(
     batches=(1, 2),
     reads=(1, 4),
     scaling=(2, 20, 16),
+    chunk=(2, 8, 16),
+    chunks=3,
     matrix=128,
     copy=2**20,
     children=1,
@@ -288,6 +292,51 @@ def scaling(run: Run) -> None:
     run.add(f"### Cells that a step reads: {name_of(run.plan.scaling)}", "", *table(head, rows))
 
 
+class Chunks:
+    """A stream that is trained on chunk by chunk, by truncated backpropagation."""
+
+    def __init__(self, shape: Shape, cells: int, inputs: int) -> None:
+        """inputs: number of different inputs, so that few cells are in use; 0: all differ"""
+        self.shape, self.inputs = shape, torch.randn(inputs, shape[2]) if inputs else None
+        self.layer, self.state = ram(shape[2], cells=cells), None
+
+    def train(self, carry: bool) -> None:
+        B, T, width = self.shape
+        if self.inputs is None:
+            x = torch.randn(B, T, width)
+        else:
+            x = self.inputs[torch.randint(len(self.inputs), (B, T))]
+        start = self.layer.initial_state(B) if self.state is None or not carry else self.state
+        y, after = self.layer(x, start)
+        y.square().mean().backward()
+        self.layer.zero_grad()
+        if carry:
+            self.state = after.detach()
+
+
+def carried(run: Run) -> None:
+    """A chunk with the state carried, against a chunk on a fresh memory."""
+    rows = []
+    for cells in (4096, 65_536):
+        for inputs, use in ((64, "64 inputs that come again"), (0, "new inputs")):
+            chunks = Chunks(run.plan.chunk, cells, inputs)
+            for _ in range(run.plan.chunks):
+                chunks.train(carry=True)
+            calls = {"fresh": False, "carried": True}
+            times = run.times({n: partial(chunks.train, carry) for n, carry in calls.items()})
+            more = times_text(ratio(times["carried"].wall, times["fresh"].wall))
+            each = [times[name].milliseconds() for name in calls]
+            rows.append([f"{cells:,} cells, {use}", *each, more])
+    run.add(
+        f"## Chunks of a stream: {name_of(run.plan.chunk)}",
+        "",
+        "Forward and backward over one chunk, with a fresh memory, and with the memory that "
+        f"{run.plan.chunks:,} chunks have written, detached between chunks.",
+        "",
+        *table(["memory", "fresh, ms", "carried, ms", "of the fresh"], rows),
+    )
+
+
 # Memory, in fresh processes
 
 LIMIT = 8 * GIB  # of a child's data: the machine has other work
@@ -357,6 +406,7 @@ SECTIONS = {
     "layers": layers,
     "stream": stream,
     "scaling": scaling,
+    "carried": carried,
     "memory": memory,
 }
 

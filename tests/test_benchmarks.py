@@ -28,6 +28,7 @@ def test_performance_writes_every_section(tmp_path):
         "## Layers beside their peers",
         "## A streaming step",
         "## How a train step scales",
+        "## Chunks of a stream",
         "## Memory of a train step",
     ):
         assert f"\n{title}" in f"\n{page}"

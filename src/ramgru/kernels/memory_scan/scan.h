@@ -95,6 +95,11 @@ struct MemoryItem {
     return slot > 0 && slot <= given ? row(slot - 1, a.P) : -1;
   }
 
+  void prefetch_given(Touch touch) const {
+    if (touch.begins_chain() && touch.slot() > 0 && touch.slot() <= given)
+      ramgru::prefetch((const real*)a.initial_rows + row(touch.slot() - 1, a.P), size);
+  }
+
   // The row of a cell before its first write.
   void base(real* to, int64_t cell, int64_t slot, bool before_resets) const {
     int64_t given = before_resets ? initial(cell, slot) : -1;
@@ -214,7 +219,10 @@ void memory_scan_forward(const MemoryForward& a) {
           if (a.tagged()) prefetch(item.query(t + memory_ahead), a.A);
           prefetch(item.read_weight(t + memory_ahead), item.J);
           prefetch(outputs + item.output_at(t + memory_ahead), item.values + 1);
-          for (int64_t e = 0; e < later.size; ++e) table.prefetch(later[e].slot());
+          for (int64_t e = 0; e < later.size; ++e) {
+            table.prefetch(later[e].slot());
+            item.prefetch_given(later[e]);
+          }
         }
         memory_write_in_place(item, t, touch, table);
         int64_t K = item.K, reads = touch.size - K;
@@ -373,7 +381,11 @@ class MemoryBackwardWalk {
         found[e] = newest_[slot];
         if (e < K) newest_[slot] = (int32_t)(made + e);
       }
-      if (t + memory_ahead < end) prefetch(item.candidate(t + memory_ahead), item.size);
+      if (t + memory_ahead < end) {
+        prefetch(item.candidate(t + memory_ahead), item.size);
+        Touches later = slots_.touches(t + memory_ahead);
+        for (int64_t e = 0; e < later.size; ++e) item.prefetch_given(later[e]);
+      }
       memory_write(
           K, item.write_weight(t), item.gate(t), item.candidate(t), item.size,
           [&](int64_t k) { return found[k] < 0 ? nullptr : versions_[found[k]]; },

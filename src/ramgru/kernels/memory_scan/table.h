@@ -68,22 +68,37 @@ template <class real>
 void memory_table_find(const MemoryTableFind& a) {
   parallel(a.threads, a.tables, [&](Work& work) {
     Scratch<int32_t> seen, distinct(a.P);
+    const bool few = a.N <= int64_t{1} << 18;  // a bit for each cell fits into the nearest cache
+    Scratch<std::uint64_t> bits(few ? a.N / 64 + 1 : 0);
     for (int64_t r; work.next(r);) {
       int64_t b = r / a.H, h = r % a.H, length = a.lengths ? a.lengths[b] : a.T, n = 0;
       int64_t each = a.first_write[h + 1] - a.first_write[h] + a.first_read[h + 1] - a.first_read[h];
       int64_t size = 16, shift = 60;
       for (; size < 2 * a.T * each; size *= 2) --shift;
-      std::memset(seen.reserve(size), 0, size * sizeof(int32_t));
+      if (few)
+        std::memset(bits.get(), 0, (a.N / 64 + 1) * sizeof(std::uint64_t));
+      else
+        std::memset(seen.reserve(size), 0, size * sizeof(int32_t));
+      auto is_new = [&](int64_t cell) {
+        if (few) {
+          std::uint64_t &word = bits[cell >> 6], bit = std::uint64_t{1} << (cell & 63);
+          bool first = !(word & bit);
+          word |= bit;
+          return first;
+        }
+        int64_t at = (int64_t)((std::uint64_t)cell * 0x9e3779b97f4a7c15u >> shift);
+        while (seen[at] && seen[at] != cell + 1) at = (at + 1) & (size - 1);
+        bool first = !seen[at];
+        seen[at] = (int32_t)(cell + 1);
+        return first;
+      };
       auto add = [&](const int64_t* index, const int64_t* first) {
         for (int64_t t = 0; t < length; ++t)
           for (int64_t e = first[h]; e < first[h + 1]; ++e) {
             int64_t cell = index[(b * a.T + t) * first[a.H] + e];
             if (cell < 0) continue;
-            int64_t at = (int64_t)((std::uint64_t)cell * 0x9e3779b97f4a7c15u >> shift);
-            while (seen[at] && seen[at] != cell + 1) at = (at + 1) & (size - 1);
-            if (seen[at]) continue;
-            seen[at] = (int32_t)(cell + 1);
-            distinct[n++] = (int32_t)cell;
+            distinct[n] = (int32_t)cell;
+            n += is_new(cell);  // without a branch, which no processor could predict
           }
       };
       add(a.write_index, a.first_write);
@@ -92,7 +107,8 @@ void memory_table_find(const MemoryTableFind& a) {
       int64_t count = 0;
       for (int64_t i = 0; i < n; ++i) {
         if (i + table_ahead < n) places.prefetch(distinct[i + table_ahead]);
-        if (places.key(places.find(distinct[i]))) a.cells[r * a.P + count++] = distinct[i];
+        a.cells[r * a.P + count] = distinct[i];
+        count += places.key(places.find(distinct[i])) != 0;
       }
       a.counts[r] = count;
     }
