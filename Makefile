@@ -12,7 +12,7 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: run test check unit interpret sanitize format docs package clean
+.PHONY: run test check unit exports interpret sanitize format docs package clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar
@@ -27,6 +27,11 @@ check: $(VENV)/installed-dev
 # Two tests at a time, one thread each: nothing in the tests is timed.
 unit: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not gpu and not slow'
+
+# Every combination of layers and calls, exported and compiled; hours.
+exports: $(VENV)/installed-dev
+	$(PIP) --editable ".[dev,onnx]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m slow tests/layer/test_export.py tests/test_onnx.py
 
 # Each of the GPU's kernels at small odd shapes, in Triton's interpreter. All their tests, which without
 # a GPU take longer than all others together: `pytest -m gpu`.

@@ -23,6 +23,23 @@ class RecurrentContract(nn.Module):
 
     mode = "GRU"
 
+    @property
+    def qconfig(self) -> None:
+        """What torch.ao.quantization sets on every module before it quantises some."""
+        return None
+
+    @qconfig.setter
+    def qconfig(self, value: Any) -> None:
+        warnings.warn(
+            "RAMGRU: torch.ao.quantization leaves it as it is; torchao quantises its memories: "
+            "torchao.quantization.quantize_(model, Int8WeightOnlyConfig())",
+            stacklevel=2,
+        )
+
+    @qconfig.deleter
+    def qconfig(self) -> None:  # torch removes it at the end
+        pass
+
     def __init__(
         self,
         input_size: int,

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ramgru.config import Lag, Memory
+from ramgru.kernels.rows import at_last
 from ramgru.keys import Address
 
 GAIN = 30.0  # scales the logits so that lags are learned before the values that they read
@@ -85,7 +86,7 @@ class LagHeads(nn.Module):
         time = torch.arange(steps, device=place.device)
         cell = (place + time).remainder(self.ring)  # (B, T)
         if reset is not None:
-            begin = torch.where(reset, time, -1).cummax(1).values  # of the segment
+            begin = at_last(reset, time.expand_as(cell), -1)  # of the segment
             cell = torch.where(begin < 0, cell, (time - begin).remainder(self.ring))
         if lengths is None:
             after = (cell[:, -1:] + 1).remainder(self.ring)

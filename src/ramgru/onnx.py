@@ -7,7 +7,10 @@ Any ONNX runtime can run the result.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ramgru.export import Step
 from ramgru.kernels import decompositions
@@ -18,3 +21,12 @@ for _operator in ("linear_scan", "gru", "diagonal_gru", "memory_scan"):
     torch._decomp.decomposition_table[getattr(torch.ops.ramgru, _operator).default] = getattr(
         decompositions, _operator
     )
+
+
+def _stable_sort(x: Tensor, *, stable: bool | None, dim: int = -1, descending: bool = False) -> Any:
+    """ONNX sorts by TopK, which keeps equal numbers in their order."""
+    return torch.ops.aten.sort.default(x, dim, descending)
+
+
+# torch has no translation of its own.
+torch._decomp.decomposition_table.setdefault(torch.ops.aten.sort.stable, _stable_sort)

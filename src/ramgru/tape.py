@@ -64,7 +64,8 @@ class TapeHeads(nn.Module):
 
     def start(self, batch_size: int) -> Tensor:
         """(B, 2 H) the positions of fresh streams: those of writes, then those of reads."""
-        return self.moves.weight.new_zeros(batch_size, 2 * self.num_heads, dtype=torch.float64)
+        shape, device = (batch_size, 2 * self.num_heads), self.moves.weight.device
+        return torch.zeros(shape, dtype=torch.float64, device=device)  # also of quantised weights
 
     def forward(
         self,

@@ -1,6 +1,6 @@
 """Layers as programs: torch.export at any batch size and length, torch.compile in two graphs.
 
-The whole grid is slow: `make integrations` runs it.
+The whole grid is slow: `make exports` runs it.
 """
 
 from __future__ import annotations
@@ -184,6 +184,28 @@ def test_what_has_no_step() -> None:
         Step(make("gru", "both ways", "key"))
     with pytest.raises(TypeError, match="module: expected a RAMGRU or a RAMGRUModel, got Linear"):
         Step(nn.Linear(2, 2))
+
+
+def test_quantize_dynamic_names_the_way_that_works() -> None:
+    layer = make("gru", "one", "all")
+    with pytest.warns(UserWarning, match="torchao quantises its memories"):
+        torch.ao.quantization.quantize_dynamic(layer, {nn.Linear}, dtype=torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("how", ["Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig"])
+def test_int8_by_torchao(how: str) -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+    layer, x = make("gru", "one", "all"), torch.randn(2, 6, 3)
+    with torch.no_grad():
+        wanted, _ = layer(x)
+        quantization.quantize_(layer, getattr(quantization, how)())
+        found, _ = layer(x)
+        assert not torch.equal(found, wanted)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0.05)
+        stream = layer.stream(2)
+        steps = torch.stack([stream.step(each) for each in x.unbind(1)], 1)
+    torch.testing.assert_close(steps, found, rtol=0, atol=0.01)
 
 
 def test_states_are_trees() -> None:

@@ -24,6 +24,7 @@ from ramgru.kernels.memory_scan.inputs import (
 from ramgru.kernels.memory_scan.tag import weigh_reads
 from ramgru.kernels.memory_scan.torch import fresh_places, plan, untouched
 from ramgru.kernels.memory_scan.uneven import even
+from ramgru.kernels.rows import at_last
 
 MaybeTensor = Tensor | None
 
@@ -33,7 +34,8 @@ def over_time(
 ) -> Tensor:
     """step(state, of the step…, more…) -> [state, output], for all steps; each (B, T, …), T of at
     least 1 -> outputs (B, T, …)"""
-    # Sequences of arguments, as the operator wants them.
+    if type(each[0].shape[1]) is int and each[0].shape[1] == 1:  # of a step that is exported alone
+        return step(start, *(x.squeeze(1) for x in each), *more)[1].unsqueeze(1)
     steps = [x.transpose(0, 1).contiguous() for x in each]
     _, states = scan_op(step, [start.contiguous()], steps, tuple(more))
     outputs: Tensor = states.transpose(0, 1)
@@ -183,7 +185,7 @@ def _sorted(x: Inputs, memory_size: int, want_final: bool) -> list[Tensor]:
     # The rows of all events, and of those that the results need.
     held = rows(versions, (made - 1).clamp_min(0))
     every = torch.where((events.version > 0).unsqueeze(-1), held, base)
-    back = torch.empty_like(events.order).scatter_(1, events.order, place)
+    back = torch.zeros_like(events.order).scatter(1, events.order, place)
     read = back[:, P:].unflatten(1, (T, K + J))[..., K:].reshape(B * H, T * J)
     found = rows(every, read).view(B, H, T, J, D).transpose(1, 2)
     outputs = _outputs(x, found)
@@ -220,8 +222,8 @@ def _bases(x: Inputs, events: plan.Events, memory_size: int) -> Tensor:
             source, has = cell, events.segment == 0
         else:
             place = torch.arange(M, device=cell.device).expand(rows, M)
-            start = torch.where(events.start, place, 0).cummax(dim=1).values
-            source = events.order.gather(1, start)  # an initial cell is the first of its chain
+            first = at_last(events.start, place, 0)
+            source = events.order.gather(1, first)  # an initial cell is the first of its chain
             has = source < x.given_cells
             source = torch.where(has, source, 0)
             if x.given_cells == 0:

@@ -25,3 +25,15 @@ def add_rows_(table: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     if table.device.type == "cpu":
         return table.index_add_(0, index, rows)
     return table.index_put_((index,), rows, accumulate=True)  # index_add_ is not deterministic
+
+
+def at_last(start: Tensor, values: Tensor, none: int) -> Tensor:
+    """values (B, T) at the last step so far at which start (B, T) is True; `none` before the first.
+
+    In place of a running maximum, which ONNX does not have.
+    """
+    T = start.shape[1]
+    segment = start.long().cumsum(1)
+    place = torch.where(start, segment, T + 1)  # one more column for all other steps
+    table = values.new_full((start.shape[0], T + 2), none).scatter(1, place, values)
+    return table.gather(1, segment)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels.memory_scan.inputs import Inputs
+from ramgru.kernels.rows import at_last
 
 
 class Events(NamedTuple):
@@ -52,11 +53,11 @@ def sort_events(x: Inputs, memory_size: int) -> Events:
         segment = _segment(x.reset, x.lengths).repeat_interleave(each, dim=1)  # (B, T(K+J))
         key = key + stride * torch.nn.functional.pad(segment, (P, 0)).unsqueeze(1)
     key, order = key.reshape(B * H, M).sort(dim=-1, stable=True)
-    start = torch.ones_like(key, dtype=torch.bool)
-    start[:, 1:] = key[:, 1:] != key[:, :-1]
+    one = torch.ones_like(key[:, :1], dtype=torch.bool)
+    start = torch.cat([one, key[:, 1:] != key[:, :-1]], dim=1)
     write = ((place >= P) & ((place - P) % each < K))[order]
     made = write.cumsum(dim=1)
-    before = torch.where(start, made - write.long(), 0).cummax(dim=1).values if M else made
+    before = at_last(start, made - write.long(), 0)
     segment = torch.div(key, stride, rounding_mode="floor")
     return Events(order, key - segment * stride, segment, write, start, made - before)
 
@@ -88,9 +89,7 @@ def unsort(events: Events, values: Tensor, shape: tuple[int, ...], P: int) -> li
 
 def chain_ends(start: Tensor) -> Tensor:
     """(B·H, M) whether a chain ends at each sorted event."""
-    end = torch.ones_like(start)
-    end[:, :-1] = start[:, 1:]
-    return end
+    return torch.cat([start[:, 1:], torch.ones_like(start[:, :1])], dim=1)
 
 
 def final_columns(
@@ -107,7 +106,7 @@ def final_columns(
     """
     rows, M = events.order.shape
     place = torch.arange(M, device=events.order.device).expand(rows, M)
-    first = torch.where(events.start, place, 0).cummax(dim=1).values if M else place
+    first = at_last(events.start, place, 0)
     given = events.order.gather(1, first) < P
     keep = chain_ends(events.start) & (events.cell < memory_size) & ((events.version > 0) | given)
     if last is not None:
@@ -126,7 +125,6 @@ def final_cells(
     -1 for places beyond the last cell.
     """
     rows = slot.shape[0]
-    cells = slot.new_full((rows, size + 1), -1).scatter_(1, column, events.cell)
-    slots = slot.new_full((rows, size + 1), -1).scatter_(1, column, slot)
-    cells[:, size], slots[:, size] = -1, -1
+    cells = slot.new_full((rows, size + 1), -1).scatter(1, column, events.cell)
+    slots = slot.new_full((rows, size + 1), -1).scatter(1, column, slot)
     return cells[:, :size].contiguous(), slots[:, :size].contiguous()
