@@ -168,7 +168,7 @@ def test_bad_files(
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(DataError, match=r"cannot read .*: expected a regular file, got a fo"):
         Text(str(tmp_path))
 
 

@@ -146,9 +146,11 @@ def test_an_array_of_seven_tebibytes(tmp_path):
             archive.writestr(name, content)
     with pytest.raises(DataError, match=r"inputs.npy names 8,796,093,022,336 bytes and has 228"):
         FileTask(str(path))
-    (tmp_path / "x.npy").write_bytes(header((2**41,)) + bytes(100))
-    with pytest.raises(DataError, match=r"x.npy is not a .npy file of integers"):
-        tasks.get("tokens", path=str(tmp_path / "x.npy"))
+    broken = header((3,)).replace(b"}", b"(")  # not closed, as an expression of Python
+    for content in (header((2**41,)) + bytes(100), broken + bytes(12)):
+        (tmp_path / "x.npy").write_bytes(content)
+        with pytest.raises(DataError, match=r"x.npy is not a .npy file of integers"):
+            tasks.get("tokens", path=str(tmp_path / "x.npy"))
 
 
 def test_an_archive_that_unpacks_to_more_than_it_may(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +15,11 @@ from ramgru import files
 
 MOST = 2 << 30  # bytes of all arrays of a file of examples
 MAGIC = b"\x93NUMPY"
+# NumPy's errors for a broken header, which it reads as an expression of Python.
+BROKEN = (
+    *(ValueError, TypeError, KeyError, EOFError, SyntaxError, tokenize.TokenError),
+    *(OverflowError, MemoryError, RecursionError),
+)
 _END, _LOCATOR = b"PK\x05\x06", b"PK\x06\x07"  # of a zip file: its last record, and that of zip64
 _DIRECTORY_MOST = 1 << 16  # bytes of the list of members
 

@@ -26,7 +26,7 @@ REQUIRED = ("inputs", "labels", "lengths")
 OPTIONAL = ("distance", "kind")
 # The errors of numpy and zipfile for a broken or foreign archive.
 BROKEN = (
-    *(ValueError, TypeError, KeyError, EOFError, SyntaxError, MemoryError, OverflowError),
+    *archive.BROKEN,
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(NotImplementedError, RuntimeError),  # of zipfile, for a strange or an encrypted member
 )

@@ -273,7 +273,7 @@ def _load_tokens(path: str, stamp: tuple[int, int]) -> Loaded:
         tokens = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except archive.BROKEN as error:
         raise DataError(f"{path} is not a .npy file of integers: {error}") from error
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
         raise DataError(

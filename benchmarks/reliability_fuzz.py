@@ -1,0 +1,192 @@
+"""Fuzz: layers of random options on random data, each path against single steps in float64."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ramgru import RAMGRU, RAMGRUState
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "layer"))
+from layer_cases import (
+    CONTROLLERS,
+    Case,
+    Result,
+    Tensors,
+    assert_same,
+    everything,
+    whole,
+)
+
+PROMISE = "Every path of the layer gives the numbers of single steps in float64."
+HOW = (
+    "A layer, its data and its options are drawn from the seed: heads, cells, widths, controllers, "
+    "layers, lengths, resets, explicit addresses, starting states. A forward pass in float64 and "
+    "one that is split at two places must equal single steps within 1e-10, output and state, and "
+    "for one case in eight every gradient. In float32, single steps in place must equal a forward "
+    "pass within 1e-4, and both the numbers in float64 unless rounding has changed an address. One "
+    "case in 500 is compiled."
+)
+CASES = 1_000_000
+CLOSE = 1e-4  # of float32, for outputs of size one
+
+
+def draw(seed: int) -> Case:
+    """The case of a seed."""
+    r = random.Random(seed)
+    kinds = [
+        f"{r.choice(('key', 'learned'))}:{r.randint(1, 3)}"
+        f":skip={r.randint(0, 2)}:write_after={r.randint(0, 2)}",
+        *("lag:4", "lag:2", "tape", "tape"),
+    ]
+    heads = [r.choice(kinds) for _ in range(r.randint(1, 4))]
+    N = r.choice([4, 8, 12, 72, 4160])
+    return Case(
+        B=r.randint(1, 4),
+        T=r.choice([1, 2, 3, 5, 8, 17, 33]),
+        I=r.randint(1, 5),
+        C=r.randint(1, 6),
+        L=r.randint(1, 2),
+        heads=" ".join(heads),
+        N=N,
+        W=r.randint(1, min(N, 3)),
+        R=r.randint(1, min(N, 5)),
+        width=r.choice([None, None, 1, 3, 8]),
+        tag=r.choice([0, 3, 8, 16]),
+        controller=r.choice(CONTROLLERS),
+        bias=r.random() < 0.8,
+        learned_start=r.random() < 0.3,
+        start=r.choice(["fresh", "compact", "dense"]) if N < 1000 else "compact",
+        lengths=r.random() < 0.3,
+        reset=r.random() < 0.4,
+        index=r.choice(["none", "none", "none", "step", "head", "cells"]),
+        seed=seed,
+    )
+
+
+def steps(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+    """Single steps; a sequence that has ended keeps its state."""
+    options = dict(options)
+    lengths, outputs = options.pop("lengths", None), []
+    for t in range(x.shape[1]):
+        y, after = layer.step(x[:, t], state, **{name: v[:, t] for name, v in options.items()})
+        if lengths is None:
+            state = after
+        else:
+            runs = (t < lengths).tolist()
+            parts = [(after if runs[b] else state)[b : b + 1] for b in range(len(x))]
+            state = RAMGRUState.cat(parts)
+            y = y * (t < lengths).to(y.dtype)[:, None]
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+def pieces(cut: int) -> Callable[[RAMGRU, Tensor, RAMGRUState, Tensors], Result]:
+    """A forward pass in two pieces, the first of `cut` steps."""
+
+    def run(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        outputs = []
+        for span in (slice(0, cut), slice(cut, x.shape[1])):
+            given = {k: v[:, span] for k, v in options.items() if k != "lengths"}
+            length = span.stop - span.start
+            if "lengths" in options:
+                given["lengths"] = (options["lengths"] - span.start).clamp(0, length)
+            if length:
+                y, state = layer(x[:, span], state, **given)
+                outputs.append(y)
+        return torch.cat(outputs, 1), state
+
+    return run
+
+
+def in_place(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+    """Single steps that overwrite the state, from a copy."""
+    state, outputs = state.clone().dense(), []
+    for t in range(x.shape[1]):
+        reset = options["reset"][:, t] if "reset" in options else None
+        y, state = layer.step_(x[:, t], state, reset=reset)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+class Narrow:
+    """A run of a case in float32."""
+
+    def __init__(self, run: Callable[..., Result]) -> None:
+        self.run = run
+
+    def __call__(self, layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+        y, after = self.run(layer.float(), x.float(), state.to(dtype=torch.float32), options)
+        return y.double(), after.to(dtype=torch.float64)
+
+
+def largest(a: Tensors, b: Tensors) -> float:
+    """The largest difference, relative to numbers above one."""
+    gaps = [((a[n] - b[n]).abs() / b[n].abs().clamp(min=1)).max() for n in a if a[n].numel()]
+    return float(max(gaps, default=torch.zeros(())))
+
+
+def prepare(folder: Path) -> Callable[[int], str]:
+    torch.set_num_threads(1)
+    return check
+
+
+def check(seed: int) -> str:
+    case = draw(seed)
+    gradients = seed % 8 == 0
+    expected = everything(case, steps, gradients)
+    assert_same(everything(case, whole, gradients), expected)
+    cut = random.Random(seed + 1).randint(0, case.T)
+    assert_same(everything(case, pieces(cut), gradients), expected)
+    if seed % 500 == 0:
+        assert_same(everything(case, compiled, False), everything(case, whole, False))
+    with torch.no_grad():
+        narrow = everything(case, Narrow(whole), False)
+        wide = {name: expected[name] for name in narrow}
+        near = largest(narrow, wide) < CLOSE
+        if not case.lengths and case.index == "none":
+            stepped = everything(case, Narrow(in_place), False)
+            if largest(stepped, narrow) > CLOSE and near:
+                return f"!float32 in place differs by {largest(stepped, narrow):.2g} in {case}"
+    if not near and not moved(case):
+        return f"!float32 differs by {largest(narrow, wide):.2g} in {case}"
+    return "the same numbers" if near else "the same but for an address that rounding moved"
+
+
+def moved(case: Case) -> bool:
+    """Whether a change of the input as small as float32's rounding moves the results as far in
+    float64: two cells are then equally near to a key, or a gate is at its edge."""
+    reference = everything(case, whole, False)
+    for salt in range(8):
+        generator = torch.Generator().manual_seed(salt)
+        shaken = _Shaken(generator)
+        if largest(everything(case, shaken, False), reference) > CLOSE / 4:
+            return True
+    return False
+
+
+class _Shaken:
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def __call__(self, layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Any) -> Result:
+        noise = torch.randn(x.shape, generator=self.generator, dtype=x.dtype)
+        return layer(x * (1 + 3e-7 * noise), state, **options)
+
+
+def compiled(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
+    torch.compiler.reset()
+    found: Result = torch.compile(layer, backend="aot_eager")(x, state, **options)
+    return found
+
+
+def replay(seed: int) -> Case:
+    """The case of a seed as text, to be shrunk by hand."""
+    return replace(draw(seed))
