@@ -90,7 +90,18 @@ class TokenAddress {
     writes_ = writes, reads_ = reads, K_ = std::max(writes, reads);
   }
 
-  // key (A,)
+  // key (A,) -> `unit`, which `find` gives too
+  const real* to_unit(const real* key) {
+    int64_t A = hash_.A;
+    real *unit = unit_.get(), *spread = spread_.get();  // each number in all lanes, as in a block
+    for (int64_t a = 0; a < A; ++a) store(spread + a * lanes<real>, broadcast(key[a]));
+    keep_rounded(spread);
+    make_unit(spread, A, lanes<real>);
+    for (int64_t a = 0; a < A; ++a) unit[a] = spread[a * lanes<real>];
+    keep_rounded(unit);
+    return unit;
+  }
+
   void find(int64_t h, const real* key, real sharpness) {
     real *value = value_.get(), *more = value + K_ + lanes<real>, *sum = more + K_ + lanes<real>;
     int64_t *cell = cell_.get(), *digit = cell + K_, *merged = digit + K_;
@@ -156,12 +167,7 @@ class TokenAddress {
 
   void make_query(int64_t h, const real* key) {
     int64_t A = hash_.A, width = hash_.width();
-    real *unit = unit_.get(), *spread = spread_.get();  // each number in all lanes, as in a block
-    for (int64_t a = 0; a < A; ++a) store(spread + a * lanes<real>, broadcast(key[a]));
-    keep_rounded(spread);
-    make_unit(spread, A, lanes<real>);
-    for (int64_t a = 0; a < A; ++a) unit[a] = spread[a * lanes<real>];
-    keep_rounded(unit);
+    const real* unit = to_unit(key);
     const real *features = hash_.features(h), *phases = features + A * width;
     products(unit, A, features, width, phases, query_.get());
     for (int64_t q = 0; q < width; q += lanes<real>)

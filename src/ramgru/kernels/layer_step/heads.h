@@ -51,7 +51,7 @@ class KeyStep {
  public:
   // part (window, B, keyed, A): of keys, what each step adds to them, the latest first
   KeyStep(const LayerStep& a, const Hash<real>& hash, const real* part)
-      : a_(a), part_(part), address_(hash, a.K, a.J), tagged_(a.J, a.tag), cell_(a.J),
+      : a_(a), hash_(hash), part_(part), address_(hash, a.K, a.J), tagged_(a.J, a.tag), cell_(a.J),
         weight_(a.J), key_(a.A), query_(a.A) {}
 
   void step(int64_t b, int64_t h, const Cells<real>& cells, real gate) {
@@ -65,13 +65,68 @@ class KeyStep {
     if (offset) address_.find(h, key(b, h, offset), sharpness);
     cells.write(address_.writes(), address_.write(), gate, address_.unit(),
                 [&](int64_t k) { return address_.cell()[k]; });
+    read(h, J, cells);
+  }
+
+  // Head h of all sequences, whose keys are looked up side by side. cells(b) and gate(b)
+  template <class CellsOf, class Gate>
+  void step_all(int64_t h, CellsOf&& cells, Gate&& gate) {
+    int64_t K = std::max(a_.writes[h], a_.reads[h]);
+    auto with = [&](auto size) { step_blocks(h, size, cells, gate); };
+    if constexpr (std::is_same_v<real, float>) {  // lists of the usual lengths stay in registers
+      if (K == 2) return with(std::integral_constant<int64_t, 2>{});
+      if (K == 16) return with(std::integral_constant<int64_t, 16>{});
+    }
+    with(K);
+  }
+
+ private:
+  template <class Size, class CellsOf, class Gate>
+  void step_blocks(int64_t h, Size K, CellsOf&& cells, Gate&& gate) {
+    constexpr int64_t tile = token_tile<real>;
+    real sharpness = static_cast<const real*>(a_.sharpness)[h];
+    int64_t W = a_.writes[h], J = a_.reads[h], offset = a_.offsets[h], A = a_.A;
+    BlockAddress<real, Size> block(hash_, K, J);
+    Scratch<real> keys(2 * tile * A), write(tile * W), read_weight(tile * J);
+    Scratch<int64_t> written(tile * W), found(tile * J);
+    const real* rows[tile];
+    for (int64_t first = 0; first < a_.B; first += tile) {
+      int64_t count = std::min(tile, a_.B - first);
+      auto find = [&](int64_t before, real* to, bool writes, bool reads) {
+        for (int64_t i = 0; i < count; ++i) {
+          std::memcpy(to + i * A, key(first + i, h, before), A * sizeof(real));
+          rows[i] = to + i * A;
+        }
+        block.find(h, rows, count, sharpness, [&](int64_t i, auto cell, auto w, auto r) {
+          for (int64_t k = 0; writes && k < W; ++k)
+            written[i * W + k] = cell[k * lanes<real>], write[i * W + k] = w[k * lanes<real>];
+          for (int64_t j = 0; reads && j < J; ++j)
+            found[i * J + j] = cell[j * lanes<real>], read_weight[i * J + j] = r[j * lanes<real>];
+        });
+      };
+      real *now = keys.get(), *then = offset ? now + tile * A : now;
+      find(0, now, !offset, true);
+      if (offset) find(offset, then, true, false);
+      for (int64_t i = 0; i < count; ++i) {
+        const Cells<real> mine = cells(first + i);
+        if (a_.tag) std::memcpy(query_.get(), address_.to_unit(now + i * A), A * sizeof(real));
+        const real* unit = a_.tag ? address_.to_unit(then + i * A) : nullptr;
+        mine.write(W, write.get() + i * W, gate(first + i), unit,
+                   [&](int64_t k) { return written[i * W + k]; });
+        std::memcpy(cell_.get(), found.get() + i * J, J * sizeof(int64_t));
+        std::memcpy(weight_.get(), read_weight.get() + i * J, J * sizeof(real));
+        read(h, J, mine);
+      }
+    }
+  }
+
+  void read(int64_t h, int64_t J, const Cells<real>& cells) {
     if (a_.tag)
       read_tagged(h, J, cells);
     else
       cells.read(J, weight_.get(), [&](int64_t j) { return cell_[j]; });
   }
 
- private:
   // The key that ends `offset` steps before.
   const real* key(int64_t b, int64_t h, int64_t offset) {
     auto taps = static_cast<const real*>(a_.taps);
@@ -98,6 +153,7 @@ class KeyStep {
   }
 
   const LayerStep& a_;
+  const Hash<real>& hash_;
   const real* part_;
   TokenAddress<real> address_;
   TaggedRead<real> tagged_;

@@ -106,15 +106,27 @@ void layer_step(const LayerStep& a) {
     });
     barrier.wait(threads, round);
 
+    const bool together = B > lanes<real> / 4 && keyed && BlockAddress<real, int64_t>::holds(hash.cells());
+    auto cells_of = [&](int64_t item) {
+      return Cells<real>{D, a.tag, static_cast<real*>(a.rows) + item * a.N * width,
+                        candidate.get() + item * D, read.get() + item * found, a.most,
+                        a.written ? a.written + item * a.most : nullptr,
+                        a.before ? static_cast<real*>(a.before) + item * a.most * width : nullptr};
+    };
+    auto open_of = [&](int64_t item) { return sigmoid(broadcast(gate[item]))[0]; };
+    share(together ? keyed : 0, [&](int64_t first, int64_t last) {
+      KeyStep<real> with_key(a, hash, part.get());
+      for (int64_t h = first; h < last; ++h)
+        with_key.step_all(h, [&](int64_t b) { return cells_of(b * H + h); },
+                          [&](int64_t b) { return open_of(b * H + h); });
+    });
     share(B * H, [&](int64_t first, int64_t last) {
       KeyStep<real> with_key(a, hash, part.get());
       for (int64_t item = first; item < last; ++item) {
         int64_t b = item / H, h = item % H, lag = h - keyed, tape = lag - a.lags;
-        Cells<real> cells{D, a.tag, static_cast<real*>(a.rows) + item * a.N * width,
-                          candidate.get() + item * D, read.get() + item * found, a.most,
-                          a.written ? a.written + item * a.most : nullptr,
-                          a.before ? static_cast<real*>(a.before) + item * a.most * width : nullptr};
-        real open = sigmoid(broadcast(gate[item]))[0];
+        if (together && lag < 0) continue;
+        Cells<real> cells = cells_of(item);
+        real open = open_of(item);
         if (lag < 0)
           with_key.step(b, h, cells, open);
         else if (tape < 0)
