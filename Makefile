@@ -12,7 +12,7 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: run test check unit exports interpret sanitize format docs package clean
+.PHONY: run test check unit exports interpret sanitize integrations format docs package clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar
@@ -68,6 +68,12 @@ package: $(VENV)/installed-dev
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/python tools/smoke.py dist
 
+# The layer inside other libraries (docs/adapters.md), in an environment of its own.
+integrations: VENV := $(VENV)-integrations
+integrations:
+	$(MAKE) VENV=$(VENV) $(VENV)/installed-dev,integrations
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest -q -m integrations tests/adapters
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -78,4 +84,4 @@ $(VENV)/installed-%: pyproject.toml constraints.txt $(NATIVE)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist site src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-integrations build dist site src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ STOREYS = [
     {"layer", "arguments", "contract", "fast_step", "stepping", "stream", "trace"},
     {"sequence", "generation", "pretrained", "model", "export", "onnx"},
     {"__init__"},
+    {"adapters"},
     {"lab.spec", "lab.tasks", "lab.peers", "lab.__init__"},
     {"lab.train"},
     {"lab.evaluate"},
@@ -114,7 +115,8 @@ def test_the_layer_imports_neither_the_laboratory_nor_its_libraries():
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    libraries = "tyro rich matplotlib accelerate optuna safetensors triton tensorboard pyarrow"
+    libraries = "tyro rich matplotlib accelerate optuna safetensors triton tensorboard pyarrow "
+    libraries += "transformers torchrl skorch lightning darts neuralforecast sktime"
     names = set(found.stdout.split())
     assert "ramgru" in names
     assert not names & set(libraries.split())
