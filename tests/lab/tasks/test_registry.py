@@ -12,7 +12,7 @@ from ramgru.lab.tasks import MQAR, SOURCES, TASKS, Text, from_config, get, to_co
 
 def test_names() -> None:
     assert set(TASKS) >= {"mqar", "mqar_update", "copy", "parity", "programs"}
-    assert set(SOURCES) == {"text", "tokens", "file"}
+    assert set(SOURCES) == {"text", "tokens", "lines", "table", "file"}
     assert all(cls.name == name for name, cls in {**TASKS, **SOURCES}.items())
 
 

@@ -30,7 +30,7 @@ def split_tasks(args: Sequence[str]) -> tuple[list[str], list[str]]:
 def named(name: str, **options: Any) -> Task:
     """The task of this name. Raises UsageError with similar names if there is none."""
     if name in tasks.SOURCES and not options:
-        flag = "--data" if name == "file" else "--text"
+        flag = "--data" if name in ("file", "table") else "--text"
         raise UsageError(f"task {name} reads a file: expected {flag} FILE instead of {name!r}")
     try:
         return tasks.get(name, **options)

@@ -1,4 +1,4 @@
-"""`ramgru train`: train a model on a task, a file or a text."""
+"""`ramgru train`: train a model on a task, your own numbers or a text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from ramgru.lab import tasks
 from ramgru.lab.cli.arguments import as_model, listing, named, split_task
 from ramgru.lab.cli.parse import UsageError, parse
+from ramgru.lab.tasks import sources
 from ramgru.lab.train import TrainConfig, newest_run, train
 from ramgru.lab.train.config import source
 from ramgru.lab.train.configfile import read_config
@@ -25,6 +26,8 @@ kind of death (--resume), and the trained model. Ctrl-C finishes the step and sa
     ramgru train parity --model.layer gru --target 0.99
     ramgru train mqar --layer my_module:MyLayer
     ramgru train --text book.txt --tbptt 64
+    ramgru train --data sales.csv --task.target sales --task.horizon 12
+    cat events.jsonl | ramgru train --data -
     ramgru train --resume runs/mqar-ramgru --steps 4000
     torchrun --nproc-per-node 2 -m ramgru train mqar
 
@@ -62,6 +65,7 @@ def configure(args: Sequence[str]) -> TrainConfig:
                 f"TASK must stay {default.task.name!r} when {resume} goes on, got {name!r}"
             )
     else:
+        rest = _without_pipes(rest)
         default = TrainConfig(task=_task(name, rest))
     return parse(
         TrainConfig,
@@ -101,6 +105,20 @@ def value_of(flag: str, args: Sequence[str]) -> str | None:
         if arg == flag and i + 1 < len(args):
             return args[i + 1]
     return None
+
+
+def _without_pipes(args: Sequence[str]) -> list[str]:
+    """The arguments with --data and --text of regular files: a resumed run reads them again."""
+    rest = list(args)
+    for flag in ("--data", "--text"):
+        path = value_of(flag, rest)
+        if path is not None and "--help" not in rest:
+            place = next(i for i, arg in enumerate(rest) if arg.split("=")[0] == flag)
+            rest[place : place + (1 if "=" in rest[place] else 2)] = [
+                flag,
+                str(sources.piped(path, text=flag == "--text")),
+            ]
+    return rest
 
 
 def task_values(args: Sequence[str]) -> dict[str, str]:

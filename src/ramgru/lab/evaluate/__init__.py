@@ -3,6 +3,7 @@
 from ramgru.lab.evaluate.capacity import bits_held, information, memory_capacity
 from ramgru.lab.evaluate.evaluate import EvaluateConfig, evaluate
 from ramgru.lab.evaluate.interval import wilson
+from ramgru.lab.evaluate.predict import predict
 from ramgru.lab.evaluate.sweep import Effort, Evaluation, Group, Row, measure_at, sweep
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "information",
     "measure_at",
     "memory_capacity",
+    "predict",
     "sweep",
     "wilson",
 ]

@@ -54,6 +54,9 @@ class Row:
     exact:       share of whole answers that are right
     loss:        nats a symbol
     state_bytes: recurrent state of one sequence at the end of the longest one, 4 bytes a float
+    error:       of numbers, the mean absolute error, in the file's own unit; and `zero_error`, that
+                 of the answer without a model: the naive forecast, or the mean. Errors of
+                 overlapping windows are dependent: no interval is given
     bits_held:   information that the answers of one sequence carry about its stored values; None if
                  the task does not store key-value pairs (has no `pairs`)
     """
@@ -61,14 +64,16 @@ class Row:
     axes: dict[str, int]
     score: float
     count: int
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     chance: float
     plateau: float | None
     exact: float
     loss: float
     state_bytes: int
     bits_held: float | None = None
+    error: float | None = None
+    zero_error: float | None = None
 
     @property
     def bits_per_state_byte(self) -> float | None:
@@ -171,7 +176,7 @@ def measure_at(
         tally, longest = known or _measure(objective, point, effort, number, device)
         if part is not None and known is None:
             part.add(number, tally, longest)
-        low, high = wilson(tally.right, tally.count)
+        low, high = wilson(int(tally.right), tally.count) if tally.numbers is None else (None, None)
         pairs, chance = getattr(point.task, "pairs", None), point.task.chance
         row = Row(
             axes=dict(point.axes),
@@ -186,9 +191,11 @@ def measure_at(
             state_bytes=4 * (model.state_size + longest * model.state_growth),
             bits_held=None if pairs is None else bits_held(pairs, tally.score, chance),
         )
-        rows.append(row)
+        shown = [row] if tally.numbers is None else _numbers(row, tally.numbers, point.task)
+        rows += shown
         total.merge(tally)
-        on_row(row)
+        for row in shown:
+            on_row(row)
     if not rows:
         raise ValueError(
             f"effort.max_length: no size of {task.name} has sequences of {effort.max_length} steps "
@@ -213,13 +220,15 @@ def _measure(
     The batch size shrinks as the sequences grow.
     """
     tally, sequences, index, longest = Tally(), 0, 0, 0
-    rows = 1
+    rows = point.task.number_of_examples or 1
     while sequences < effort.examples or 0 < tally.count < effort.questions:
         batch = point.task.draw(rows, held_out_seed(effort.seed, FRESH * (number + 1) + index))
         steps = batch.inputs.shape[1]
         longest = max(longest, int(batch.lengths.max()))
         chunk = max(1, effort.tokens // rows) if rows * steps > effort.tokens else 0
         tally.merge(measure(objective, [batch], device=device, chunk=chunk))
+        if point.task.number_of_examples:
+            break
         sequences, index = sequences + rows, index + 1
         left = max(
             effort.examples - sequences,
@@ -227,6 +236,26 @@ def _measure(
         )
         rows = max(1, min(effort.tokens // steps, left))
     return tally, longest
+
+
+def _numbers(row: Row, numbers: list[list[float]], task: Any) -> list[Row]:
+    """A row for each number of an answer: of a forecast, each step ahead."""
+    rows = []
+    for n, (squares, zero_squares, errors, zero_errors, count) in enumerate(zip(*numbers)):
+        unit = task.fitted.unit[n] / max(1, count)
+        rows.append(
+            replace(
+                row,
+                axes={**row.axes, "ahead": n + 1} if task.predict == "forecast" else row.axes,
+                score=1 - squares / (zero_squares or 1),
+                count=int(count),
+                exact=1 - squares / (zero_squares or 1),
+                loss=squares / max(1, count),
+                error=errors * unit,
+                zero_error=zero_errors * unit,
+            )
+        )
+    return rows
 
 
 def _buckets(distances: dict[int, list[int]]) -> list[Group]:

@@ -22,7 +22,11 @@ def render(evaluation: Evaluation, name: str) -> list[Any]:
     for axis in dict.fromkeys(axis for row in rows for axis in row.axes):
         columns[axis] = [f"{row.axes[axis]:,}" if axis in row.axes else "" for row in rows]
     columns |= _scores(rows, metric, lambda row: (row.low, row.high))
-    columns["chance"] = [share(row.chance) for row in rows]
+    if any(row.error is not None for row in rows):
+        columns["mean error"] = [share(row.error) for row in rows]
+        columns["without a model"] = [share(row.zero_error) for row in rows]
+    else:
+        columns["chance"] = [share(row.chance) for row in rows]
     if any(row.plateau is not None for row in rows):
         columns["plateau"] = [share(row.plateau) for row in rows]
     columns["asked"] = [f"{row.count:,}" for row in rows]
@@ -49,7 +53,9 @@ def _scores(
     rows: Sequence[Row] | Sequence[Group], metric: str, interval: Callable[[Any], Any]
 ) -> dict[str, list[str]]:
     columns = {metric: [f"{row.score:.3f}" for row in rows]}
-    columns["95 % interval"] = ["{:.3f} – {:.3f}".format(*interval(row)) for row in rows]
+    intervals = [interval(row) for row in rows]
+    if all(low is not None for low, _ in intervals):
+        columns["95 % interval"] = [f"{low:.3f} – {high:.3f}" for low, high in intervals]
     if any(row.exact is not None and abs(row.exact - row.score) > 1e-12 for row in rows):
         columns["whole answers"] = [f"{row.exact:.3f}" for row in rows]
     return columns

@@ -48,6 +48,10 @@ def draw(task: Task, seed: int) -> Example:
     batch = task.draw(1, seed)
     length = int(batch.lengths[0])
     labels = batch.labels[0, :length]
+    if labels.dtype.kind == "f":
+        raise ValueError(
+            f"inspect shows answers that are right or wrong; {task.name} tells numbers"
+        )
     asked = labels != IGNORE
     questions = []
     for step in np.flatnonzero(asked if labels.ndim == 1 else asked.any(-1)).tolist():

@@ -5,12 +5,21 @@ Each import below names the file that defines a task.
 
 # ruff: noqa: F401 (the package exports all that it imports)
 
-from ramgru.lab.tasks.base import IGNORE, Batch, ExactAnswers, Slice, Task, exact_answers
+from ramgru.lab.tasks.base import (
+    IGNORE,
+    Batch,
+    ExactAnswers,
+    Slice,
+    Task,
+    exact_answers,
+    is_asked,
+)
 from ramgru.lab.tasks.bit_vectors import AssociativeRecall, Copy, PrioritySort, RepeatCopy
 from ramgru.lab.tasks.feature_recall import FeatureRecall
 from ramgru.lab.tasks.files import FileTask, read_examples, write_examples
 from ramgru.lab.tasks.fuzzy_recall import FuzzyRecall
 from ramgru.lab.tasks.hold import Hold
+from ramgru.lab.tasks.json_lines import Lines
 from ramgru.lab.tasks.lag_recall import LagRecall
 from ramgru.lab.tasks.length_generalisation import (
     CycleNavigation,
@@ -30,6 +39,7 @@ from ramgru.lab.tasks.phone_book import PhoneBook
 from ramgru.lab.tasks.programs import Programs
 from ramgru.lab.tasks.registry import SOURCES, TASKS, from_config, from_text, get, to_config
 from ramgru.lab.tasks.stream import Chunk, Stream
+from ramgru.lab.tasks.table import Table
 from ramgru.lab.tasks.text import Text, TokenFile
 from ramgru.lab.tasks.text_lookup import TextLookup
 from ramgru.lab.tasks.variable_tracking import VariableTracking

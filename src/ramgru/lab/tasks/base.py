@@ -21,7 +21,8 @@ class Batch:
     """B examples of T steps; F features.
 
     inputs:   (B, T) int64 tokens, or (B, T, F) float32 features
-    labels:   (B, T) int64 tokens or classes, or (B, T, F) int64 bits; IGNORE where nothing is asked
+    labels:   (B, T) int64 tokens or classes, or (B, T, F) int64 bits; IGNORE where nothing is
+              asked; or (B, T, F) float32 numbers, and there NaN
     lengths:  (B,) int64, the steps of each example; later steps are padding
     distance: (B, T) int64, steps from the write that holds the answer to the question;
               -1 where nothing is asked; None for tasks without such a write
@@ -34,6 +35,12 @@ class Batch:
     lengths: np.ndarray
     distance: np.ndarray | None = None
     kind: np.ndarray | None = None
+
+
+def is_asked(labels: np.ndarray) -> np.ndarray:
+    """Where a label asks something: bool, of the labels' shape."""
+    asked: np.ndarray = ~np.isnan(labels) if labels.dtype.kind == "f" else labels != IGNORE
+    return asked
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,11 @@ class Task(ABC):
         """`rows` examples, all randomness from `rng`. A task that needs the seed itself overrides
         `draw` instead."""
         raise NotImplementedError(f"{type(self).__name__} must define _draw or draw")
+
+    @property
+    def number_of_examples(self) -> int | None:
+        """Number of examples, if there are only so many: `draw` of this number gives each once."""
+        return None
 
     def curriculum(self) -> Sequence[Task]:
         """The stages of curriculum training, from easy sizes to this task itself."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ramgru.lab import tasks
+from ramgru.lab.tasks import sources
 from ramgru.lab.tasks.base import Task
 from ramgru.lab.train.build import ModelConfig
 
@@ -24,9 +25,11 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""
     data: Path | None = None
-    """Train on a file written by `ramgru generate` instead of drawing examples on the fly."""
+    """Train on your own numbers: a table (.csv, .tsv, .npy) with --task.target COLUMN, token ids
+    (.npy, .jsonl), or a file written by `ramgru generate`. "-": standard input."""
     text: Path | None = None
-    """Train on your own text file: predict the next character or byte."""
+    """Train on your own text: predict the next character or byte of a text file, or of each line of
+    a .jsonl file. "-": standard input."""
 
     optimizer: Literal["adam", "adamw"] = "adamw"
     """Adam, or Adam with decoupled weight decay."""
@@ -146,7 +149,7 @@ def source(config: TrainConfig, **options: Any) -> Task:
     path = config.data or config.text
     if path is None:
         return config.task
-    name = "file" if config.data else "tokens" if path.suffix == ".npy" else "text"
+    name = sources.reader(path, text=config.data is None)
     if config.task.name == name and Path(config.task.options()["path"]) == path.resolve():
         return config.task  # which may have options of its own
     return tasks.get(name, path=str(path.resolve()), **options)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ramgru.lab.tasks import IGNORE, Batch, FileTask, Task
+from ramgru.lab.tasks import Batch, FileTask, Task, is_asked
 from ramgru.lab.train.config import TrainConfig
 
 HELD_OUT = 1 << 31  # this bit is set in the seeds of held-out data, never in those of training
@@ -40,7 +40,8 @@ class Chunk:
 
     inputs:  (B, T) int64 tokens or (B, T, F) float32 features
     where:   (L,) int64 labelled positions in the flattened (B·T)
-    answers: (L,) int64 tokens, or (L, F) int64 bits with IGNORE where nothing is asked
+    answers: (L,) int64 tokens, or (L, F) int64 bits or float32 numbers, with IGNORE or NaN where
+             nothing is asked
     lengths: (B,) int64, or None if there is no padding
     span:    the steps of the batch that it covers
     asked:   (B, T) bool array, True at labelled positions
@@ -55,8 +56,8 @@ class Chunk:
 
 
 def count_answers(labels: np.ndarray) -> int:
-    """Number of symbols asked for in labels (B, T), or of bits in labels (B, T, F)."""
-    return int((labels != IGNORE).sum())
+    """Number of symbols asked for in labels (B, T), or of bits or numbers in labels (B, T, F)."""
+    return int(is_asked(labels).sum())
 
 
 def chunks(batch: Batch, length: int, device: torch.device | str) -> Iterator[Chunk]:
@@ -69,9 +70,9 @@ def chunks(batch: Batch, length: int, device: torch.device | str) -> Iterator[Ch
     for start in range(0, max(1, int(batch.lengths.max())), length):
         end = min(start + length, steps)
         labels = batch.labels[:, start:end]
-        asked = labels != IGNORE
+        asked = is_asked(labels)
         if labels.ndim == 3:
-            asked = asked.any(-1)
+            asked = np.asarray(asked.any(-1))
         left = np.clip(batch.lengths - start, 0, end - start)
         yield Chunk(
             inputs=_tensor(batch.inputs[:, start:end], device),

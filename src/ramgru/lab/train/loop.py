@@ -254,13 +254,13 @@ class Trainer:
             autocast=self.accelerator.autocast,
         )
         sums = torch.tensor(
-            [tally.loss, tally.right, tally.count],
+            [tally.loss, tally.count, tally.right, tally.whole],
             dtype=torch.float64,
             device=self.accelerator.device,
         )
-        loss, right, count = self.accelerator.reduce(sums, "sum").tolist()
+        loss, count, right, whole = self.accelerator.reduce(sums, "sum").tolist()
         self._check_finite(loss)
-        return loss / max(1, count), right / max(1, count)
+        return loss / max(1, count), right / (whole or 1)
 
     def _held_out(self, task: Task) -> Iterator[Batch]:
         rows = min(self.config.batch_size, self.config.evaluate_examples)

@@ -1,7 +1,8 @@
 """The loss of a batch, and the loss and the metric of a model on held-out batches.
 
-The loss is cross-entropy over tokens, or binary cross-entropy over bits. It is a sum, because only
-the training loop knows the number of answers in a whole batch (over all chunks and processes).
+The loss is cross-entropy over tokens, binary cross-entropy over bits, or the squared error of
+numbers. It is a sum, because only the training loop knows the number of answers in a whole batch
+(over all chunks and processes).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ramgru.lab.tasks import IGNORE, Batch, exact_answers
+from ramgru.lab.tasks import IGNORE, Batch, exact_answers, is_asked
 from ramgru.lab.train.data import chunks
 from ramgru.open_gates import openings
 from ramgru.sequence import SequenceModel
@@ -42,7 +43,7 @@ class Objective(nn.Module):
         carry: bool = True,
         write_price: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Any]:
-        """-> the summed loss (), the predicted answers (L,) or (L, F) int64, the state afterwards.
+        """-> the summed loss (), the predicted answers of the answers' shape, the state afterwards.
 
         carry: True if the state is used afterwards (see `SequenceModel.hidden`)
         write_price: () auxiliary loss per step on fully open update gates (`ramgru.write_cost`),
@@ -54,6 +55,9 @@ class Objective(nn.Module):
         if answers.ndim == 1:
             loss = F.cross_entropy(logits, answers, reduction="sum")
             predicted = logits.detach().argmax(-1)
+        elif answers.is_floating_point():
+            predicted = logits.detach()
+            loss = torch.where(answers.isnan(), 0, logits - answers.nan_to_num()).square().sum()
         else:
             asked = answers != IGNORE
             bits = (answers * asked).float()
@@ -65,13 +69,25 @@ class Objective(nn.Module):
         return loss, predicted, state
 
 
+def rights(predicted: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+    """-> how much of some answers is right, and how many there are. Of a number, 1 - the squared
+    error is right, which is 0 on average for the answer 0 of a number of unit size."""
+    if not answers.is_floating_point():
+        return (predicted == answers).sum(), (answers != IGNORE).sum()
+    count = (~answers.isnan()).sum()
+    return count - (predicted - answers).square().nansum(), count
+
+
 @dataclass
 class Tally:
     """Sums over all questions so far. A symbol is a token, or a bit of a task over features.
 
-    loss:     sum in nats
-    right:    number of right symbols
-    count:    number of symbols asked for
+    loss:     sum in nats, or of squared errors
+    right:    number of right symbols; of numbers, the squared errors of 0 less those of the model
+    count:    number of symbols or numbers asked for
+    whole:    the largest possible value of `right`
+    numbers:  (5, F) of each of F numbers: squared errors of the model and of 0, absolute errors of
+              both, count
     exact:    [right, count] of whole answers: runs of consecutive labelled steps
     distance: {distance: [right, count]} of symbols, if the task knows distances
     kind:     {kind: [right, count]} of symbols, if the task has several kinds of questions
@@ -79,17 +95,22 @@ class Tally:
     """
 
     loss: float = 0.0
-    right: int = 0
+    right: float = 0
     count: int = 0
     exact: list[int] = field(default_factory=lambda: [0, 0])
     distance: dict[int, list[int]] = field(default_factory=dict)
     kind: dict[int, list[int]] = field(default_factory=dict)
     exact_of: dict[int, list[int]] = field(default_factory=dict)
+    numbers: list[list[float]] | None = None
+
+    @property
+    def whole(self) -> float:
+        return self.count if self.numbers is None else sum(self.numbers[1])
 
     @property
     def score(self) -> float:
-        """The share of right symbols, which is the task's metric."""
-        return self.right / max(1, self.count)
+        """The share of right symbols, or the skill of numbers: the task's metric."""
+        return self.right / (self.whole or 1)
 
     @property
     def mean_loss(self) -> float:
@@ -98,7 +119,10 @@ class Tally:
 
     def add(self, batch: Batch, predicted: np.ndarray) -> None:
         """Add one batch. predicted: the answers, in the shape of the labels."""
-        asked = batch.labels != IGNORE
+        asked = is_asked(batch.labels)
+        if batch.labels.dtype.kind == "f":
+            self._add_numbers(batch.labels.astype(np.float64), predicted, asked)
+            return
         right = (predicted == batch.labels) & asked
         self.right += int(right.sum())
         self.count += int(asked.sum())
@@ -111,8 +135,21 @@ class Tally:
         _group(self.distance, batch.distance, right, asked)
         _group(self.kind, batch.kind, right, asked)
 
+    def _add_numbers(self, labels: np.ndarray, predicted: np.ndarray, asked: np.ndarray) -> None:
+        error, zero = np.where(asked, (predicted - labels, labels), 0)
+        each = (error**2, zero**2, abs(error), abs(zero), asked)
+        sums = np.stack([values.sum(axis=(0, 1), dtype=np.float64) for values in each])
+        self._more_numbers(sums)
+        self.right += float((sums[1] - sums[0]).sum())
+        self.count += int(asked.sum())
+
+    def _more_numbers(self, sums: np.ndarray) -> None:
+        self.numbers = (sums + (0 if self.numbers is None else np.array(self.numbers))).tolist()
+
     def merge(self, other: Tally) -> None:
         """Add another tally to this one."""
+        if other.numbers is not None:
+            self._more_numbers(np.array(other.numbers))
         self.loss += other.loss
         self.right += other.right
         self.count += other.count

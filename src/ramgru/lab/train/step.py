@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ramgru.lab.tasks.base import IGNORE, Batch
+from ramgru.lab.tasks.base import Batch
 from ramgru.lab.train import parallel
 from ramgru.lab.train.config import TrainConfig
 from ramgru.lab.train.data import Chunk, chunks, count_answers
-from ramgru.lab.train.measure import Objective
+from ramgru.lab.train.measure import Objective, rights
 from ramgru.sequence import SequenceModel, detach
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ class Stepper:
                 )
             if not forward_only:
                 self.accelerator.backward(loss * scale)
-        right, asked = predicted == piece.answers, piece.answers != IGNORE
-        self.totals += torch.stack([loss.detach().double(), right.sum(), asked.sum()])
+        right, count = rights(predicted, piece.answers)
+        self.totals += torch.stack([loss.detach().double(), right, count])
         return state
 
     def drain(self) -> tuple[float, float, int]:

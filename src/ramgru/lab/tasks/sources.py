@@ -1,0 +1,79 @@
+"""Which task reads a file of a user's own, by the file's ending or its first bytes; pipes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ramgru import files
+from ramgru.errors import DataError
+
+# ending: (the task that reads it with --data, the one that reads it with --text)
+READERS = {
+    ".npz": ("file", None),
+    ".parquet": ("file", None),
+    ".pq": ("file", None),
+    ".csv": ("table", None),
+    ".tsv": ("table", None),
+    ".jsonl": ("lines", "lines"),
+    ".ndjson": ("lines", "lines"),
+    ".npy": ("table", "tokens"),
+}
+PIPED = Path("runs", "piped")
+
+
+def reader(path: Path, *, text: bool) -> str:
+    """The name of the task that reads a file. Raises DataError if the option does not fit."""
+    data_task, text_task = READERS.get(path.suffix.lower(), (None, "text"))
+    if path.suffix.lower() == ".npy" and _holds_tokens(path):
+        data_task = "tokens"
+    found = text_task if text else data_task
+    if found is None:
+        if text:
+            raise DataError(f"{path} holds no text: --data reads {path.suffix} files")
+        known = ", ".join(READERS)
+        raise DataError(
+            f"--data reads files that end in {known}, got {path}; --text reads any text"
+        )
+    return found
+
+
+def _holds_tokens(path: Path) -> bool:
+    """Whether a .npy file holds integers along one axis."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False  # the task tells what is wrong
+    return array.ndim == 1 and array.dtype.kind in "iu"
+
+
+def piped(path: str, *, text: bool) -> Path:
+    """A regular file: of a pipe or "-" (standard input), a copy that a resumed run finds again."""
+    if path != "-" and not _is_pipe(path):
+        return Path(path)
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if not content.strip():
+        raise DataError(f"{'standard input' if path == '-' else path} is empty")
+    name = hashlib.sha256(content).hexdigest()[:16] + _ending(content, text)
+    PIPED.mkdir(parents=True, exist_ok=True)
+    return files.write(PIPED / name, content)
+
+
+def _is_pipe(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def _ending(content: bytes, text: bool) -> str:
+    for start, ending in ((b"\x93NUMPY", ".npy"), (b"PK", ".npz"), (b"PAR1", ".parquet")):
+        if content.startswith(start):
+            return ending
+    if content.lstrip()[:1] in (b"{", b"[", b'"') and not text:
+        return ".jsonl"
+    return ".txt" if text else ".csv"
