@@ -260,6 +260,7 @@ def test_weights_that_compute_by_torch_function() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*quantized tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*leaves it as it is:UserWarning")
 def test_layers_beside_quantised_ones() -> None:
     """Dynamic quantisation replaces `nn.Linear` alone."""
     model = nn.Sequential(nn.Linear(5, 5), layer())
