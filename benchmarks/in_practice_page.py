@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -88,7 +87,7 @@ def shown(value: Value, each: list[float]) -> str:
     """The mean, and the interval where there are seeds enough for one."""
     if not each:
         return ""
-    score = over_seeds(each, None, None, most=1.0 if value.at_most_one else math.inf)
+    score = over_seeds(each, None, None, most=value.most)
     if score.low is None or score.high is None:
         return text(value, score.mean)
     return f"{text(value, score.mean)}<br>{text(value, score.low)} – {text(value, score.high)}"

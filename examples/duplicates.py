@@ -26,8 +26,8 @@ FEATURES = 64
 LETTERS = 40  # characters of a line
 REPEATS = 0.25  # share of lines that repeat an earlier one
 TRAIN, TEST = (16, 128), (8, 2048)  # streams, lines
-RATE, STEPS = 3e-3, 300
-MEMORY = Memory(heads="key learned:write_after=1 learned:write_after=1")
+RATE, STEPS = 1e-2, 400
+MEMORY = Memory(heads="key" + 4 * " learned:write_after=1")
 CHANCE = {"unchanged, AUC": 0.5, "one character edited, AUC": 0.5}
 
 SYLLABLES = ("ka", "ri", "mo", "tel", "an", "ber", "sto", "li", "no", "ver", "da", "hu")

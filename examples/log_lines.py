@@ -24,7 +24,7 @@ WORDS = ("end", "install", "upgrade", "configure", "trigproc", "status", *STATES
 NAMES, VERSIONS = 200, 400  # in the vocabulary; a log draws some of them
 VOCABULARY = len(WORDS) + NAMES + VERSIONS
 FIRST_VERSION = len(WORDS) + NAMES
-RATE, STEPS, BATCH, TEST = 3e-3, 300, 8, 16
+RATE, STEPS, BATCH, TEST = 1e-2, 400, 8, 16
 SMALL, LARGE = 12, 96  # packages of a log
 MEMORY = Memory(heads="key key:2 key:3", cells=4096)
 CHANCE = {"version": 1 / VERSIONS, "version, 96 packages": 1 / VERSIONS, "other words": 1 / NAMES}

@@ -20,7 +20,7 @@ from training import command, fit, recurrent
 from ramgru import Memory
 
 MEDIUM, HARD = (2, 32), (3, 64)  # decks, k
-SUITS, RATE, STEPS, BATCH, TEST = 4, 3e-3, 200, 16, 64
+SUITS, RATE, STEPS, BATCH, TEST = 4, 1e-2, 200, 16, 64
 LAYERS = 2
 MEMORY = Memory(heads="lag lag", cells=256)
 CHANCE = {"right": 0.25, "score": -0.5}

@@ -22,7 +22,7 @@ from ramgru import RAMGRU
 
 __all__ = ["CHANCE", "run"]
 
-RATE, FIRST, THEN = 3e-3, 300, 200  # steps before and after the upgrade
+RATE, FIRST, THEN = 1e-2, 300, 300  # steps before and after the upgrade
 
 
 def run(
