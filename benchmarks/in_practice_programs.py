@@ -70,8 +70,8 @@ PROGRAMS = {
             "mean absolute percentage error. `chance` is last year's months, raised by a year's "
             "growth.",
             (Value("error, %", low=True, most=100.0, chance=6.564),),
-            "The layers are alike within their intervals, and a little better than the trivial "
-            "method: twelve months fit into a GRU's state, and nine years are few to learn from.",
+            "The layers are alike within their intervals, and so no better than each other; those "
+            "of RAMGRU and nn.GRU also hold the error of the trivial method.",
         ),
         Program(
             "duplicates",
