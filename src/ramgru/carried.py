@@ -56,9 +56,11 @@ def scan(
 
 
 def _version(inputs: dict[str, Any], state: MemoryState) -> Version | None:
+    if not dispatch.is_eager():  # first: a traced graph would be bound to the lengths that it met
+        return None
     write, candidate = inputs["write_index"], inputs["candidate"]
     T, most = write.shape[1], max(inputs["write_counts"] or write.shape[3:])
-    if not 2 * T * most <= state.memory_size <= MOST_CELLS or not dispatch.is_eager():
+    if not 2 * T * most <= state.memory_size <= MOST_CELLS:
         return None
     tensors = [value for value in inputs.values() if isinstance(value, Tensor)]
     if OPERATION.choose(*tensors).path != dispatch.CPU:
