@@ -131,6 +131,7 @@ def test_a_signal_ends_a_command_with_its_number(monkeypatch, capsys, tmp_path, 
     """Outside of training, too; an evaluation goes on after the sizes that are measured."""
     monkeypatch.chdir(tmp_path)
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hung_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored below nohup, which is kept
     try:
         monkeypatch.setitem(
             sys.modules,
@@ -140,6 +141,7 @@ def test_a_signal_ends_a_command_with_its_number(monkeypatch, capsys, tmp_path, 
         assert main(["generate"]) == code
     finally:
         signal.signal(signal.SIGINT, former)
+        signal.signal(signal.SIGHUP, hung_up)
     assert capsys.readouterr().err == (
         "ramgru generate: interrupted; nothing was written; the same command begins again\n"
     )

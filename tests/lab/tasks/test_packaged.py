@@ -217,7 +217,7 @@ def test_a_look_inside(data: dict[str, list[np.ndarray]]) -> None:
     assert answer.expected == str(example.questions[0].expected)
     assert answer.answered in "012345678"
     assert token_labels(task, example.inputs) == [str(i) for i in range(len(example.inputs))]
-    with pytest.raises(ValueError, match="task japanese_vowels has steps of real numbers"):
+    with pytest.raises(ValueError, match="expected 12 numbers a step"):
         parse(task, "0 1")
 
 
