@@ -17,10 +17,12 @@ from ramgru.kernels import decompositions
 
 __all__ = ["Step"]
 
-for _operator in ("linear_scan", "gru", "diagonal_gru", "memory_scan"):
-    torch._decomp.decomposition_table[getattr(torch.ops.ramgru, _operator).default] = getattr(
-        decompositions, _operator
-    )
+for _name in ("linear_scan", "gru", "diagonal_gru", "memory_scan"):
+    _operator = getattr(torch.ops.ramgru, _name).default
+    torch._decomp.decomposition_table[_operator] = getattr(decompositions, _name)
+    # Or other graphs of dynamic shapes would take the shapes of the decomposition, which saves
+    # nothing for backward, in place of the operator's own.
+    torch._decomp.meta_table.setdefault(_operator, _operator)
 
 
 def _stable_sort(x: Tensor, *, stable: bool | None, dim: int = -1, descending: bool = False) -> Any:
