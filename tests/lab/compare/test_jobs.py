@@ -20,7 +20,8 @@ from ramgru.lab.compare import worker
 from ramgru.lab.compare.jobs import Crew, Job, _Queue
 from ramgru.lab.compare.results import from_json
 from ramgru.lab.compare.runs import finished
-from ramgru.lab.train.run import locked
+from ramgru.lab.train import TrainConfig
+from ramgru.lab.train.run import InUse, locked
 
 JOBS = {name: Job(f"job {name}", {"number": n}) for n, name in enumerate("abc")}
 
@@ -179,8 +180,7 @@ def test_a_comparison_that_was_killed_goes_on(tmp_path, monkeypatch):
     assert 0 < len(before) < 3
     assert not (folder / "compare.json").exists()
 
-    # A worker notices the death of its parent at its next step, and holds its run until then.
-    until(lambda: main(["compare", *SHORT, "--jobs", "2"]) == 0)
+    assert main(["compare", *SHORT, "--jobs", "2"]) == 0
     after = made(folder)
     assert len(after) == 3
     assert {run: after[run] for run in before} == before
@@ -198,6 +198,24 @@ def test_a_comparison_that_was_killed_goes_on(tmp_path, monkeypatch):
     (folder / "report.html").unlink()
     assert main(["report"]) == 0
     assert (folder / "report.html").read_text(encoding="utf-8") == drawn
+
+
+def test_a_run_that_another_process_begins_just_now_is_waited_for(tmp_path, monkeypatch):
+    """Its lock is free at first, and taken when training wants it."""
+    tried = []
+
+    def trained(config, folder, *, quiet):
+        tried.append(folder)
+        if len(tried) < 3:
+            raise InUse("in use")
+
+    monkeypatch.setattr(worker.runs, "trained", trained)
+    worker._trained(TrainConfig(), tmp_path / "run", quiet=True)
+    assert tried == 3 * [tmp_path / "run"]
+    tried.clear()
+    monkeypatch.setattr(worker, "PATIENCE", -1.0)
+    with pytest.raises(InUse):
+        worker._trained(TrainConfig(), tmp_path / "run", quiet=True)
 
 
 @pytest.mark.parametrize(

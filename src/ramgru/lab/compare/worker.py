@@ -23,9 +23,9 @@ from ramgru import files
 from ramgru.errors import RamgruError
 from ramgru.lab.compare import runs, tuning
 from ramgru.lab.evaluate import Effort
-from ramgru.lab.train import layers
+from ramgru.lab.train import TrainConfig, layers
 from ramgru.lab.train.configfile import from_dict
-from ramgru.lab.train.run import locked
+from ramgru.lab.train.run import InUse, locked
 
 if TYPE_CHECKING:
     import optuna
@@ -69,20 +69,22 @@ def do(job: Mapping[str, Any], *, quiet: bool = True) -> dict[str, Any]:
         return asdict(tuning.tune(trainings, effort, folder, job["seconds"], quiet=quiet))
     training = from_dict(job["training"])
     layers.import_own(training.model.layer)
-    _wait_for(folder)
-    runs.trained(training, folder, quiet=quiet)
+    _trained(training, folder, quiet=quiet)
     return asdict(runs.measured(folder, training, effort))
 
 
-def _wait_for(folder: Path) -> None:
-    """Wait until no process writes the run: the worker of a killed parent may still save it."""
+def _trained(training: TrainConfig, folder: Path, *, quiet: bool) -> None:
+    """`runs.trained` when no other process writes the run: the worker of a killed parent may still
+    save it, or just be about to begin it."""
     folder.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + PATIENCE
     while True:
         try:
             with locked(folder):
-                return
-        except RamgruError:
+                pass
+            runs.trained(training, folder, quiet=quiet)
+            return
+        except InUse:
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)

@@ -39,7 +39,7 @@ def claimed(config: TrainConfig) -> Iterator[Path]:
     """The directory that `config` names, locked, with config.json in it if the run is new.
 
     The lock is held before anything is written. Raises ValueError if a new run would not be alone
-    in its directory, CheckpointError if there is no run to resume, RamgruError if another process
+    in its directory, CheckpointError if there is no run to resume, InUse if another process
     writes it. Nothing has changed then.
     """
     folder = config.resume or config.out or new_folder(config)
@@ -176,12 +176,16 @@ def discard(folder: Path, *, existed: bool) -> None:
             folder.rmdir()
 
 
+class InUse(RamgruError):
+    """Another process writes the directory."""
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold an exclusive lock on a directory: two writers would corrupt it. Warns if its file system
     has no locks.
 
-    Raises RamgruError if another process holds the lock. The lock ends with its process.
+    Raises InUse if another process holds the lock. The lock ends with its process.
     """
     if os.name != "posix":  # there a directory cannot be opened
         yield
@@ -191,7 +195,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             safe = files.lock(descriptor)
         except BlockingIOError as error:
-            raise RamgruError(
+            raise InUse(
                 f"{folder} is being written by another process{_holder(descriptor)}"
             ) from error
         if not safe:
