@@ -24,6 +24,7 @@ from ramgru.kernels.memory_scan.inputs import (
 from ramgru.kernels.memory_scan.tag import weigh_reads
 from ramgru.kernels.memory_scan.torch import fresh_places, plan, untouched
 from ramgru.kernels.memory_scan.uneven import even
+from ramgru.kernels.recurrence.torch import padding
 from ramgru.kernels.rows import at_last
 
 MaybeTensor = Tensor | None
@@ -98,10 +99,8 @@ def _gated(
     wide, (B, T, _) = torch.promote_types(initial.dtype, torch.float32), projected.shape
     ones = torch.ones(B, T, 1, dtype=wide, device=projected.device)
     keep = ones if reset is None else ones.masked_fill(reset.unsqueeze(-1), 0)
-    counts = ones
-    if lengths is not None:
-        pad = torch.arange(T, device=projected.device) >= lengths.unsqueeze(1)
-        counts = ones.masked_fill(pad.unsqueeze(-1), 0)
+    pad = padding(projected, lengths)
+    counts = ones if pad is None else ones.masked_fill(pad, 0)
 
     def step(
         h: Tensor, x: Tensor, keep: Tensor, counts: Tensor, weight: Tensor, bias: Tensor

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ramgru.kernels import dispatch
 from ramgru.kernels.recurrence import cpu, reference
-from ramgru.kernels.transforms import call, fold, one_by_one
+from ramgru.kernels.recurrence.torch import mapped, uninitialised
+from ramgru.kernels.transforms import call
 
 MaybeTensor = Tensor | None
 
@@ -30,20 +31,13 @@ def gru_op(
 ) -> tuple[Tensor, Tensor]:
     args = (projected, initial, weight_hh, bias_hh, reset, lengths)
     if not projected.numel():
-        return _empty(projected, initial), initial.clone()
+        return uninitialised(projected, initial)[0], initial.clone()
     if dispatch.choose(*args, in_operator=True).path == dispatch.CPU:
         return cpu.gru_forward(*args, False)[0]
     return reference.gru(*args)
 
 
-@gru_op.register_fake
-def _(projected: Tensor, initial: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    last = torch.empty_like(initial, memory_format=torch.contiguous_format)
-    return _empty(projected, initial), last
-
-
-def _empty(projected: Tensor, initial: Tensor) -> Tensor:
-    return initial.new_empty(*projected.shape[:2], initial.shape[1])
+gru_op.register_fake(uninitialised)
 
 
 @torch.library.custom_op("ramgru::gru_backward", mutates_args=())
@@ -109,12 +103,7 @@ class _Gru(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        size = info.batch_size
-        if in_dims[2] is not None or in_dims[3] is not None:  # weights of their own
-            return one_by_one(torch.ops.ramgru.gru, size, in_dims, args)
-        x, h, reset, lengths = (fold(args[i], in_dims[i], size) for i in (0, 1, 4, 5))
-        states, last = gru(x, h, args[2], args[3], reset, lengths)
-        return (states.unflatten(0, (size, -1)), last.unflatten(0, (size, -1))), (0, 0)
+        return mapped(torch.ops.ramgru.gru, gru, info, in_dims, args)
 
 
 def _backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:

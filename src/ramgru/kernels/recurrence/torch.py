@@ -7,6 +7,7 @@ minGRU is elementwise code around one linear scan.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -105,14 +106,14 @@ def mingru(
     keep, update = 1 - z, z * n
     if reset is not None:
         keep = keep.masked_fill(reset.unsqueeze(-1), 0)
-    pad = _padding(z, lengths)
+    pad = padding(z, lengths)
     if pad is not None:
         keep, update = keep.masked_fill(pad, 1), update.masked_fill(pad, 0)
     h = linear_scan(keep, update, initial, False)
     return (h if pad is None else h.masked_fill(pad, 0)), h[:, -1].to(initial.dtype)
 
 
-def _padding(x: Tensor, lengths: Tensor | None) -> Tensor | None:
+def padding(x: Tensor, lengths: Tensor | None) -> Tensor | None:
     """x (B, T, ...) -> (B, T, 1) whether a step is padding"""
     if lengths is None:
         return None
@@ -140,9 +141,23 @@ def diagonal_gru_op(
 
 
 @diagonal_gru_op.register_fake
-def _(projected: Tensor, initial: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+def uninitialised(projected: Tensor, initial: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    """Of the shapes that a recurrence returns."""
     states = initial.new_empty(*projected.shape[:2], initial.shape[1])
     return states, torch.empty_like(initial, memory_format=torch.contiguous_format)
+
+
+def mapped(
+    operator: Any, run: Callable[..., tuple[Tensor, ...]], info: Any, in_dims: Any, args: Any
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """The vmap rule of a gated recurrence: more sequences, or where weights differ too, one call
+    after the other."""
+    size = info.batch_size
+    if in_dims[2] is not None or in_dims[3] is not None:
+        return one_by_one(operator, size, in_dims, args)
+    x, h, reset, lengths = (fold(args[i], in_dims[i], size) for i in (0, 1, 4, 5))
+    states, last = run(x, h, args[2], args[3], reset, lengths)
+    return (states.unflatten(0, (size, -1)), last.unflatten(0, (size, -1))), (0, 0)
 
 
 class _DiagonalGru(torch.autograd.Function):
@@ -178,7 +193,7 @@ class _DiagonalGru(torch.autograd.Function):
         along = z + to_r * ur + to_z * uz + to_hn * un  # dh[t] / dh[t-1]
         if reset is not None:
             along = along.masked_fill(reset.unsqueeze(-1), 0)
-        above, pad = grad_states.to(wide), _padding(along, lengths)
+        above, pad = grad_states.to(wide), padding(along, lengths)
         if pad is not None:
             along = along.masked_fill(pad, 1)
             above, to_n, to_hn, to_r, to_z = (
@@ -195,12 +210,7 @@ class _DiagonalGru(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        size = info.batch_size
-        if in_dims[2] is not None or in_dims[3] is not None:  # weights of their own
-            return one_by_one(torch.ops.ramgru.diagonal_gru, size, in_dims, args)
-        x, h, reset, lengths = (fold(args[i], in_dims[i], size) for i in (0, 1, 4, 5))
-        states, last = diagonal_gru(x, h, args[2], args[3], reset, lengths)
-        return (states.unflatten(0, (size, -1)), last.unflatten(0, (size, -1))), (0, 0)
+        return mapped(torch.ops.ramgru.diagonal_gru, diagonal_gru, info, in_dims, args)
 
 
 diagonal_gru_op.register_autograd(_DiagonalGru.backward, setup_context=_DiagonalGru.setup_context)
