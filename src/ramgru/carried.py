@@ -17,6 +17,7 @@ from ramgru.kernels.memory_scan import memory_chunk
 from ramgru.kernels.memory_scan.operator import OPERATION
 from ramgru.kernels.memory_scan.table import MOST_CELLS
 from ramgru.memory_state import MemoryState
+from ramgru.ragged import padding_mask
 from ramgru.versions import Held, Version
 
 Counts = tuple[Sequence[int], Sequence[int]]
@@ -49,8 +50,8 @@ def scan(
     if not want_final:
         return y, None
     if reset is not None:
-        steps = torch.arange(reset.shape[1], device="cpu")
-        reset = (reset if lengths is None else reset & (steps < lengths.unsqueeze(1))).any(1)
+        pad = None if lengths is None else padding_mask(lengths, reset.shape[1])
+        reset = (reset if pad is None else reset & ~pad).any(1)
     held = Held(version, changed, after, reset)
     return y, state.with_held(held if after.requires_grad else held.settled(), carried)
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ramgru.kernels.rows import fresh_table
 from ramgru.kernels.transforms import is_readable
 from ramgru.versions import Held
 
@@ -135,9 +136,7 @@ class MemoryState:
         if self.fresh is None:
             heads, width = self.rows.shape[1], self.rows.shape[3]
             return self.rows.new_zeros(heads, self.memory_size, width)
-        left, right = self.fresh
-        rows = (left.unsqueeze(2) + right.unsqueeze(1)).flatten(1, 2)
-        return rows[:, : self.memory_size].to(self.rows.dtype)
+        return fresh_table(*self.fresh, self.memory_size).to(self.rows.dtype)
 
     def dense(self) -> MemoryState:
         """The same in dense form."""

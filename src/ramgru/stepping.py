@@ -66,10 +66,6 @@ class StepByStep(RecurrentContract):
         ):
             return taken
         state = self._check_step(input, state)
-
-        def one(x: Tensor | None) -> Tensor | None:
-            return x.unsqueeze(1) if isinstance(x, Tensor) else x
-
         if self._hooked():
             return self._step_by_forward(
                 input, state, reset=reset, write_index=write_index, read_index=read_index
@@ -77,7 +73,7 @@ class StepByStep(RecurrentContract):
         if self.training and torch.is_grad_enabled():
             open_gates.begin(self.memories)
         y, _, after = self._forward(
-            input.unsqueeze(1), state, None, one(reset), one(write_index), one(read_index)
+            input.unsqueeze(1), state, None, *map(_one_step, (reset, write_index, read_index))
         )
         assert after is not None
         return y.squeeze(1), after
@@ -87,12 +83,8 @@ class StepByStep(RecurrentContract):
     ) -> tuple[Tensor, RAMGRUState]:
         """`step` by a call of the module, which runs its hooks."""
         time = 1 if self.batch_first else 0
-
-        def one(x: Tensor | None) -> Tensor | None:
-            return x.unsqueeze(time) if isinstance(x, Tensor) else x
-
-        given = {name: one(value) for name, value in options.items()}
-        y, after = self(one(input), state, **given)
+        given = {name: _one_step(value, time) for name, value in options.items()}
+        y, after = self(_one_step(input, time), state, **given)
         if isinstance(after, Tensor):
             after = self.initial_state(0).from_tensor(after)
         return y.squeeze(time), after
@@ -119,10 +111,11 @@ class StepByStep(RecurrentContract):
     ) -> tuple[Tensor, RAMGRUState]:
         """`step_` for every option, and with an error for every wrong argument."""
         self._check_step(input, state)
-        check_reset(reset.unsqueeze(1) if isinstance(reset, Tensor) else reset, len(input), 1)
+        r = _one_step(reset)
+        check_reset(r, len(input), 1)
         self.check_hidden(state.hidden, len(input))
         self._check_state(state)
-        x, r = input.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
+        x = input.unsqueeze(1)
         hidden, memories, undo = [], [], list[Callable[[], Any]]()
         try:
             for n, (memory, weights) in enumerate(zip(self.memories, self.all_weights)):
@@ -174,3 +167,8 @@ class StepByStep(RecurrentContract):
         ]
         self._cached_parts = (self._parameters, parts)
         return parts
+
+
+def _one_step(x: Any, time: int = 1) -> Any:
+    """A tensor of one step as a sequence; the checks tell what else may not be given."""
+    return x.unsqueeze(time) if isinstance(x, Tensor) else x

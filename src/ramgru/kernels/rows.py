@@ -27,6 +27,12 @@ def add_rows_(table: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     return table.index_put_((index,), rows, accumulate=True)  # index_add_ is not deterministic
 
 
+def fresh_table(left: Tensor, right: Tensor, number: int) -> Tensor:
+    """The start of cells from its factors (G, R, D) and (G, C, D): (G, number, D), in which cell i
+    is left[i // C] + right[i % C]."""
+    return (left.unsqueeze(2) + right.unsqueeze(1)).flatten(1, 2)[:, :number]
+
+
 def at_last(start: Tensor, values: Tensor, none: int) -> Tensor:
     """values (B, T) at the last step so far at which start (B, T) is True; `none` before the first.
 

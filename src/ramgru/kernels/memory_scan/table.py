@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ramgru.kernels import native
 from ramgru.kernels.memory_scan.cpu import offsets
+from ramgru.kernels.rows import fresh_table
 
 SIZES = "tables H D N capacity T P R C"
 FIND = native.arguments(
@@ -153,9 +154,7 @@ class Table:
         never = (self.keys == 0).unsqueeze(-1)
         if self.fresh is None:
             return self.rows.masked_fill(never, 0)
-        left, right = self.fresh
-        fresh = (left.unsqueeze(2) + right.unsqueeze(1)).flatten(1, 2)[:, : self.memory_size]
-        return torch.where(never, fresh, self.rows)
+        return torch.where(never, fresh_table(*self.fresh, self.memory_size), self.rows)
 
     def _reserve(self, more: int) -> None:
         """Make room for so many more cells in each table."""

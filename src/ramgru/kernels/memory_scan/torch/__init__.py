@@ -20,7 +20,7 @@ from ramgru.kernels.memory_scan.inputs import (
     widen,
 )
 from ramgru.kernels.memory_scan.torch import chains, plan
-from ramgru.kernels.rows import add_rows_, weighted_sum
+from ramgru.kernels.rows import add_rows_, fresh_table, weighted_sum
 
 SAVED = 1 + len(chains.Chains._fields)  # tensors that forward saves for backward
 
@@ -180,8 +180,8 @@ def untouched(x: Inputs, memory_size: int) -> Tensor:
     """(B, H, N, D) the final rows of all cells if no step had written."""
     B, _, H, D = x.candidate.shape
     if x.fresh_left is not None and x.fresh_right is not None:
-        fresh = (x.fresh_left.unsqueeze(2) + x.fresh_right.unsqueeze(1)).flatten(1, 2)
-        rows = fresh[:, :memory_size].unflatten(0, (-1, H)).expand(B, H, memory_size, D)
+        fresh = fresh_table(x.fresh_left, x.fresh_right, memory_size)
+        rows = fresh.unflatten(0, (-1, H)).expand(B, H, memory_size, D)
     else:
         rows = x.candidate.new_zeros(1).expand(B, H, memory_size, D)
     if x.initial_rows is not None and x.initial_cells is None:
