@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -165,7 +165,10 @@ class Table(FromFile):
     @property
     def number_of_examples(self) -> int | None:
         """Number of windows that ask each held-out row once; None for training windows."""
-        return len(self._windows(self._asked())) if self.split == "validation" else None
+        return len(self._questions().windows) if self.split == "validation" else None
+
+    def _questions(self) -> Questions:
+        return _questions(self, stamp(self.path))
 
     def _held(self) -> np.ndarray:
         """(N,) bool: the rows of the held-out part."""
@@ -213,8 +216,7 @@ class Table(FromFile):
     def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
         """Windows that end anywhere in the training part; or those that ask about each held-out row
         once, with the rows before it."""
-        data, asked = self.rows(self.path), self._asked()
-        windows = self._windows(asked)
+        data, (asked, windows, beyond) = self.rows(self.path), self._questions()
         if not windows.size:
             raise DataError(
                 f"{self.path} is too short: its {self.split} part "
@@ -237,7 +239,7 @@ class Table(FromFile):
             return Batch(inputs, np.where(here, data.answers[place], IGNORE), lengths)
         labels = np.where(here[..., None], data.answers[place], np.nan)
         if self.split == "train" and self.predict == "forecast":
-            labels[self._beyond()[place]] = np.nan
+            labels[beyond[place]] = np.nan
         return Batch(inputs, labels.astype(np.float32), lengths)
 
     def _beyond(self) -> np.ndarray:
@@ -247,6 +249,20 @@ class Table(FromFile):
         place = np.minimum(np.arange(len(held))[:, None] + ahead, len(held) - 1)
         # The first held-out row forecasts the first held-out value, one row later.
         return held[np.maximum(place - 1, 0)] & ~held[:, None]
+
+
+class Questions(NamedTuple):
+    """Where a task asks: see `Table._asked`, `_windows` and `_beyond`."""
+
+    asked: np.ndarray
+    windows: np.ndarray
+    beyond: np.ndarray
+
+
+@lru_cache(maxsize=8)
+def _questions(task: Table, stamp: tuple[int, int]) -> Questions:
+    asked = task._asked()
+    return Questions(asked, task._windows(asked), task._beyond())
 
 
 @lru_cache(maxsize=4)
