@@ -10,6 +10,7 @@ import pytest
 
 from ramgru.errors import DataError
 from ramgru.lab.tasks import IGNORE, Table, from_config, to_config
+from ramgru.lab.tasks.table_file import read_columns
 
 MONTHS = "month;sales;visitors\n" + "".join(
     f"2024-{n + 1:02d};{10 * n + n % 4};{n}\n" for n in range(40)
@@ -197,3 +198,20 @@ def test_arrays_that_are_none(tmp_path, content, message):
 def test_options_that_are_wrong(sales, options, message):
     with pytest.raises(ValueError, match=message):
         Table(sales, target="sales", skip="month", **options).features  # noqa: B018
+
+
+def test_each_flipped_bit_of_an_arrays_header_is_told_or_harmless(tmp_path: Path) -> None:
+    """NumPy reads the header as an expression of Python, with errors of its own."""
+    path = tmp_path / "array.npy"
+    np.save(path, np.arange(12.0).reshape(4, 3))
+    whole, told = path.read_bytes(), []
+    for bit in range(0, 8 * 128, 3):
+        broken = bytearray(whole)
+        broken[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(broken)
+        try:
+            read_columns(str(path))
+        except DataError as error:
+            told.append(str(error))
+    assert len(told) > 300
+    assert all(str(path) in sentence for sentence in told)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ramgru import files
 from ramgru.errors import DataError
+from ramgru.lab.tasks import archive
 
 # ending: (the task that reads it with --data, the one that reads it with --text)
 READERS = {
@@ -46,7 +47,7 @@ def _holds_tokens(path: Path) -> bool:
     """Whether a .npy file holds integers along one axis."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, *archive.BROKEN):
         return False  # the task tells what is wrong
     return array.ndim == 1 and array.dtype.kind in "iu"
 

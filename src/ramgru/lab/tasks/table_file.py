@@ -18,6 +18,8 @@ import numpy as np
 
 from ramgru.errors import DataError
 from ramgru.lab.spec import nearest
+from ramgru.lab.tasks import archive
+from ramgru.lab.tasks.text import read
 
 DELIMITERS = ",;\t"
 ENDINGS = (".csv", ".tsv", ".npy")
@@ -78,10 +80,7 @@ def read_columns(path: str) -> Columns:
     ending = Path(path).suffix.lower()
     if ending not in ENDINGS:
         raise DataError(f"{path} is no table: expected a file that ends in {', '.join(ENDINGS)}")
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    content = read(path)
     if not content.strip():
         raise DataError(f"{path} is empty")
     digest = hashlib.sha256(content).hexdigest()
@@ -146,7 +145,7 @@ def _number(cell: str) -> float | None:
 def _read_array(path: str, content: bytes, digest: str) -> Columns:
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (OSError, *archive.BROKEN) as error:
         raise DataError(
             f"{path} is no .npy array of numbers: it is broken or of objects"
         ) from error
