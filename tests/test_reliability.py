@@ -6,10 +6,13 @@ import importlib
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+
+from ramgru import RAMGRU, fast_step
 
 PARTS = ("kills", "flips", "readers", "fuzz", "stream")
 
@@ -43,6 +46,41 @@ def test_paths_of_random_layers_agree(parts):
 def test_readers_of_random_files(parts, tmp_path):
     found = outcomes(parts["readers"].prepare(tmp_path), range(120))
     assert found["refused"] > 40
+
+
+def forgets_cells_only(parts, state, reset, whole=fast_step._begin_anew):
+    return replace(whole(parts, state, reset), hidden=state.hidden)
+
+
+def keeps_cells(parts, state, reset, whole=fast_step._begin_anew):
+    after = whole(parts, state.clone(), reset)
+    kept = (replace(m, rows=old.rows) for m, old in zip(after.memory, state.memory))
+    return replace(after, memory=tuple(kept))
+
+
+def keeps_positions(parts, state, reset, whole=fast_step._begin_anew):
+    after = whole(parts, state, reset)
+    kept = (replace(m, carried=old.carried) for m, old in zip(after.memory, state.memory))
+    return replace(after, memory=tuple(kept))
+
+
+def resets_all(parts, state, reset, whole=fast_step._begin_anew):
+    return whole(parts, state, torch.ones_like(reset))
+
+
+@pytest.mark.parametrize("broken", [forgets_cells_only, keeps_cells, keeps_positions, resets_all])
+def test_a_stream_shows_a_broken_reset(parts, broken, monkeypatch):
+    check, mixed = parts["stream"].check, len(parts["stream"].HEADS) - 1
+    assert check(mixed, steps=20).startswith("flat")
+    monkeypatch.setattr(fast_step, "_begin_anew", broken)
+    assert check(mixed, steps=20).startswith("!a reset ")
+
+
+@pytest.mark.parametrize("path", ["step", "forward"])
+def test_a_stream_shows_an_ignored_reset(parts, path, monkeypatch):
+    whole = getattr(RAMGRU, path)
+    monkeypatch.setattr(RAMGRU, path, lambda *args, reset=None: whole(*args))
+    assert f"({path}" in parts["stream"].check(0, steps=20)
 
 
 def test_the_page_goes_on(parts, tmp_path, capsys):
