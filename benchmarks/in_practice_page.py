@@ -60,7 +60,8 @@ def section(program: Program, found: dict[str, Any]) -> list[str]:
         )
     rows.append(["rate", *(found[layer]["rate"] for layer in layers), "", ""])
     rows.append(["seeds", *(str(len(found[layer]["seeds"])) for layer in layers), "", ""])
-    rates = " and ".join(f"{rate:g}" for rate in program.rates)
+    *lower, highest = (f"{rate:g}" for rate in program.rates)
+    rates = f"{', '.join(lower)} and {highest}"
     return [
         f"## {program.name}",
         "",

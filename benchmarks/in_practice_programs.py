@@ -36,7 +36,7 @@ class Program:
     values: tuple[Value, ...]
     note: str = ""  # what the numbers mean, written after they were seen
     function: str = "run"
-    rates: tuple[float, ...] = (3e-3, 1e-2)
+    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
     equal_seconds: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -87,11 +87,14 @@ PROGRAMS = {
         Program(
             "log_lines",
             "log_lines",
-            "The next word of an invented package manager's log: versions that an earlier line "
-            "told, in logs as long as in training and eight times as long.",
+            "The next word of a package manager's log: versions that an earlier line told of the "
+            "same package. Trained on invented logs of 8 packages, asked about such logs, about 96 "
+            "packages, and about the 5,000 lines of a real /var/log/dpkg.log, of which the layers "
+            "have seen nothing before.",
             (
                 Value("version", 0.8, share=True, chance=1 / 400),
-                Value("version, 96 packages", share=True, chance=1 / 400),
+                Value("version, 96 packages", 0.8, share=True, chance=1 / 400),
+                Value("version, a real log", 0.8, share=True, chance=1 / 400),
                 Value("other words", share=True),
             ),
         ),
@@ -133,6 +136,14 @@ PROGRAMS = {
                 Value("the name before", share=True),
                 Value("other tokens", share=True),
             ),
+        ),
+        Program(
+            "japanese_vowels",
+            "japanese_vowels",
+            "Which of nine men speaks, from 7 to 29 steps of 12 numbers: JapaneseVowels of the UCI "
+            "archive, trained by skorch, the class told from `h_n[-1]`. The rate is chosen on a "
+            "fifth of the training data.",
+            (Value("right", share=True, chance=1 / 9),),
         ),
     )
 }

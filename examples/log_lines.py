@@ -1,9 +1,10 @@
 """The next word of a package manager's log, where names and versions come again line after line.
 
-The logs are invented as they are needed: packages are installed or upgraded in an interleaved
-order, and every line tells a name and its version, which is drawn anew for every log. A version can
-only be known from an earlier line about the same package. Trained on logs of 12 packages, asked
-about 12 and 96.
+The logs are invented as they are needed, in the form of Debian's /var/log/dpkg.log: packages are
+installed or upgraded in an interleaved order, and every line tells a name and its version. Both are
+numbers that are dealt anew for every log, so a version can only be known from an earlier line about
+the same package. Trained on logs of 8 packages, asked about 8 and 96, and about the computer's
+own log if it has one.
 
     python examples/log_lines.py                # train, then the share of right words by kind
     python examples/log_lines.py --layer gru    # the same with nn.GRU, or lstm
@@ -12,6 +13,7 @@ about 12 and 96.
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,48 +21,90 @@ from training import command, fit, recurrent
 
 from ramgru import Memory
 
+COMMANDS = ("install", "upgrade", "configure", "trigproc", "status")
 STATES = ("half-installed", "unpacked", "half-configured", "installed")
-WORDS = ("end", "install", "upgrade", "configure", "trigproc", "status", *STATES)
+TRIGGERS = ("triggers-pending", "triggers-awaited")
+WORDS = ("end", "<none>", *COMMANDS, *STATES, *TRIGGERS)
 NAMES, VERSIONS = 200, 400  # in the vocabulary; a log draws some of them
 VOCABULARY = len(WORDS) + NAMES + VERSIONS
 FIRST_VERSION = len(WORDS) + NAMES
-RATE, STEPS, BATCH, TEST = 1e-2, 400, 8, 16
-SMALL, LARGE = 12, 96  # packages of a log
+RATE, STEPS, BATCH, TEST = 3e-2, 300, 4, 8
+SMALL, LARGE = 8, 96  # packages of a log
+REAL, PIECE = Path("/var/log/dpkg.log"), 2000  # words of it that are read at once
 MEMORY = Memory(heads="key key:2 key:3", cells=4096)
 CHANCE = {"version": 1 / VERSIONS, "version, 96 packages": 1 / VERSIONS, "other words": 1 / NAMES}
 
 
-def log(draw: random.Random, packages: int) -> tuple[list[int], list[bool]]:
-    """-> the words of a log, by number, and which of them are versions that were told before."""
-    word = {name: n for n, name in enumerate(WORDS)}
-    names = draw.sample(range(len(WORDS), FIRST_VERSION), packages)
-    versions = draw.sample(range(FIRST_VERSION, VOCABULARY), 2 * packages)
-    words, known, told = [word["end"]], [False], set[int]()
+def package(draw: random.Random) -> list[str]:
+    """The lines about one package in their order; name, old and new stand for what is dealt."""
+    lines = ["install name <none> new", "status half-installed name new"]
+    if draw.random() < 0.2:
+        lines = ["upgrade name old new"]
+        lines += [f"status {state} name old" for state in ("half-configured", *STATES[1::-1])]
+    lines += ["status unpacked name new", "configure name new <none>"]
+    lines += [f"status {state} name new" for state in STATES[1:]]
+    if draw.random() < 0.2:
+        lines += ["status triggers-pending name new", "trigproc name new <none>"]
+        lines += [f"status {state} name new" for state in STATES[2:]]
+    return lines
 
-    def line(*parts: int) -> None:
-        for part in (*parts, word["end"]):
-            words.append(part)
-            known.append(part in told)
-        told.update(part for part in parts if part >= FIRST_VERSION)
 
-    # The steps that each package goes through; those of several packages are interleaved.
-    running: list[list[tuple[int, ...]]] = []
-    for name, new, old in zip(names, versions[:packages], versions[packages:]):
-        upgraded = draw.random() < 0.4
-        first = (word["upgrade"], name, old, new) if upgraded else (word["install"], name, new)
-        steps = [first, *((word["status"], word[state], name, new) for state in STATES)]
-        steps.insert(3, (word["configure"], name, new))
-        if draw.random() < 0.3:
-            steps.append((word["trigproc"], name, new))
-        running.append(steps[::-1])
-    waiting, active = running[::-1], list[list[tuple[int, ...]]]()
+def invented(draw: random.Random, packages: int) -> list[list[str]]:
+    """The lines of a log, word by word; those of several packages are interleaved."""
+    waiting = [
+        [
+            line.replace("name", f"name{n}")
+            .replace("new", f"{n}.1")
+            .replace("old", f"{n}.0")
+            .split()
+            for line in package(draw)
+        ][::-1]
+        for n in range(packages)
+    ]
+    active, lines = list[list[list[str]]](), list[list[str]]()
     while waiting or active:
         if waiting and (not active or draw.random() < 0.25):
             active.append(waiting.pop())
-        steps = draw.choice(active)
-        line(*steps.pop())
+        lines.append(draw.choice(active).pop())
         active = [each for each in active if each]
+    return lines
+
+
+def numbered(draw: random.Random, lines: list[list[str]]) -> tuple[list[int], list[bool]]:
+    """-> the words of a log, by number, and which of them are versions that were told before."""
+    dealt = {word: number for number, word in enumerate(WORDS)}
+    names = draw.sample(range(len(WORDS), FIRST_VERSION), NAMES)
+    versions = draw.sample(range(FIRST_VERSION, VOCABULARY), VERSIONS)
+    words, known, told = [dealt["end"]], [False], set[tuple[str, str]]()
+    for line in lines:
+        name = 2 if line[0] == "status" else 1
+        for place, word in enumerate((*line, "end")):
+            known.append((line[name], word) in told)
+            if word not in dealt:
+                dealt[word] = (names if place == name else versions).pop()
+            words.append(dealt[word])
+        told |= {(line[name], word) for word in line[name + 1 :] if word not in WORDS}
     return words, known
+
+
+def log(draw: random.Random, packages: int) -> tuple[list[int], list[bool]]:
+    """-> the words of an invented log, and which of them are versions that were told before."""
+    return numbered(draw, invented(draw, packages))
+
+
+def real_log(draw: random.Random) -> list[tuple[list[int], list[bool]]]:
+    """The same of the computer's own log, in pieces that each deal their names and versions."""
+    if not REAL.exists():
+        return []
+    lines = [line.split()[2:] for line in REAL.read_text(encoding="utf-8").splitlines()]
+    pieces, piece = list[list[list[str]]](), list[list[str]]()
+    for line in lines:
+        if line and line[0] in COMMANDS:
+            piece.append(line)
+        if sum(len(each) + 1 for each in piece) >= PIECE:
+            pieces.append(piece)
+            piece = []
+    return [numbered(draw, piece) for piece in pieces]
 
 
 def batch_of_logs(draw: random.Random, batch: int, packages: int) -> tuple[Tensor, Tensor]:
@@ -107,6 +151,14 @@ def scores(model: nn.ModuleDict, seed: int) -> dict[str, float]:
         if packages == SMALL:
             found["loss"] = loss_of(model, words).item()
             found["other words"] = right[words[:, 1:] < FIRST_VERSION].float().mean().item()
+    right_of_real = [
+        (next_words(model, torch.tensor([words])).argmax(-1) == torch.tensor([words[1:]]))[
+            torch.tensor([known[1:]])
+        ]
+        for words, known in real_log(draw)
+    ]
+    if right_of_real:
+        found["version, a real log"] = torch.cat(right_of_real).float().mean().item()
     return found
 
 

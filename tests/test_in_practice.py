@@ -42,6 +42,7 @@ def test_a_program_trains_and_reports(name, layer, monkeypatch):
         "TRAIN": (2, 16),
         "TEST": 2,
         "LARGE": 14,
+        "REAL": Path("none"),
     }
     small |= {"TEST": (2, 64)} if name == "duplicates" else {}
     small |= {"FILES": 4, "HELD_OUT": 2} if name == "names_in_code" else {}
@@ -55,10 +56,27 @@ def test_a_program_trains_and_reports(name, layer, monkeypatch):
     assert set(getattr(program, "CHANCE", {})) <= set(found)
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "compress"])
+@pytest.mark.integrations
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seconds", [None, 0.01])
+def test_skorch_trains_for_passes_or_seconds(seconds, monkeypatch):
+    pytest.importorskip("skorch")
+    pytest.importorskip("sktime")
+    vowels = importlib.import_module("japanese_vowels")
+    monkeypatch.setattr(vowels, "PASSES", 2)
+    found = vowels.run("ramgru" if seconds is None else "lstm", 1e-2, seed=0, seconds=seconds)
+    each = -(-270 * 4 // 5 // vowels.BATCH)
+    assert found["steps"] == (2 * each if seconds is None else each)
+    assert found["right"] > vowels.CHANCE["right"]
+
+
+NEEDED = {"compress": ["constriction"], "japanese_vowels": ["skorch", "sktime"]}
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, *NEEDED])
 def test_a_program_explains_itself(name):
-    if name == "compress":
-        pytest.importorskip("constriction")
+    for library in NEEDED.get(name, ()):
+        pytest.importorskip(library)
     command = [sys.executable, ROOT / "examples" / f"{name}.py", "--help"]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
@@ -98,8 +116,29 @@ def test_a_known_version_was_told_before():
     log_lines = importlib.import_module("log_lines")
     words, known = log_lines.log(random.Random(0), 12)
     assert any(known)
-    for t, word in enumerate(words):
+    for t, word in enumerate(words):  # in an invented log, no two packages have one version
         assert known[t] == (word >= log_lines.FIRST_VERSION and word in words[:t])
+
+
+def test_a_real_log_is_read_in_pieces(tmp_path, monkeypatch):
+    log_lines = importlib.import_module("log_lines")
+    path = tmp_path / "dpkg.log"
+    lines = [
+        "2026-01-01 10:00:00 startup archives unpack",
+        "2026-01-01 10:00:00 install ant:all <none> 1.0-2",
+        "2026-01-01 10:00:01 install bee:all <none> 1.0-2",
+        "2026-01-01 10:00:01 status unpacked ant:all 1.0-2",
+        "2026-01-01 10:00:02 status installed ant:all 1.0-2",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setattr(log_lines, "REAL", path)
+    monkeypatch.setattr(log_lines, "PIECE", 15)
+    (words, known), *more = log_lines.real_log(random.Random(0))
+    assert not more  # the last piece is too short
+    assert words[4] == words[9] == words[14] >= log_lines.FIRST_VERSION
+    assert [t for t, one in enumerate(known) if one] == [14]  # bee's is told for the first time
+    monkeypatch.setattr(log_lines, "REAL", tmp_path / "none")
+    assert log_lines.real_log(random.Random(0)) == []
 
 
 def test_the_answer_is_the_suit_of_k_cards_ago():
