@@ -72,6 +72,7 @@ PROGRAMS = {
             (Value("error, %", low=True, most=100.0, chance=6.564),),
             "The layers are alike within their intervals, and so no better than each other; those "
             "of RAMGRU and nn.GRU also hold the error of the trivial method.",
+            rates=(3e-3, 1e-2),
         ),
         Program(
             "duplicates",
@@ -117,13 +118,17 @@ PROGRAMS = {
             "RepeatPreviousMedium of POPGym, by examples: the suit of the card 32 draws ago. "
             "POPGym's score is twice the share of right answers, less one: .95 is 97.5 %.",
             (Value("right", 0.975, share=True, chance=0.25),),
+            "A lag head reads the candidate of k steps ago, and learns k. In these seconds, peers "
+            "learn what can be guessed from the cards that are left in the decks.",
             function="medium",
         ),
         Program(
             "repeat_previous_hard",
             "repeat_previous",
-            "RepeatPreviousHard of POPGym, by examples: the suit of the card 64 draws ago.",
+            "RepeatPreviousHard of POPGym, by examples: the suit of the card 64 draws ago; .9 in "
+            "POPGym's score is 95 %.",
             (Value("right", 0.95, share=True, chance=0.25),),
+            "At the lowest rate, 200 steps are too few for ours as well.",
         ),
         Program(
             "names_in_code",

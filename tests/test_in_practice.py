@@ -210,10 +210,11 @@ def test_results_are_kept_and_not_measured_again(tmp_path, monkeypatch):
     for seeds in (["0"], ["0", "1"]):
         monkeypatch.setattr(sys, "argv", [*command, *seeds])
         in_practice.main()
-    ours = [("ramgru", 3e-3, 0, None), ("ramgru", 1e-2, 0, None)]
-    assert calls[:2] == ours
-    assert calls[2] == ("gru", 3e-3, 0, 2.0)  # our seconds at the chosen rate
-    assert len(calls) == len(set(calls)) == 3 * 3  # two rates on the first seed, then one more seed
+    rates = program.rates
+    assert calls[: len(rates)] == [("ramgru", rate, 0, None) for rate in rates]
+    assert calls[len(rates)] == ("gru", rates[0], 0, 2.0)  # our seconds at the chosen rate
+    # All rates on the first seed, then one more seed at the best rate.
+    assert len(calls) == len(set(calls)) == 3 * (len(rates) + 1)
     stored = json.loads((tmp_path / "in_practice.json").read_text(encoding="utf-8"))
     assert set(stored[program.name]["lstm"]["0.01"]) == {"0", "1"}
     written = (tmp_path / "in_practice.md").read_text(encoding="utf-8")
