@@ -3,7 +3,6 @@
     python benchmarks/reliability.py flips kills --count 100      two of the parts, 100 cases each
     python benchmarks/reliability.py fuzz --hours 8               as many cases as fit in
     python benchmarks/reliability.py fuzz --seed 4711             one case again, with its trace
-    python benchmarks/reliability.py readers --atheris 3600       coverage-guided, where installed
 
 Parts: {parts}. A case is determined by its number, the seed. The same command goes on after the
 last one, in this sitting or another; `--again` starts a part anew. The page is written at the end.
@@ -97,10 +96,34 @@ def page(records: dict[str, dict[str, Any]]) -> str:
         lines += [f"- seed {seed}: {text}" for seed, text in shown]
         command = f"python benchmarks/reliability.py {part} --count {about.CASES}"
         lines += ["", f"    {command}"]
+        if part == "readers":
+            lines += guided(records.get("guided", {}))
     lines += ["", NOTES.strip()]
     if machine:
         lines += ["", "Measured with " + ", ".join(f"{k} {v}" for k, v in machine.items()) + "."]
     return "\n".join(lines) + "\n"
+
+
+def guided(readers: dict[str, Any]) -> list[str]:
+    """What `reliability_guided.py` has found, a row for each reader."""
+    lines = [
+        "",
+        "Guided by the lines that they reach, atheris chose files for one reader after the other:",
+        "",
+        "| file | files read | minutes | different failures |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, counts in readers.items():
+        minutes, failures = counts["seconds"] / 60, counts["failures"]
+        lines.append(f"| {name} | {counts['files']:,} | {minutes:.1f} | {len(failures)} |")
+    lines += ["", *(f"- {name}: {text}" for name in readers for text in readers[name]["failures"])]
+    if not readers:
+        lines = ["", "Not yet run guided by atheris."]
+    return [
+        *lines,
+        *([""] if lines[-1] else []),
+        "    python benchmarks/reliability_guided.py --seconds 600",
+    ]
 
 
 NOTES = """
@@ -136,7 +159,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=float("inf"), help="time for each part")
     parser.add_argument("--seed", type=int, help="run one case and show its error")
     parser.add_argument("--again", action="store_true", help="forget the cases of these parts")
-    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="of the part readers")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page")
     parser.add_argument("--work", type=Path, default=Path("runs", "reliability"))
     options = parser.parse_args(arguments)
@@ -151,9 +173,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files.write_json(store, records)
         files.write(options.docs / "reliability.md", page(records))
 
-    if options.atheris:
-        module("readers").atheris(options.work / "atheris", options.atheris)
-        return 0
     for part in options.parts:
         if options.seed is not None:
             outcome = module(part).prepare(options.work / part)(options.seed)

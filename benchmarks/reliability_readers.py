@@ -1,10 +1,11 @@
 """Readers: broken, foreign and hostile files are refused in one sentence, soon and in little room.
 
-With atheris installed, `--atheris SECONDS` has it choose the changes instead (coverage-guided).
+`reliability_guided.py` lets atheris choose the changes, guided by the lines that they reach.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import resource
 import shutil
 import signal
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -36,12 +38,15 @@ HOW = (
     "A file of each kind, without its digest, is changed at places drawn from the seed: bits, "
     "bytes, numbers of 2 to 8 bytes at their limits, digits, pieces cut, doubled, exchanged with "
     "pieces of other files. Readers: runs, configurations, logs, checkpoints, evaluations, "
-    "comparisons, saved models and states, examples (npz, Parquet), text, tokens, options as text."
+    "comparisons, saved models and states, examples (npz, Parquet), tables (CSV, TSV, npy), lines "
+    "(JSONL), text, tokens, options as text. A warning of NumPy counts as a failure."
 )
 CASES = 100_000
 SECONDS, ROOM = 2, 1 << 30
+TIMES = itertools.count(1)
 
 Read = Callable[[Path], Any]
+Target = tuple[Path, bytes, Read]  # of a place, a whole file, and what reads it
 
 
 def without_digest(content: bytes) -> bytes:
@@ -54,7 +59,7 @@ def without_digest(content: bytes) -> bytes:
         return re.sub(rb', "crc": "[0-9a-f]{8}"', b"", content).replace(b"sha256:", b"sha999:")
 
 
-def targets(folder: Path) -> list[tuple[Path, bytes, Read]]:
+def targets(folder: Path) -> list[Target]:
     """Places, contents and readers of all kinds of files."""
     run = small_run(folder / "run")
     found = {path: (path.read_bytes(), read) for path, read in subjects(run, folder)}
@@ -76,11 +81,35 @@ def targets(folder: Path) -> list[tuple[Path, bytes, Read]]:
             npy(np.arange(100, dtype=np.int32)),
             lambda path: tasks.get("tokens", path=str(path), length=8).draw(2, 0),
         ),
+        folder / "table.csv": (
+            b"day,sales,shop\n" + b"".join(b"2024-%d,%d.5,a\n" % (n, n) for n in range(40)),
+            table(target="sales", skip="day,shop"),
+        ),
+        folder / "classes.tsv": (
+            b"who\tx\tkind\n"
+            + b"".join(b"%d\t%d\t%c\n" % (n // 8, n * n % 7, 97 + n // 8 % 2) for n in range(40)),
+            table(target="kind", predict="class", series="who", ask="end"),
+        ),
+        folder / "table.npy": (
+            npy(np.arange(120, dtype=np.float32).reshape(2, 20, 3) % 7),
+            table(target="2", predict="value"),
+        ),
+        folder / "texts.jsonl": (b'{"text": "to be \\u00e4"}\n"or not"\n' * 20, lines()),
+        folder / "bytes.jsonl": (b'{"text": "to be \\u00e4"}\n"or not"\n' * 20, lines(unit="byte")),
+        folder / "ids.jsonl": (b'[17, 4, 902]\n{"tokens": [3, 4, 5, 6]}\n' * 20, lines()),
         folder / "heads": (b"key:2:skip=1 learned lag:4 tape", text(heads)),
         folder / "task": (b"mqar,pairs=4,length=32", text(tasks.from_text)),
         folder / "layer": (b"attention,positions=rope", text(spec.split)),
     }
     return [(path, without_digest(old), read) for path, (old, read) in {**found, **more}.items()]
+
+
+def table(**options: str) -> Read:
+    return lambda path: tasks.get("table", path=str(path), length=8, **options).draw(2, 0)
+
+
+def lines(**options: str) -> Read:
+    return lambda path: tasks.get("lines", path=str(path), length=8, **options).draw(2, 0)
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -153,15 +182,20 @@ def read_once(path: Path, content: bytes, read: Read) -> str:
     """The outcome of reading `content`."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     path.write_bytes(content)
+    os.utime(path, ns=(0, next(TIMES)))  # readers keep what they read by its time and size
     if path.suffix == ".parquet":
         return apart(path, read)
     signal.signal(signal.SIGVTALRM, _slow)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
-        read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", UserWarning)  # of ramgru, for its users
+            read(path)
         outcome = "read"
     except RamgruError as error:
-        outcome = "refused" if "\n" not in str(error).strip() else "refused, in several lines"
+        several = "\n" in str(error).strip()
+        outcome = f"!{path.name}: several lines: {str(error)!r:.100}" if several else "refused"
     except Slow:
         outcome = f"!{path.name} took more than {SECONDS} s"
     except Exception as error:
@@ -209,30 +243,3 @@ def prepare(folder: Path) -> Callable[[int], str]:
             path.write_bytes(content)
 
     return case
-
-
-def atheris(folder: Path, seconds: int) -> None:
-    """Let atheris choose the changes for `seconds`; it stops at the first failure."""
-    import sys
-
-    import atheris as guided
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with guided.instrument_imports():
-        pass
-    found = targets(folder)
-
-    def one(data: bytes) -> None:
-        if data:
-            path, _, read = found[data[0] % len(found)]
-            outcome = read_once(path, data[1:], read)
-            if outcome.startswith("!"):
-                raise RuntimeError(outcome)
-
-    corpus = folder / "corpus"
-    corpus.mkdir(exist_ok=True)
-    for n, (_, content, _) in enumerate(found):
-        (corpus / f"seed-{n}").write_bytes(bytes([n]) + content)
-    guided.instrument_all()
-    guided.Setup([sys.argv[0], str(corpus), f"-max_total_time={seconds}", "-max_len=20000"], one)
-    guided.Fuzz()

@@ -243,6 +243,7 @@ ones = np.ones((4, 5), dtype=np.int64)
         (lambda path: npz(path, lengths=[5, 5, 5, 6]), "lengths must be from 1 to 5, got 5 to 6"),
         (lambda path: npz(path, lengths=[5, 0, 5, 5]), "lengths must be from 1 to 5, got 0 to 5"),
         (lambda path: npz(path, lengths=[5.0] * 4), "lengths must be integers, got float64"),
+        (lambda path: npz(path, labels=ones.astype("m8[s]")), "must be integers, got timedelta64"),
         (lambda path: npz(path, lengths=[[5] * 4]), "lengths must be one number an example"),
         (lambda path: npz(path, distance=ones[0]), "distance must be integers of shape"),
         (lambda path: npz(path, kind=ones), "kind must be from -1 to -1"),
@@ -256,7 +257,7 @@ def test_bad_npz(tmp_path: Path, make: Callable[[Path], None], message: str) -> 
         FileTask(str(path))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e31])
 def test_features_must_be_finite(tmp_path: Path, bad: float) -> None:
     path = write_examples(tmp_path / "copy.npz", get("copy", length=3), 2)
     with np.load(path) as archive:

@@ -74,7 +74,12 @@ def test_lines_of_text(tmp_path, line, options):
         ('{"body": "ab"}\n', {"field": "b"}, "line 1: expected the key 'b', got 'body'"),
         ("[1]\n[2]\n", {}, "x.jsonl: expected a line with at least two tokens, got none"),
         ("\n", {}, "x.jsonl is empty"),
-        ('"abd"\n', {"alphabet": "abc"}, "the character 'd' is not among the 3 characters"),
+        (
+            '"abd"\n',
+            {"alphabet": "abc"},
+            "x.jsonl: the character 'd' is not among the 3 characters",
+        ),
+        ('"a\\ud800"\n', {"unit": "byte"}, r"x.jsonl: the character '\\ud800' has no bytes"),
     ],
 )
 def test_what_is_not_understood_is_one_sentence(tmp_path, text, options, message):

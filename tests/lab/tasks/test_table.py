@@ -151,6 +151,9 @@ def test_a_task_comes_back_from_its_config_and_reads_another_file_with_its_scale
         ('a,b\n1,"2\n', {}, "x.csv, line 2: expected a row of cells, unexpected end of data"),
         (b"a,b\n1,\xff\n", {}, "x.csv, line 2: expected UTF-8, got the byte 0xff"),
         (" \n", {}, "x.csv is empty"),
+        (b"\xef\xbb\xbf\n\n", {}, "x.csv is empty"),
+        ("a,b\n1,2\n3,1e31\n", {}, r"line 3, column b: expected a number up to 1e\+30, got 1e\+31"),
+        ("a\n" + "1e-100\n-1e-100\n" * 9 + "1\n", {"validation": 0.1}, r"x.csv: .* got larger"),
         (
             "a,b\n" + "".join(f"{n},{n / 7}\n" for n in range(9)),
             {"predict": "class", "target": "b"},
@@ -165,6 +168,18 @@ def test_what_is_not_understood_is_one_sentence(tmp_path, content, options, mess
         Table(path, **{"target": "a", "validation": 0, **options}).draw(2, 0)
 
 
+def test_small_changes_of_large_numbers_are_kept(tmp_path):
+    """As of times in milliseconds: float32 alone would read one number in all rows."""
+    large = "".join(f"{1_700_000_000_000 + n % 5}\n" for n in range(50))
+    small = "".join(f"{n % 5}\n" for n in range(50))
+    tables = [
+        Table(write(tmp_path, "x\n" + rows, name))
+        for rows, name in ((large, "l.csv"), (small, "s.csv"))
+    ]
+    inputs = [table.rows(table.path).inputs for table in tables]
+    np.testing.assert_allclose(*inputs, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -172,6 +187,7 @@ def test_what_is_not_understood_is_one_sentence(tmp_path, content, options, mess
         (b"1,2,3", "x.npy is no .npy array of numbers"),
         (np.array([["a"]]), "expected an array of numbers, got <U1"),
         (np.zeros((2, 2, 2, 2)), r"expected numbers of shape \(steps,\), .* got \(2, 2, 2, 2\)"),
+        (np.full(9, np.longdouble("1e4000")), "row 0, column 1: expected a number, got inf"),
         (np.array([1.0, np.nan, 2.0]), "x.npy, row 1, column 1: expected a number, got nan"),
     ],
 )

@@ -246,6 +246,7 @@ def truncated(path: Path) -> None:
         (saved(np.arange(3.0)), "must hold integers along one axis, got float64 of shape"),
         (saved(np.zeros((2, 2), int)), r"got int64 of shape \(2, 2\)"),
         (saved(np.zeros(3, bool)), "got bool"),
+        (saved(np.zeros(3, "m8[s]")), "got timedelta64"),
         (saved(np.zeros(0, int)), "is empty"),
         (saved(np.array([3, -1, 2])), "holds the token -1, expected tokens from 0 on"),
         (saved(np.array([3, 2**40])), "holds the token 1099511627776, expected tokens up to"),

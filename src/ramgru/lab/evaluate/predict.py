@@ -39,7 +39,8 @@ def predict(
     for first, end in pairwise(rows.starts.tolist()):
         state = None
         for begin in range(first, end, CHUNK):
-            x = torch.from_numpy(rows.inputs[begin : min(begin + CHUNK, end)]).to(device)
+            part = rows.inputs[begin : min(begin + CHUNK, end)].astype(np.float32)
+            x = torch.from_numpy(part).to(device)
             hidden, state = model.hidden(x.unsqueeze(0), state)
             outputs.append(model.head(hidden)[0].double().cpu().numpy())
     told = np.concatenate(outputs)

@@ -14,6 +14,7 @@ import numpy as np
 from ramgru import files
 
 MOST = 2 << 30  # bytes of all arrays of a file of examples
+LARGEST = 1e30  # of the numbers that a model reads: float32 and squares in float64 hold them
 MAGIC = b"\x93NUMPY"
 # NumPy's errors for a broken header, which it reads as an expression of Python.
 BROKEN = (

@@ -100,7 +100,10 @@ def _load_lines(
         if unit == "character":
             characters = "".join(sorted(set(alphabet or "".join(found))))
             size = len(characters)
-        lines = [encode(text, characters) for text in found]
+        try:
+            lines = [encode(text, characters) for text in found]
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     else:
         lines = [np.array(tokens, dtype=np.int64) for tokens in found]
         size = max(int(tokens.max(initial=0)) for tokens in lines) + 1

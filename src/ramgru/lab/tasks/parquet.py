@@ -112,7 +112,7 @@ def _flat(path: Path, name: str, column: Any) -> tuple[np.ndarray, np.ndarray]:
     if not pyarrow.types.is_list(lists.type) or lists.null_count or lists.flatten().null_count:
         raise DataError(f"{path}: column {name} must hold lists of numbers, none of them missing")
     values = lists.flatten().to_numpy(zero_copy_only=False)
-    if not np.issubdtype(values.dtype, np.number):
+    if values.dtype.kind not in "iuf":
         raise DataError(f"{path}: column {name} must hold numbers, got {lists.type}")
     return values, lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ramgru.errors import DataError
-from ramgru.lab.tasks import checks, sampling
+from ramgru.lab.tasks import archive, checks, sampling
 from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.lab.tasks.registry import register
 from ramgru.lab.tasks.table_file import Columns, read_columns
@@ -46,7 +46,7 @@ class Fit:
 class Rows:
     """The rows of a file as a model reads them; N rows, F features, O answers.
 
-    inputs:   (N, F) float32
+    inputs:   (N, F) float64
     answers:  (N, O) float64 in units of `Fit.unit`, from `origin` on, NaN where there is none; or
               (N,) int64 classes
     origin:   (N, 1) or (N, O) float64, the prediction of a model that answers 0
@@ -233,7 +233,7 @@ class Table(FromFile):
         step = np.arange(int(lengths.max()))
         place = np.minimum(begin[:, None] + step, len(asked) - 1)  # (B, T)
         shown = step < lengths[:, None]
-        inputs = np.where(shown[..., None], data.inputs[place], np.float32(0))
+        inputs = np.where(shown[..., None], data.inputs[place], 0).astype(np.float32)
         here = shown & asked[place] & (place >= ask[:, None])
         if self.predict == "class":
             return Batch(inputs, np.where(here, data.answers[place], IGNORE), lengths)
@@ -318,7 +318,7 @@ def _fitted(task: Table) -> Fit:
     )
     object.__setattr__(task, "fit", json.dumps(asdict(bare)))
     rows, train = task.rows(path), ~task._held()
-    inputs = rows.inputs[train, : len(read)].astype(np.float64)
+    inputs = rows.inputs[train, : len(read)]
     answers = rows.answers.astype(np.float64)
     if forecast:
         answers[task._beyond()] = np.nan
@@ -344,6 +344,7 @@ def _class(cell: Any) -> str:
 
 
 @lru_cache(maxsize=8)
+@np.errstate(over="ignore")
 def _rows(
     path: str,
     target: str,
@@ -381,7 +382,12 @@ def _rows(
                 f"{path}, {columns.place(row)}, column {target}: expected one of the classes "
                 f"{', '.join(known.classes)}, got {error}"
             ) from error
-    return Rows(inputs.astype(np.float32), answers, origin, starts)
+    if (abs(inputs) > archive.LARGEST).any() or (abs(answers) > archive.LARGEST).any():
+        raise DataError(
+            f"{path}: expected numbers up to {archive.LARGEST:g} times as large as those of the "
+            "training part, got larger ones"
+        )
+    return Rows(inputs, answers, origin, starts)
 
 
 def _before(starts: np.ndarray, steps: int) -> np.ndarray:

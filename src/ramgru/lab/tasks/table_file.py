@@ -51,15 +51,17 @@ class Columns:
     def numbers(self, path: str, column: int) -> np.ndarray:
         """(N,) a column of finite numbers; DataError names the first cell that is none."""
         cells = self.cells[column]
-        if cells.dtype.kind == "f" and np.isfinite(cells).all():
+        if cells.dtype.kind == "f" and (abs(cells) <= archive.LARGEST).all():
             return cells
         for row, cell in enumerate(cells.tolist()):
             number = cell if isinstance(cell, float) else _number(cell)
-            if number is None or not math.isfinite(number):
+            if number is None or not abs(number) <= archive.LARGEST:
                 got = repr(cell) if cell != "" else "nothing"
+                finite = number is not None and math.isfinite(number)
+                most = f" up to {archive.LARGEST:g}" if finite else ""
                 raise DataError(
-                    f"{path}, {self.place(row)}, column {self.names[column]}: expected a number, "
-                    f"got {got}; --task.skip {self.names[column]} leaves the column out"
+                    f"{path}, {self.place(row)}, column {self.names[column]}: expected a number"
+                    f"{most}, got {got}; --task.skip {self.names[column]} leaves the column out"
                 )
         raise AssertionError("a column of text holds a cell that is no number")
 
@@ -108,6 +110,8 @@ def _read_text(path: str, content: bytes, digest: str) -> Columns:
         raise DataError(
             f"{path}, line {reader.line_num}: expected a row of cells, {error}"
         ) from error
+    if not rows:
+        raise DataError(f"{path} is empty")
     names = tuple(str(n + 1) for n in range(len(rows[0])))
     if any(_number(cell) is None for cell in rows[0]):
         names = tuple(rows.pop(0))
@@ -158,7 +162,8 @@ def _read_array(path: str, content: bytes, digest: str) -> Columns:
             f"{path}: expected numbers of shape (steps,), (steps, columns) or (series, steps, "
             f"columns), got {array.shape}"
         )
-    steps = array.reshape(-1, 1 if array.ndim == 1 else array.shape[-1]).astype(np.float64)
+    with np.errstate(over="ignore"):  # what overflows is told as a cell that is no number
+        steps = array.reshape(-1, 1 if array.ndim == 1 else array.shape[-1]).astype(np.float64)
     each = array.shape[1] if array.ndim == 3 else len(steps)
     return Columns(
         tuple(str(n + 1) for n in range(steps.shape[1])),

@@ -275,7 +275,7 @@ def _load_tokens(path: str, stamp: tuple[int, int]) -> Loaded:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except archive.BROKEN as error:
         raise DataError(f"{path} is not a .npy file of integers: {error}") from error
-    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise DataError(
             f"{path} must hold integers along one axis, got {tokens.dtype} of shape {tokens.shape}"
         )
@@ -295,7 +295,10 @@ def encode(text: str, characters: str | None) -> np.ndarray:
     Raises DataError for a character that is no token.
     """
     if characters is None:
-        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
+        try:
+            return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
+        except UnicodeEncodeError as error:  # half of a pair of surrogates
+            raise DataError(f"the character {text[error.start]!r} has no bytes") from error
     # Sorted characters have sorted code points, so a binary search finds each token.
     known = _points(characters)
     points = _points(text)
