@@ -19,12 +19,21 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from ramgru.config import CODE, ContentHead, Key, Memory, codebook_sizes
-from ramgru.kernels.address import earlier, packed, product_keys, short_convolution, unit
+from ramgru.kernels.address import (
+    earlier,
+    packed,
+    product_keys,
+    product_keys_path,
+    short_convolution,
+    unit,
+)
+from ramgru.kernels.dispatch import CPU
 from ramgru.kernels.memory_scan import pad_heads
 from ramgru.kernels.projection import projection
 from ramgru.ragged import last_steps
@@ -103,6 +112,12 @@ class Group(NamedTuple):
     heads: slice
     writes: int
     reads: int
+
+
+# By module, group and dtype: where its buffers lie and their versions, the buffers, packed.
+_packed: WeakKeyDictionary[nn.Module, dict[tuple[str, torch.dtype], tuple[Any, ...]]] = (
+    WeakKeyDictionary()
+)
 
 
 def autocasts(device: str) -> bool:
@@ -242,24 +257,42 @@ class KeyHeads(nn.Module):
         self, group: Group, key: Tensor, before: Tensor, reset: Tensor | None
     ) -> tuple[Address, Address]:
         """-> the addresses of writes and of reads of a group's heads."""
-        features, phases, codes, sharpness = (
-            value[group.heads].to(key.dtype)
-            for value in (self.features, self.phases, self.codes, self.sharpness)
-        )
+        features, phases, codes, packed = self._hash(group, key.dtype)
         write_index, write_weight, read_index, read_weight = product_keys(
             key,
             before,
             features,
             phases,
             codes,
-            sharpness,
+            self.sharpness[group.heads].to(key.dtype),
             reset,
             writes=group.writes,
             reads=group.reads,
             sizes=self.sizes,
             offsets=self.write_after[group.heads],
+            packed=packed,
         )
         return Address(write_index, write_weight), Address(read_index, read_weight)
+
+    def _hash(
+        self, group: Group, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...] | None]:
+        """-> features, phases and codes of a group, and all three as the native kernel reads them,
+        if that runs: packed once, until they change."""
+        buffers = self.features, self.phases, self.codes
+        features, phases, codes = (value[group.heads].to(dtype) for value in buffers)
+        if product_keys_path(*buffers) != CPU or any(value.is_inference() for value in buffers):
+            return features, phases, codes, None
+        # Held, so that no other tensor gets the address of one that was replaced meanwhile.
+        held = [value.detach() for value in buffers]
+        now = [(value.data_ptr(), value._version) for value in held]
+        kept = _packed.setdefault(self, {})
+        before, _, hashed = kept.get((group.weight, dtype), (None, None, None))
+        if before != now:
+            features, phases, codes = (value[group.heads].to(dtype) for value in held)
+            hashed = packed(features, phases, codes, self.sizes)
+            kept[group.weight, dtype] = now, held, hashed
+        return features, phases, codes, hashed
 
     def _keys(
         self, group: Group, x: Tensor, carried: Tensor, reset: Tensor | None

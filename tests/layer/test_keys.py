@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -222,6 +223,34 @@ def test_unit_keys(path: str, heads: str) -> None:
     loss = (again.query[-1].sin() + again.key[-1].sin()).sum()
     for a, b in zip(grads, torch.autograd.grad(loss, leaves), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ["features", "phases", "codes"])
+def test_changed_buffers_are_seen(name: str) -> None:
+    """However a buffer changes, in place or by another one, the next call uses its new numbers."""
+    made, x = keys(KINDS), normal(2, 10, 5)
+
+    def found(made: KeyHeads) -> torch.Tensor:
+        return addresses(made, *split(made, x))[1].index
+
+    def fresh() -> torch.Tensor:
+        other = keys(KINDS)
+        other.load_state_dict(made.state_dict())
+        return found(other)
+
+    buffer = getattr(made, name)
+    seen = [found(made)]
+    with torch.no_grad():
+        buffer.normal_()
+    seen.append(found(made))
+    assert torch.equal(seen[-1], fresh())
+    buffer.data = torch.randn_like(buffer)
+    seen.append(found(made))
+    assert torch.equal(seen[-1], fresh())
+    setattr(made, name, torch.randn_like(buffer))
+    seen.append(found(made))
+    assert torch.equal(seen[-1], fresh())
+    assert all(not torch.equal(a, b) for a, b in itertools.pairwise(seen))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

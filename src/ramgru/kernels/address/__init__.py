@@ -20,6 +20,7 @@ __all__ = [
     "earlier",
     "packed",
     "product_keys",
+    "product_keys_path",
     "reference",
     "short_convolution",
     "tag_rows",
@@ -47,6 +48,7 @@ def product_keys(
     reads: int,  # cells that a step reads, at most N
     sizes: tuple[int, ...],  # n_1 … n_U
     offsets: tuple[int, ...],  # (H) a head writes at the key of so many steps before, at most W
+    packed: tuple[Tensor, ...] | None = None,  # `packed` features, phases and codes, if known
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """-> cells to write and their weights (B, T, H, writes), cells to read and theirs (…, reads).
 
@@ -60,8 +62,13 @@ def product_keys(
     Only `sharpness` gets a gradient: the hash is frozen, and passes none on to the key.
     """
     frozen = (t.detach() for t in (key, before, features, phases, codes))
-    found = _product_keys((*frozen, sharpness, reset), writes, reads, sizes, offsets)
+    found = _product_keys((*frozen, sharpness, reset), writes, reads, sizes, offsets, packed)
     return found  # type: ignore[return-value]
+
+
+def product_keys_path(*tensors: Tensor) -> str:
+    """The code that computes `product_keys` of tensors like these (`dispatch`)."""
+    return _product_keys.operation.choose(*tensors).path
 
 
 def unit(key: Tensor) -> Tensor:

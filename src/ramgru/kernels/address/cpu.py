@@ -76,9 +76,11 @@ def product_keys_forward(
     reads: int,
     sizes: tuple[int, ...],
     offsets: tuple[int, ...],
+    hashed: tuple[Tensor, ...] | None,
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
     wide = torch.float64 if key.dtype == torch.float64 else torch.float32
-    hashed = packed(features.to(wide), phases.to(wide), codes.to(wide), sizes)
+    if hashed is None:
+        hashed = packed(features.to(wide), phases.to(wide), codes.to(wide), sizes)
     (B, T), H, W, N = key.shape[:2], codes.shape[0], before.shape[1], math.prod(sizes)
     writes, reads = min(writes, N), min(reads, N)
     places = [(B, T, H, writes), (B, T, H, reads)]

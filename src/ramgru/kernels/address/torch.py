@@ -27,6 +27,7 @@ def product_keys(
     reads: int,
     sizes: tuple[int, ...],
     offsets: tuple[int, ...],
+    hashed: tuple[Tensor, ...] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     H, W = codes.shape[0], before.shape[1]
     books = torch.nn.functional.normalize(codes, dim=-1).split(sizes, dim=1)
