@@ -18,10 +18,12 @@ PROBE(float, exp)
 PROBE(float, sigmoid)
 PROBE(float, tanh)
 PROBE(float, cos)
+PROBE(float, log)
 PROBE(double, exp)
 PROBE(double, sigmoid)
 PROBE(double, tanh)
 PROBE(double, cos)
+PROBE(double, log)
 
 extern "C" void narrow_vectors(const float* x, bfloat16* y, int64_t size) {
   each_vector<float>(size, [&](int64_t i, auto n) { store_n(y + i, load_n(x + i, n), n); });

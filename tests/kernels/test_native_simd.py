@@ -87,6 +87,19 @@ def test_cosine(probe, dtype):
 
 
 @pytest.mark.parametrize("dtype", C_TYPE, ids=str)
+def test_logarithm(probe, dtype):
+    """The absolute error alone is small near 1, where the logarithm is 0."""
+    near = torch.linspace(0.6, 1.5, 20_001, dtype=torch.float64)
+    ends = torch.tensor([1, torch.finfo(dtype).tiny], dtype=torch.float64)
+    x = torch.cat([torch.logspace(-37, 38, 100_003, dtype=torch.float64), near, ends]).to(dtype)
+    found = run(probe, f"log_{C_TYPE[dtype]}", x).double()
+    exact = x.double().log()
+    error = (found - exact).abs() / exact.abs().clamp_min(1)
+    assert float(error.max()) <= 2 * torch.finfo(dtype).eps
+    assert found[x == 1].eq(0).all()
+
+
+@pytest.mark.parametrize("dtype", C_TYPE, ids=str)
 def test_functions_in_the_tails(probe, dtype):
     inf, nan = torch.inf, torch.nan
     x = torch.tensor([-inf, -1e30, -200.0, 200.0, 1e30, inf, nan], dtype=dtype)

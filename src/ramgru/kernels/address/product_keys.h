@@ -172,7 +172,7 @@ void product_keys_backward(const ProductKeysBackward& a) {
   auto grad_write = static_cast<const real*>(a.grad_write);
   auto grad_read = static_cast<const real*>(a.grad_read);
   auto grad_sharpness = static_cast<real*>(a.grad_sharpness);
-  auto part = [](real weight) { return weight > 0 ? weight * std::log(weight) : weight; };
+  auto part = [](vec<real> weight) { return weight > 0 ? weight * log(weight) : weight; };
   // Each chunk of rows has sums of its own, which are then added in order, so that the number of
   // threads changes no bit.
   constexpr int64_t chunk_rows = 256;
@@ -184,22 +184,23 @@ void product_keys_backward(const ProductKeysBackward& a) {
       std::fill_n(total, a.H, 0.0);
       int64_t end = std::min(a.rows, (chunk + 1) * chunk_rows);
       for (int64_t row = chunk * chunk_rows * a.H; row < end * a.H; ++row) {
-        const real *w = write_weight + row * a.writes, *r = read_weight + row * a.reads;
-        double sum = 0;
-        for (int64_t k = 1; grad_write && k < a.writes; ++k)  // the first weight is always 1
-          sum += grad_write[row * a.writes + k] * part(w[k]);
+        vec<real> along{}, products{};
+        if (grad_write)  // the first weight is always 1, whose logarithm is 0
+          each_vector<real>(a.writes, [&](int64_t k, auto n) {
+            along += load_n(grad_write + row * a.writes + k, n) *
+                     part(load_n(write_weight + row * a.writes + k, n));
+          });
         if (grad_read && a.reads > 1) {
-          const real* g = grad_read + row * a.reads;
-          double mean = 0, entropy = 0;
-          for (int64_t k = 0; k < a.reads; ++k) {
-            double p = part(r[k]);
-            sum += g[k] * p;
-            mean += g[k] * r[k];
-            entropy += p;
-          }
-          sum -= mean * entropy;
+          const real *g = grad_read + row * a.reads, *r = read_weight + row * a.reads;
+          each_vector<real>(a.reads, [&](int64_t k, auto n) {
+            products += load_n(g + k, n) * load_n(r + k, n);
+          });
+          real mean = sum<real>(products);
+          each_vector<real>(a.reads, [&](int64_t k, auto n) {
+            along += (load_n(g + k, n) - mean) * part(load_n(r + k, n));
+          });
         }
-        total[row % a.H] += sum;
+        total[row % a.H] += sum<real>(along);
       }
     }
   });

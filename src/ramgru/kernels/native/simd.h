@@ -173,6 +173,33 @@ RAMGRU_INLINE vec<double> exp(vec<double> x) {
   return load(part);
 }
 
+// The natural logarithm of normal x > 0 within 2 units in the last place (Cephes, logf).
+RAMGRU_INLINE vec<float> log(vec<float> x) {
+  using V = vec<float>;
+  mask<float> bits = (mask<float>)x, exponent = (bits >> 23) - 126;
+  V m = (V)((bits & 0x7fffff) | 0x3f000000);  // in [0.5, 1)
+  mask<float> low = m < 0.707106781186547524f;  // then in [0.5 sqrt 2, sqrt 2), less 1
+  V e = __builtin_convertvector(exponent + low, V);
+  m = (low ? m + m : m) - 1;
+  V squared = m * m, p = m * 7.0376836292e-2f - 1.1514610310e-1f;
+  p = p * m + 1.1676998740e-1f;
+  p = p * m - 1.2420140846e-1f;
+  p = p * m + 1.4249322787e-1f;
+  p = p * m - 1.6668057665e-1f;
+  p = p * m + 2.0000714765e-1f;
+  p = p * m - 2.4999993993e-1f;
+  p = p * m + 3.3333331174e-1f;
+  p = p * m * squared - e * 2.12194440e-4f - squared * 0.5f;
+  return m + p + e * 0.693359375f;
+}
+
+RAMGRU_INLINE vec<double> log(vec<double> x) {
+  double part[lanes<double>];
+  store(part, x);
+  for (int64_t i = 0; i < lanes<double>; ++i) part[i] = std::log(part[i]);
+  return load(part);
+}
+
 // cos x = -sin(k pi/2) sin(x - k pi/2) for the odd k nearest, so that the rest is at most pi/2.
 // Within 1e-6 of the largest value for |x| up to 1,000; larger x lose digits.
 RAMGRU_INLINE vec<float> cos(vec<float> x) {
