@@ -318,7 +318,7 @@ class BlockAddress {
       int64_t count = std::min(code_tile, n - first);
       for (int64_t v = 0; v < token_vectors; ++v)
         insert_all(value + v * K_, cell + v * K_, [&](auto&& insert) {
-          for (int64_t i = 0; i < count; ++i) insert(total[i][v], I{} + (integer)(first + i));
+          for (int64_t i = 0; i < count; ++i) insert(total[i][v], I{} + (integer)(first + i), 0);
         });
     }
     for (int64_t v = 0; v < token_vectors; ++v) {
@@ -349,34 +349,41 @@ class BlockAddress {
       // The sum (i, j) is at most the (i + 1) (j + 1)-th largest, so most sums need no look.
       for (int64_t i = 0; i < size; ++i)
         for (int64_t j = 0; j < count && (i + 1) * (j + 1) <= K_; ++j)
-          insert(value[i] + more[j], cell[i] * n + digit[j]);
+          insert(value[i] + more[j], cell[i] * n + digit[j], (i + 1) * (j + 1) - 1);
     });
   }
 
-  // body(insert), where insert(x, i) puts i into the list of each lane that x belongs in
+  // body(insert), where insert(x, i, least) puts i into the list of each lane that x belongs in, at
+  // place `least` or behind it.
   template <class Body>
   RAMGRU_INLINE void insert_all(V* value, I* cell, Body&& body) {
     if constexpr (std::is_same_v<Size, int64_t>) {
-      body([&](V x, I i) { insert(value, cell, x, i); });
-    } else {  // in registers
-      V v[Size::value];
-      I c[Size::value];
-      for (int64_t k = 0; k < K_; ++k) v[k] = value[k], c[k] = cell[k];
-      body([&](V x, I i) { insert(v, c, x, i); });
-      for (int64_t k = 0; k < K_; ++k) value[k] = v[k], cell[k] = c[k];
+      body([&](V x, I i, int64_t least) { insert(value, cell, x, i, least, K_); });
+    } else {  // in registers: a constant number of places
+      constexpr int64_t K = Size::value;
+      V v[K];
+      I c[K];
+      for (int64_t k = 0; k < K; ++k) v[k] = value[k], c[k] = cell[k];
+      body([&](V x, I i, int64_t least) {
+        if (K >= 8 && least >= K / 2)
+          least >= K / 4 * 3 ? insert(v, c, x, i, K / 4 * 3, K) : insert(v, c, x, i, K / 2, K);
+        else
+          K >= 8 && least >= K / 4 ? insert(v, c, x, i, K / 4, K) : insert(v, c, x, i, 0, K);
+      });
+      for (int64_t k = 0; k < K; ++k) value[k] = v[k], cell[k] = c[k];
     }
   }
 
-  RAMGRU_INLINE void insert(V* value, I* cell, V x, I i) {
-#pragma GCC unroll 8
-    for (int64_t k = K_ - 1; k > 0; --k) {
+  static RAMGRU_INLINE void insert(V* value, I* cell, V x, I i, int64_t first, int64_t end) {
+#pragma GCC unroll 16
+    for (int64_t k = end - 1; k > first; --k) {
       I above = x > value[k - 1], here = x > value[k];
       value[k] = above ? value[k - 1] : here ? x : value[k];
       cell[k] = above ? cell[k - 1] : here ? i : cell[k];
     }
-    I here = x > value[0];
-    value[0] = here ? x : value[0];
-    cell[0] = here ? i : cell[0];
+    I here = x > value[first];
+    value[first] = here ? x : value[first];
+    cell[first] = here ? i : cell[first];
   }
 
   const Hash<real>& hash_;
