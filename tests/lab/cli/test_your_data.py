@@ -163,6 +163,8 @@ def test_killed_and_resumed_with_the_same_bits(tmp_path):
         ("x.csv", "", "--data x.csv", "x.csv is empty"),
         ("x.npz", "text", "--data x.npz", "does not hold examples, or is broken: it does not end"),
         ("x.csv", "", "--data missing.csv", "cannot read "),
+        ("x.json", "[17, 4, 2]", "--text x.json", "x.json begins with a list of numbers, not with"),
+        ("x", '{"id": 1, "tokens": [3]}', "--text x", "x begins with a list of numbers, not with"),
     ],
 )
 def test_what_is_not_understood_is_one_sentence(capsys, name, content, line, message):

@@ -161,6 +161,22 @@ def test_a_page_is_written_whole(tmp_path, page):
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
 
 
+@pytest.mark.parametrize("content", ["<!DOCTYPE html><title>mine</title>", "notes of ramgru"])
+def test_a_file_of_someone_else_s_is_refused(tmp_path, page, content):
+    path = tmp_path / "page.html"
+    path.write_text(content)
+    with pytest.raises(RamgruError, match=r"page.html: it is there, and is no page of ramgru"):
+        write(page, path)
+    assert path.read_text() == content
+
+
+def test_a_page_of_ramgru_and_an_empty_file_are_replaced(tmp_path, page):
+    path = tmp_path / "page.html"
+    path.touch()
+    for title in ("one", "two"):
+        assert f"<title>{title}</title>" in write(Page(title, "", []), path).read_text("utf-8")
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path, page):
     path = write(page, tmp_path / "report.html")
     before = path.read_bytes()

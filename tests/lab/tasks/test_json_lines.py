@@ -15,6 +15,11 @@ def write(tmp_path: Path, text: str) -> str:
     return str(tmp_path / "x.jsonl")
 
 
+def test_lines_that_are_shorter_than_the_length(tmp_path):
+    task = Lines(write(tmp_path, "[1, 2, 3]\n[4, 5]\n"), length=256)
+    assert sorted(task.draw(2, 0).lengths.tolist()) == [1, 2]
+
+
 TOKENS = "".join(f"[{', '.join(str(10 * n + i) for i in range(2 + n % 3))}]\n" for n in range(10))
 
 

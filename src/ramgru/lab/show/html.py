@@ -21,6 +21,8 @@ from ramgru.errors import RamgruError
 from ramgru.lab.show.svg import inline
 from ramgru.lab.show.theme import css_variables
 
+GENERATOR = '<meta name="generator" content="ramgru">'
+_HEAD = 4096  # bytes of a page, among which GENERATOR stands
 _CSS = Path(__file__).with_name("report.css")
 
 
@@ -144,6 +146,7 @@ def render(page: Page) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{GENERATOR}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{escape(page.title)}</title>
@@ -164,14 +167,29 @@ def render(page: Page) -> str:
 def write(page: Page, path: str | os.PathLike[str]) -> Path:
     """Write a page atomically, along with its folder.
 
-    Raises RamgruError if the file or its folder cannot be written.
+    Raises RamgruError if the file or its folder cannot be written, and as `check_target` does.
     """
     target, text = Path(path), render(page)
+    check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RamgruError(f"cannot make the folder {target.parent}: {error.strerror}") from error
     return files.write(target, text)
+
+
+def check_target(path: Path) -> None:
+    """Raise RamgruError if `path` is a file that ramgru did not write, which stays as it is."""
+    try:
+        with files.open_regular(path) as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return  # no such file, or one of which the write tells what is wrong
+    if head and GENERATOR.encode() not in head:
+        raise RamgruError(
+            f"cannot write {path}: it is there, and is no page of ramgru; move it, or give --out "
+            "another name"
+        )
 
 
 def escape(text: str) -> str:

@@ -72,6 +72,8 @@ def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
     such run, or a model without a memory.
     """
     run = config.run if config.run is not None else _newest_with_memory()
+    path = config.out if config.out is not None else run / "inspect.html"
+    html.check_target(path)  # before the work
     trained, task, model = load_run(run)
     example = _example(config, task)
     view = look(model, task, example, block=config.block, head=config.head, cell=config.cell)
@@ -89,7 +91,7 @@ def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
         typed=" ".join(view.sample.tokens),
         command=_command(config, run),
     )
-    path = html.write(made, config.out if config.out is not None else run / "inspect.html")
+    html.write(made, path)
     if not quiet:
         print(text(view))
         print(f"page: {path}")

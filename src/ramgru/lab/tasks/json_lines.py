@@ -43,6 +43,10 @@ class Lines(Text):
 
     stream = None  # type: ignore[assignment]  # lines do not go on in the next batch
 
+    def _check_length(self) -> None:
+        """A line may be of any length: shorter ones are filled up."""
+        self._load()
+
     def _load(self) -> Loaded:
         return _load_lines(self.path, self.field, self.unit, self.alphabet, stamp(self.path))[0]
 

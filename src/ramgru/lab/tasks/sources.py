@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ READERS = {
     ".ndjson": ("lines", "lines"),
     ".npy": ("table", "tokens"),
 }
+_IDS = re.compile(rb'\s*(\{[^[]*"(tokens|input_ids)"\s*:\s*)?\[\s*\d+\s*[],]')
 PIPED = Path("runs", "piped")
 
 
@@ -33,6 +35,11 @@ def reader(path: Path, *, text: bool) -> str:
     if path.suffix.lower() == ".npy" and _holds_tokens(path):
         data_task = "tokens"
     found = text_task if text else data_task
+    if found == "text" and _begins_with_ids(path):
+        raise DataError(
+            f"{path} begins with a list of numbers, not with text: give lines of tokens a name "
+            "that ends in .jsonl, or train text --task.path reads it as text all the same"
+        )
     if found is None:
         if text:
             raise DataError(f"{path} holds no text: --data reads {path.suffix} files")
@@ -50,6 +57,15 @@ def _holds_tokens(path: Path) -> bool:
     except (OSError, *archive.BROKEN):
         return False  # the task tells what is wrong
     return array.ndim == 1 and array.dtype.kind in "iu"
+
+
+def _begins_with_ids(path: Path) -> bool:
+    """Whether a file's first line is a list of token ids in JSON, or an object that holds one."""
+    try:
+        with files.open_regular(path) as file:
+            return _IDS.match(file.read(4096)) is not None
+    except OSError:
+        return False  # the task tells what is wrong
 
 
 def piped(path: str, *, text: bool) -> Path:

@@ -75,6 +75,9 @@ class TokenSource(FromFile):
         super().__post_init__()
         checks.one_of("split", self.split, SPLITS)
         checks.share("validation", self.validation, whole=False)
+        self._check_length()
+
+    def _check_length(self) -> None:
         needed, found = self.length + 1, len(self.tokens)
         if found < needed:
             raise DataError(
