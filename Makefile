@@ -15,7 +15,7 @@ SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may
 .PHONY: run test check unit exports interpret sanitize integrations format docs package clean
 
 run: $(VENV)/installed-all
-	$(BIN)/ramgru compare mqar
+	$(BIN)/ramgru compare mqar --open
 
 test: check unit interpret sanitize
 

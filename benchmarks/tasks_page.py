@@ -21,7 +21,7 @@ from pages import DOCS
 from ramgru import files
 from ramgru.lab import tasks
 from ramgru.lab.cli.info import summary
-from ramgru.lab.cli.parse import field_help
+from ramgru.lab.cli.options import field_help
 from ramgru.lab.evaluate.table import share
 from ramgru.lab.tasks import Task
 

@@ -41,7 +41,7 @@ def test_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
 def test_options_of_commands_exist(words, capsys):
     named = [word for word in words if word.startswith("--")]
     task = [word for word in words[1:2] if not word.startswith("-")]
-    with_help = [words[0], *task, "--help"]
+    with_help = [words[0], *task, "--help-all"]
     with pytest.raises(SystemExit) as stop:
         main(with_help)
     assert stop.value.code in (0, None)

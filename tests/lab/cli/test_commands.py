@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -13,8 +14,9 @@ import pytest
 from ramgru.config import Key, Memory, Tape
 from ramgru.lab import tasks
 from ramgru.lab.cli import main
+from ramgru.lab.cli.completion import DEFAULTS
 from ramgru.lab.cli.main import COMMANDS
-from ramgru.lab.cli.parse import field_help
+from ramgru.lab.cli.options import field_help, options
 from ramgru.lab.cli.train import configure
 from ramgru.lab.train import log
 from ramgru.lab.train.configfile import read_config
@@ -34,12 +36,15 @@ def test_a_walk(tmp_path, capsys):
     """Generate, train on the file, evaluate the newest run, look inside, go on."""
     assert main(["generate", "mqar", *SIZES, "--examples", "32", "--out", "x.npz"]) == 0
     size = (tmp_path / "x.npz").stat().st_size
-    assert capsys.readouterr().out == f"32 examples of mqar in x.npz ({size:,} bytes)\n"
+    said, *after = capsys.readouterr().out.splitlines()
+    assert said == f"32 examples of mqar in x.npz ({size:,} bytes)"
+    assert after == ["", "next:", "  ramgru train --data x.npz"]
     drawn = tasks.get("mqar", vocab_size=32, pairs=2, length=8).draw(32, 0)
     assert np.array_equal(tasks.read_examples("x.npz").batch.inputs, drawn.inputs)
 
     assert main(["train", "--data", "x.npz", *MODEL, *SHORT]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert " · runs/file-ramgru · ramgru, " in first
     assert [line.split(" · ")[0] for line in lines[:2]] == ["epoch 1", "epoch 2"]
     assert lines[2] == "all steps done after step 4; the run is in runs/file-ramgru"
     assert json.loads((tmp_path / "runs/file-ramgru/config.json").read_text())["task"] == {
@@ -58,6 +63,9 @@ def test_a_walk(tmp_path, capsys):
 
     assert main(["inspect", "runs/file-ramgru"]) == 0
     assert (tmp_path / "runs/file-ramgru/inspect.html").exists()
+    *_, following, _ = capsys.readouterr().out.splitlines()
+    assert following == "  ramgru inspect runs/file-ramgru --seed 1"
+    assert main(following.split()[1:]) == 0
 
 
 def test_text_with_sizes_of_its_own(tmp_path):
@@ -176,8 +184,8 @@ def test_a_memory_has_its_heads_as_one_word():
 
 def test_the_help_of_a_memorys_options_is_that_of_its_fields(capsys):
     with pytest.raises(SystemExit):
-        main(["train", "--help"])
-    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        main(["train", "--help-all"])
+    out = " ".join(capsys.readouterr().out.split())
     assert "Cells that a step writes and reads in each key head" in out
     assert "--model.memory.heads HEADS" in out
 
@@ -185,22 +193,64 @@ def test_the_help_of_a_memorys_options_is_that_of_its_fields(capsys):
 def test_help_names_every_command(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name:<10} {text}" in out for name, text in COMMANDS.items())
+    assert all(f"  {name:<10}  {text}" in out for name, text in COMMANDS.items())
     assert main([]) == 2
     assert main(["--version"]) == 0
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_a_command(capsys, command):
-    """It says how the command is called, and has a line for every option."""
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_one_screen_as_wide_as_the_terminal(capsys, monkeypatch, command):
+    """24 lines of 80 columns; in 20 columns, no line that has a break is wider."""
+    words = [*command.split(), "--help"]
+    for columns in (80, 20):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with contextlib.suppress(SystemExit):
+            main(words)
+        lines = capsys.readouterr().out.splitlines()
+        assert " ".join(lines[:2]).replace(" \\", "").startswith(f"usage: ramgru {command}".strip())
+        words_of = [line.removesuffix(" \\").split() for line in lines]
+        assert all(len(line) <= columns or len(of) == 1 for line, of in zip(lines, words_of))
+        assert len(lines) <= 24 or columns < 80
+
+
+@pytest.mark.parametrize("command", DEFAULTS)
+def test_help_shows_options_that_exist_and_all_of_them_if_asked(capsys, monkeypatch, command):
     with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
+        main([command, "--help-all"])
     assert end.value.code == 0
     out = capsys.readouterr().out
-    assert f"usage: ramgru {command}" in out
-    if command != "info":
-        assert f"`ramgru {command} [" in out
-        assert f"    ramgru {command}" in out
+    known = options(type(DEFAULTS[command]), DEFAULTS[command])
+    assert all(flag in out for option in known for flag in option.flags)
+    with pytest.raises(SystemExit):
+        main(["help", command])  # another way to ask for --help
+    shown = capsys.readouterr().out
+    assert f"  ramgru {command}" in shown
+    assert set(re.findall(r"(--[a-z.-]+)", shown)) <= {
+        *re.findall(r"(--[a-z.-]+)", out),
+        "--help-all",
+    }
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_shells_complete_commands_tasks_and_options(capsys, shell, tmp_path):
+    pytest.importorskip("shtab")
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "--model.memory.heads" in script
+    if shell == "bash":
+        (tmp_path / "ramgru.sh").write_text(script)
+        ask = (
+            "source ramgru.sh; COMP_WORDS=(%s); COMP_CWORD=%d; _shtab_ramgru; echo ${COMPREPLY[@]}"
+        )
+        for words, found in (
+            ("ramgru in", "inspect info"),
+            ("ramgru train mqa", "mqar mqar_compositional mqar_update"),
+            ("ramgru train mqar --task.pai", "--task.pairs"),
+            ("ramgru compare --layers atten", "attention"),
+        ):
+            script = ask % (words, len(words.split()) - 1)
+            done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+            assert done.stdout.split() == found.split(), done.stderr
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)

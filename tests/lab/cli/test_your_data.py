@@ -144,6 +144,7 @@ def test_killed_and_resumed_with_the_same_bits(tmp_path):
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
+    assert b" lr " in process.stdout.readline()
     assert process.stdout.readline().startswith(b"epoch 1 ")  # after step 20 of 60
     process.kill()
     assert process.wait() == -signal.SIGKILL

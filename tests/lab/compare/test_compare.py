@@ -48,7 +48,8 @@ def test_layers_are_trained_evaluated_reported_and_reused(small, capsys):
     drawn = path.read_text(encoding="utf-8")
     assert "nn.GRU beside minGRU on mqar" in drawn
     printed = capsys.readouterr().out
-    assert "nn.GRU · lr 0.003 · seed 0" in printed
+    assert "2 runs of 6 steps · lr 0.003 · about 10 seconds" in printed.splitlines()[0]
+    assert "run 1 of 2 · mqar · nn.GRU · lr 0.003 · seed 0" in printed
     assert "chance" in printed
     assert printed.splitlines()[-1] == f"report: {path}"
 

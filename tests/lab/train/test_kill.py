@@ -77,7 +77,8 @@ def test_interrupted_run_says_how_to_go_on(
     out, error = capsys.readouterr()
     assert error == ""
     stopped = next(line for line in out.splitlines() if line.startswith("stopped after step 31 "))
-    words = stopped.partition("go on with: ")[2].split()
+    assert stopped.endswith("and saved in run")
+    words = out.partition("next:\n")[2].split()
     assert words == ["ramgru", "train", "--resume", "run"]
     assert not Path("run", "model").exists()
     assert main(words[1:]) == 0

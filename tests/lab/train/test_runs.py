@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ramgru.errors import RamgruError
 from ramgru.lab import tasks
 from ramgru.lab.train import ModelConfig, load_run, log, newest_run, train
 from ramgru.lab.train.configfile import from_dict, read_config, to_dict
+from ramgru.lab.train.parallel import pick_device
 from ramgru.lab.train.run import WEIGHTS
 from ramgru.model import RAMGRUModel
 
@@ -52,9 +54,14 @@ def test_equal_configurations_give_equal_bits(small, tmp_path, model):
 
 
 def test_one_line_an_epoch(small, tmp_path, capsys):
-    """As `epoch 3 · loss 0.0421 · recall 0.981`, and nothing else."""
+    """As `epoch 3 · loss 0.0421 · recall 0.981`, and before them the device, folder and rate."""
     outcome = train(small())
-    lines = capsys.readouterr().out.splitlines()
+    first, *lines = capsys.readouterr().out.splitlines()
+    where, folder, model, steps, rate = first.split(" · ")
+    assert where.split(",")[0] == str(pick_device("auto"))
+    assert folder == str(outcome.run)
+    assert re.fullmatch(r"gru, [\d,]+ parameters", model)
+    assert (steps, rate) == ("12 steps of 8 sequences", "lr 0.003")
     seen = events(outcome.run, "evaluate")
     assert lines == [
         f"epoch {i} · loss {e['loss']:.4f} · recall {e['recall']:.3f}"
@@ -65,7 +72,7 @@ def test_one_line_an_epoch(small, tmp_path, capsys):
     assert outcome.score == max(e["recall"] for e in seen)
     # with a short last epoch and further evaluations
     run = train(small(steps=6, evaluate_every=3, out=tmp_path / "short")).run
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split(" · ")[0] for line in lines] == ["epoch 1", "epoch 2"]
     assert [e["step"] for e in events(run, "evaluate")] == [3, 4, 6]
 

@@ -13,6 +13,10 @@ from ramgru.lab.cli.parse import UsageError
 from ramgru.lab.tasks import Task
 from ramgru.lab.train import layers
 
+# Options that are read before the others: (name, help).
+OWN_LAYER = ("--layer MODULE:CLASS", "A layer of your own")
+SIZES = ("--task.SIZE", "Sizes of the task, named by TASK --help-all")
+
 
 def split_task(args: Sequence[str]) -> tuple[str | None, list[str]]:
     """The first argument, unless it is an option, and the other arguments."""

@@ -5,40 +5,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ramgru.lab.cli.arguments import listing, split_tasks, take
+from ramgru.lab.cli.arguments import OWN_LAYER, listing, split_tasks, take
+from ramgru.lab.cli.browse import OPEN, open_page, take_open
 from ramgru.lab.cli.parse import UsageError, parse
+from ramgru.lab.cli.screen import Screen, suggest
 from ramgru.lab.compare.compare import compare
 from ramgru.lab.compare.config import CompareConfig, sized
 from ramgru.lab.compare.runs import Interrupted
 from ramgru.lab.train.layers import LAYERS
 
-DESCRIPTION = """Train layers with the same budget: `ramgru compare [TASK …] [OPTIONS]`.
+SCREEN = Screen(
+    command="compare",
+    call="[TASK …] [OPTIONS]",
+    about="Train layers with the same budget and report their scores at sizes far beyond training. "
+    "Killed at any moment, the same command resumes.",
+    examples=(
+        "ramgru compare",
+        "ramgru compare mqar parity --layers ramgru gru attention --jobs 2",
+        "ramgru compare mqar --layer my_module:MyLayer",
+        "ramgru compare mqar --equal state --lr 1e-3 3e-3 --seeds 0 1 2",
+    ),
+    shown={
+        "layers": ("layers", OWN_LAYER, "levers"),
+        "budget": ("equal", "steps", "lr", "seeds"),
+        "report": ("out", OPEN),
+        "machine": ("jobs",),
+    },
+    details=f"""The result is a table for each task, a leaderboard of several tasks, one
+    self-contained HTML report, and all numbers as CSV and JSON (and Parquet, with pyarrow). The
+    write cost, an auxiliary loss on open update gates, is charged to ramgru layers only. A TASK
+    may have its sizes after commas (copy,length=10), and a layer its options
+    (attention,positions=rope); --task.* are the sizes of the first task.
 
-RAM-GRU, nn.GRU, minGRU, other peers and layers of your own train on the same tasks and are then
-evaluated at sizes far beyond training. The result is a table for each task, a leaderboard of
-several tasks, one self-contained HTML report, and all numbers as CSV and JSON (and Parquet, with
-pyarrow). Killed at any moment, the same command resumes. The write cost, an auxiliary loss on open
-update gates, is charged to ramgru layers only. A TASK may have its sizes after commas, and a layer
-its options; --task.* are the sizes of the first task.
+    Layers: {", ".join(LAYERS)}.
 
-    ramgru compare
-    ramgru compare parity --steps 500 --layers ramgru gru lstm
-    ramgru compare mqar parity copy,length=10 --layers ramgru attention,positions=rope --jobs 2
-    ramgru compare mqar --layer my_module:MyLayer
-    ramgru compare mqar --equal state --state-bytes 65536 --lr 1e-3 3e-3 1e-2 --seeds 0 1 2
-    ramgru compare mqar --levers --jobs 2
-
-Layers: {layers}; --layer module:Class adds one of your own.
-"""
+    """
+    + listing(),
+)
 
 
 def run(args: Sequence[str]) -> int:
     """The exit code: 0, or 128 + the signal's number if training was interrupted."""
+    wanted, args = take_open(args)
+    config = configure(args)
     try:
-        compare(configure(args))
+        path = compare(config)
     except Interrupted as error:
         print(error)
         return 128 + (error.signal or 2)
+    if wanted:
+        open_page(path)
+    ours = sorted(config.folder.glob(f"{config.task.name}-ramgru*/model"))
+    suggest(
+        ["ramgru", "runs", str(config.folder)],
+        *[["ramgru", "inspect", str(model.parent)] for model in ours[:1]],
+        ["ramgru", "compare", *[task.name for task in config.tasks], "--seeds", "0", "1", "2"],
+    )
     return 0
 
 
@@ -53,8 +75,7 @@ def configure(args: Sequence[str]) -> CompareConfig:
     config = parse(
         CompareConfig,
         rest,
-        prog="ramgru compare",
-        description=DESCRIPTION.format(layers=", ".join(LAYERS)) + "\n" + listing(),
+        screen=SCREEN,
         default=CompareConfig(task=task),
     )
     try:

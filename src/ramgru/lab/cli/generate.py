@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ramgru.lab import tasks
-from ramgru.lab.cli.arguments import listing, named, split_task
+from ramgru.lab.cli.arguments import SIZES, listing, named, split_task
 from ramgru.lab.cli.parse import parse
+from ramgru.lab.cli.screen import Screen, suggest
 from ramgru.lab.tasks import Task, write_examples
 
-DESCRIPTION = """Write examples of a task to a file: `ramgru generate [TASK] [OPTIONS]`.
-
-The same seed gives the same bits everywhere. `ramgru train --data FILE` reads the file back.
-
-    ramgru generate mqar --examples 10000 --out mqar.npz
-    ramgru generate programs --task.registers 4 --out programs.parquet
-
-"""
+SCREEN = Screen(
+    command="generate",
+    call="[TASK] [OPTIONS]",
+    about="Write examples of a task to a file. The same seed gives the same bits everywhere, and "
+    "`ramgru train --data FILE` reads the file back.",
+    examples=(
+        "ramgru generate mqar --examples 10000 --out mqar.npz",
+        "ramgru generate programs --task.registers 4 --out programs.parquet",
+    ),
+    shown={"file": ("examples", "seed", "out"), "task": (SIZES,)},
+    details=listing(),
+)
 
 
 def _mqar() -> Task:
@@ -51,6 +56,7 @@ def run(args: Sequence[str]) -> int:
     write_examples(path, config.task, config.examples, config.seed)
     size = path.stat().st_size
     print(f"{config.examples:,} examples of {config.task.name} in {path} ({size:,} bytes)")
+    suggest(["ramgru", "train", "--data", str(path)])
     return 0
 
 
@@ -60,7 +66,6 @@ def configure(args: Sequence[str]) -> GenerateConfig:
     return parse(
         GenerateConfig,
         rest,
-        prog="ramgru generate",
-        description=DESCRIPTION + listing(),
+        screen=SCREEN,
         default=GenerateConfig(task=named(name or "mqar")),
     )

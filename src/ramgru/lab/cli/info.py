@@ -12,15 +12,20 @@ import torch
 from ramgru import kernels
 from ramgru.lab import tasks
 from ramgru.lab.cli.main import EXTRAS, advice
+from ramgru.lab.cli.screen import Screen
 from ramgru.version import __version__
 
-DESCRIPTION = "Show versions, devices, kernels, optional libraries and tasks."
+SCREEN = Screen(
+    command="info",
+    call="",
+    about="Show versions, devices, kernels, optional libraries and tasks.",
+)
 
 
 def run(args: Sequence[str]) -> int:
     """Needs no optional library, since it lists the missing ones."""
-    if args and args[0] in ("-h", "--help"):
-        print(f"usage: ramgru info\n\n{DESCRIPTION}")
+    if args and args[0] in ("-h", "--help", "--help-all"):
+        print(SCREEN.short(), end="")
         raise SystemExit(0)
     if args:
         raise ValueError(f"unexpected argument {args[0]!r}: expected none")

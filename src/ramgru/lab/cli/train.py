@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ramgru.lab import tasks
-from ramgru.lab.cli.arguments import as_model, listing, named, split_task
+from ramgru.lab.cli.arguments import (
+    OWN_LAYER,
+    SIZES,
+    as_model,
+    listing,
+    named,
+    split_task,
+)
 from ramgru.lab.cli.parse import UsageError, parse
+from ramgru.lab.cli.screen import Screen, suggest
 from ramgru.lab.tasks import sources
 from ramgru.lab.train import TrainConfig, newest_run, train
 from ramgru.lab.train.config import source
 from ramgru.lab.train.configfile import read_config
 from ramgru.lab.train.run import CONFIG
 
-DESCRIPTION = """Train a model: `ramgru train [TASK] [OPTIONS]`.
+SCREEN = Screen(
+    command="train",
+    call="[TASK] [OPTIONS]",
+    about="Train a model on a task, a table or a text. The run goes to runs/TASK-LAYER; Ctrl-C "
+    "finishes the step and saves it.",
+    examples=(
+        "ramgru train mqar --task.pairs 16 --steps 2000",
+        "ramgru train --text book.txt --tbptt 64",
+        "ramgru train --data sales.csv --task.target sales --task.horizon 12",
+        "ramgru train --resume runs/mqar-ramgru --steps 4000",
+    ),
+    shown={
+        "data": ("data", "text", SIZES),
+        "network": ("model.layer", OWN_LAYER, "model.memory.heads"),
+        "training": ("steps", "lr", "target"),
+        "run": ("out", "resume", "device"),
+    },
+    details="""Examples are drawn from a seed during training, so there is nothing to download.
+    The run holds its configuration, its log, a checkpoint from which it can be resumed after
+    any kind of death (--resume), and the trained model. Several processes: torchrun
+    --nproc-per-node 2 -m ramgru train mqar. Standard input: cat events.jsonl | ramgru train
+    --data -
 
-Examples are drawn from a seed during training, so there is nothing to download. The run is written
-to runs/TASK-LAYER: its configuration, its log, a checkpoint from which it can be resumed after any
-kind of death (--resume), and the trained model. Ctrl-C finishes the step and saves.
-
-    ramgru train mqar --task.pairs 16 --steps 2000
-    ramgru train parity --model.layer gru --target 0.99
-    ramgru train mqar --layer my_module:MyLayer
-    ramgru train --text book.txt --tbptt 64
-    ramgru train --data sales.csv --task.target sales --task.horizon 12
-    cat events.jsonl | ramgru train --data -
-    ramgru train --resume runs/mqar-ramgru --steps 4000
-    torchrun --nproc-per-node 2 -m ramgru train mqar
-
-"""
+    """
+    + listing(),
+)
 
 
 def run(args: Sequence[str]) -> int:
@@ -45,12 +62,14 @@ def run(args: Sequence[str]) -> int:
         dist.destroy_process_group()
     if outcome.reason == "interrupted":
         if main:
-            command = shlex.join(["ramgru", "train", "--resume", str(outcome.run)])
-            print(f"stopped after step {outcome.step} and saved; go on with: {command}")
+            print(f"stopped after step {outcome.step} and saved in {outcome.run}")
+            suggest(["ramgru", "train", "--resume", str(outcome.run)])
         return 128 + int(outcome.signal or 2)
     if main:
         why = {"steps": "all steps done", "target": "target reached", "patience": "no progress"}
         print(f"{why[outcome.reason]} after step {outcome.step}; the run is in {outcome.run}")
+        looks = [["ramgru", "inspect", str(outcome.run)]] if config.model.name == "ramgru" else []
+        suggest(["ramgru", "evaluate", str(outcome.run)], *looks)
     return 0
 
 
@@ -70,8 +89,7 @@ def configure(args: Sequence[str]) -> TrainConfig:
     return parse(
         TrainConfig,
         rest,
-        prog="ramgru train",
-        description=DESCRIPTION + listing(),
+        screen=SCREEN,
         default=default,
     )
 
@@ -112,7 +130,7 @@ def _without_pipes(args: Sequence[str]) -> list[str]:
     rest = list(args)
     for flag in ("--data", "--text"):
         path = value_of(flag, rest)
-        if path is not None and "--help" not in rest:
+        if path is not None and not {"-h", "--help", "--help-all"} & set(rest):
             place = next(i for i, arg in enumerate(rest) if arg.split("=")[0] == flag)
             rest[place : place + (1 if "=" in rest[place] else 2)] = [
                 flag,

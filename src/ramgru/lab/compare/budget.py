@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ramgru import files
-from ramgru.lab.compare.runs import run_name
+from ramgru.lab.compare.runs import Interrupted, run_name
 from ramgru.lab.train import log
 from ramgru.lab.train.config import TrainConfig
 from ramgru.lab.train.loop import train
@@ -43,20 +43,32 @@ def steps_of(training: TrainConfig, folder: Path, seconds: float) -> int:
     except (OSError, ValueError):  # missing or broken: measured again
         known = {}
     if key not in known:
-        with tempfile.TemporaryDirectory() as temporary:
-            short = replace(
-                timed,
-                out=Path(temporary, "run"),
-                log_every=1,
-                steps_per_epoch=_WARM + _TIMED,
-                evaluate_examples=1,
-                curriculum=False,  # the full size is the most expensive one
-                target=None,
-            )
-            train(short, quiet=True)
-            events = log.read(Path(temporary, "run", LOG))
-        times = [event["seconds"] for event in events if event["event"] == "step"]
-        each = (times[-1] - times[_WARM - 1]) / (len(times) - _WARM)
+        each = seconds_a_step(training, _WARM, _TIMED)
         known[key] = max(1, round(seconds / max(each, 1e-6)))
         files.write_json(path, known, with_digest=True)
     return known[key]
+
+
+def seconds_a_step(training: TrainConfig, warm: int, timed: int) -> float:
+    """The mean time of a few steps of a run at its full size, after some that warm up.
+
+    Raises Interrupted if a signal asked to stop.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        short = replace(
+            training,
+            out=Path(temporary, "run"),
+            steps=warm + timed,
+            log_every=1,
+            steps_per_epoch=warm + timed,
+            evaluate_examples=1,
+            curriculum=False,  # the full size is the most expensive one
+            target=None,
+            snapshots=0,
+        )
+        outcome = train(short, quiet=True)
+        if outcome.reason == "interrupted":
+            raise Interrupted("interrupted; the same command begins again", outcome.signal)
+        events = log.read(Path(temporary, "run", LOG))
+    times = [event["seconds"] for event in events if event["event"] == "step"]
+    return float(times[-1] - times[warm - 1]) / timed

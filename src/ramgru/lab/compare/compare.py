@@ -19,7 +19,7 @@ from rich.console import Console
 
 from ramgru import files
 from ramgru.errors import DataError, RamgruError
-from ramgru.lab.compare import budget, jobs, terminal
+from ramgru.lab.compare import budget, forecast, jobs, terminal
 from ramgru.lab.compare.config import CompareConfig
 from ramgru.lab.compare.jobs import Crew, Job
 from ramgru.lab.compare.page import page
@@ -67,6 +67,10 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
     crew = Crew(config.folder, config.jobs, config.threads or int(config.jobs > 1), config.storage)
     with locked(config.folder):
         check_own(config.folder)
+        if not quiet:
+            with console.status("timing a few steps of each layer …"):
+                line = forecast.text(config)
+            console.print(line, soft_wrap=True, markup=False)
         tuned, failed = crew.work_off(_tunings(config), console)
         made, more = crew.work_off(_runs(config, tuned), console)
         failed |= more

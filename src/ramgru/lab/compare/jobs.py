@@ -87,8 +87,8 @@ def _one_by_one(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     done: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
-    for name, job in jobs.items():
-        console.print(job.label, soft_wrap=True, markup=False)
+    for number, (name, job) in enumerate(jobs.items(), 1):
+        console.print(f"run {number} of {len(jobs)} · {job.label}", soft_wrap=True, markup=False)
         try:
             done[name] = worker.do(job.work, quiet=console.quiet)
         except runs.Interrupted:
@@ -119,7 +119,7 @@ class _Queue:
         first = len(self.study.get_trials(deepcopy=False))  # earlier failures are tried again
         waiting, left = self.look(first)
         before = f", {len(self.results)} of them done before" if self.results else ""
-        self.console.print(f"{len(self.jobs)} jobs{before}; {self.crew.processes} at a time")
+        self.console.print(f"{len(self.jobs)} runs{before}; {self.crew.processes} at a time")
         checked = time.monotonic()
         with Interruption() as wish:
             try:
@@ -184,7 +184,7 @@ class _Queue:
         return sum(state == TrialState.WAITING for state in left.values()), len(left)
 
     def tell(self, names: list[str]) -> None:
-        count = f"{len(self.results)}/{len(self.jobs)}"
+        count = f"{len(self.results)} of {len(self.jobs)} runs"
         for name in names:
             how = f"failed: {self.errors[name]}" if name in self.errors else "done"
             self.print(f"{count} · {self.jobs[name].label}: {how}")

@@ -50,6 +50,8 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> Evaluation:
     device = pick_device(config.device)
     _, task, model = load_run(run, device)
     progress = _Progress(quiet)
+    sizes = sum(effort.allows(point) for point in task.grid())
+    progress.console.print(f"{device} · {run} · {sizes} sizes, {effort.questions:,} questions each")
     part = Part(
         run, model, {"task": to_config(task), "effort": asdict(effort), "device": str(device)}
     )

@@ -25,6 +25,7 @@ from ramgru.lab.train.configfile import read_config
 from ramgru.lab.train.data import held_out_seed
 from ramgru.lab.train.run import CONFIG, LOG, load_run
 
+PAGE = "inspect.html"
 MOST_ROWS = 200  # questions in the table
 MOST_LINES = 24  # questions in the terminal
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -72,7 +73,7 @@ def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
     such run, or a model without a memory.
     """
     run = config.run if config.run is not None else _newest_with_memory()
-    path = config.out if config.out is not None else run / "inspect.html"
+    path = config.out if config.out is not None else run / PAGE
     html.check_target(path)  # before the work
     trained, task, model = load_run(run)
     example = _example(config, task)

@@ -9,8 +9,11 @@ import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import torch
+
 from ramgru import files
 from ramgru.errors import RamgruError
+from ramgru.lab.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -105,6 +108,25 @@ def _event(line: bytes, checked: bool) -> dict[str, Any]:
     if checked and event.pop("crc", None) != _checksum(event):
         raise ValueError("it is not what was written: its checksum differs")
     return event
+
+
+def first_line(
+    config: TrainConfig, folder: Path, device: str, processes: int, parameters: int, step: int
+) -> str:
+    """Where a run computes and lies, and what it trains with. step: at which it goes on"""
+    threads = torch.get_num_threads()
+    where = device if device != "cpu" else f"cpu, {threads} thread{'s' * (threads > 1)}"
+    where += f", {processes} processes" if processes > 1 else ""
+    steps = f"{config.total_steps:,} steps of {config.batch_size} sequences"
+    return " · ".join(
+        [
+            where,
+            str(folder),
+            f"{config.model.layer}, {parameters:,} parameters",
+            f"{steps}, from step {step:,}" if step else steps,
+            f"lr {config.lr:g}",
+        ]
+    )
 
 
 def progress_bar(*, steps: int, done: int, quiet: bool) -> Progress:

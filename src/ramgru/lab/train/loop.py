@@ -17,10 +17,10 @@ from ramgru import pretrained
 from ramgru.errors import CheckpointError, RamgruError
 from ramgru.lab.tasks.base import Batch, Task
 from ramgru.lab.train import checkpoint, configfile, run, snapshots
-from ramgru.lab.train.build import build_model
+from ramgru.lab.train.build import build_model, count_parameters
 from ramgru.lab.train.config import TrainConfig, source
 from ramgru.lab.train.data import Feed, chunks, held_out_seed
-from ramgru.lab.train.log import RunLog, progress_bar
+from ramgru.lab.train.log import RunLog, first_line, progress_bar
 from ramgru.lab.train.measure import measure
 from ramgru.lab.train.parallel import make_accelerator
 from ramgru.lab.train.rules import (
@@ -141,6 +141,7 @@ class Trainer:
         else:
             checkpoint.seed_generators(config.seed)
             model = build_model(config.model, config.task)
+        parameters = count_parameters(model)
         self.stepper = Stepper(accelerator, model, config)
         # Dropout differs between processes, weights do not.
         checkpoint.seed_generators(config.seed + self.rank)
@@ -160,6 +161,10 @@ class Trainer:
         self.log: RunLog | None = None
         if self.main:
             self.log = RunLog(folder, step=self.step, tensorboard=config.tensorboard)
+        if not self.quiet:
+            device = str(accelerator.device)
+            line = first_line(config, folder, device, self.world, parameters, self.step)
+            print(line, flush=True)
         self.bar = progress_bar(steps=config.total_steps, done=self.step, quiet=self.quiet)
 
     def train(self, interruption: Interruption, watch: Watch | None = None) -> str:
