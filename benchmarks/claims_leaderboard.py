@@ -213,7 +213,11 @@ def _overall(comparison: Comparison) -> list[str]:
 def _pictures(comparison: Comparison, docs: Path) -> list[str]:
     known = [place for place in standings(comparison) if place.mean is not None]
     named = zip(("state", "time"), board_pictures(known))
-    return [line for name, p in named for line in _picture(name, p.figure, p.alt, docs)]
+    return [
+        line
+        for name, p in named
+        for line in _picture(name, plots.titled(p.figure, p.finding), p.alt, docs)
+    ]
 
 
 def _picture(name: str, figure: Figure, alt: str, docs: Path) -> list[str]:

@@ -17,10 +17,12 @@ from ramgru.lab.show import plots, svg
 from ramgru.lab.show.data import Curve, Line, Score, over_seeds
 from ramgru.lab.show.plots import bytes_text, percent
 from ramgru.lab.show.sentences import joined, slice_text
+from ramgru.lab.show.theme import look
 from ramgru.lab.train import ModelConfig
 
 IMAGES = Path("..", "images")
 LONGEST = Bar("seconds", most=15 * 60, every=True)  # of a training
+NAMED = ("ramgru", "gated_deltanet", "window_attention", "gru")  # in the picture of bytes
 # Values that are not shares, and their labels.
 COUNTED = {
     "seconds": "seconds",
@@ -337,4 +339,19 @@ def _against_state(found: Mapping[str, Found]) -> Any:
     ]
     first: Sequence[Question] = next(iter(found.values())).row.questions
     metric = f"recall at {slice_text(first[-2].axes)}"
-    return plots.recall_against_pairs(lines, axis="bytes of state of a sequence", metric=metric)
+    axis = "bytes of state of a sequence"
+    figure = plots.recall_against_pairs(lines, axis=axis, metric=metric, stand_out=NAMED)
+    return plots.titled(figure, state_finding(lines, first[-2].axes["pairs"]))
+
+
+def state_finding(lines: Sequence[Line], pairs: int) -> str:
+    """The best score of ours and of each rival, and its bytes."""
+
+    def best(name: str) -> str:
+        (line,) = (each for each in lines if each.layer == name)
+        mean, size = max((s.mean, -x) for x, s in zip(line.x, line.scores))
+        return f"{percent(mean)} in {bytes_text(-size)}"
+
+    there = [name for name in NAMED if name in {line.layer for line in lines}]
+    shown = joined([f"{look(name).label} {best(name)}" for name in there])
+    return f"Asked for {pairs} pairs, trained on 16: {shown}"

@@ -23,6 +23,7 @@ from ramgru.lab.compare.results import Results, from_json
 from ramgru.lab.show import plots, svg
 from ramgru.lab.show.data import Line
 from ramgru.lab.show.plots import bytes_text, percent
+from ramgru.lab.show.sentences import joined
 from ramgru.lab.show.theme import look
 
 AXIS = "pairs"
@@ -78,6 +79,10 @@ def draw(results: Results) -> str:
         axis=AXIS,
         metric=results.metric,
     )
+    hardest = results.slices()[-1]
+    shown = [f"{look(n).label} {percent(results.score(n, hardest).mean)}" for n in results.layers]
+    sizes = f"Trained on {results.trained[AXIS]} pairs, asked for {hardest[AXIS]:,}"
+    figure = plots.titled(figure, f"{sizes}: {joined(shown)}")
     return svg.inline(figure, results.task, f"{results.metric} against {AXIS}")
 
 

@@ -6,7 +6,14 @@ from rich.console import Console
 
 from ramgru.lab.compare import findings, terminal
 from ramgru.lab.compare.page import CHARGED, axis_of, page
-from ramgru.lab.compare.tables import cost_rows, leaderboard_rows, score_rows
+from ramgru.lab.compare.tables import (
+    best_costs,
+    best_of,
+    best_scores,
+    cost_rows,
+    leaderboard_rows,
+    score_rows,
+)
 from ramgru.lab.show.data import Line, Score
 from ramgru.lab.show.html import render
 from ramgru.lab.show.sentences import joined, occupancy_finding, provenance_finding, slice_text
@@ -174,3 +181,18 @@ def test_several_tasks_have_a_leaderboard_before_them(two_tasks):
     assert titles[:3] == ["Leaderboard", "Over all tasks", "mqar: Scores"]
     assert "parity: Training" in titles
     assert page(two_tasks).lead.endswith("(1 - chance): RAM-GRU 73.9 %.")
+
+
+def test_the_best_scores_and_costs_are_marked(comparison):
+    (results,) = comparison.tasks
+    header, rows = score_rows(results)
+    assert {row for row, _ in best_scores(results)} == {0}  # the RAM-GRU, at every size
+    assert len(best_scores(results)) == len(header) - 1
+    header, rows = cost_rows(results)
+    marked = {(rows[row][0], header[column]) for row, column in best_costs(results)}
+    assert ("nn.GRU", "state") in marked
+    assert ("RAM-GRU", "bits held") in marked
+    assert not {heading for _, heading in marked} & {"parameters", "steps", "touched"}
+    assert best_of([[1.0, 1.0], [None, 2.0], [3.0, 2.0]], [True, True, False]) == {(1, 3)}
+    text = render(page(comparison))
+    assert text.count("<strong>") == len(best_scores(results)) + len(best_costs(results))

@@ -6,6 +6,7 @@ import pytest
 
 from ramgru.errors import RamgruError
 from ramgru.lab.show import machine, memory_plots, plots
+from ramgru.lab.show.data import Point, Score
 from ramgru.lab.show.html import Code, Page, Picture, Section, Table, Text, facts, render, write
 from ramgru.lab.show.svg import inline
 from ramgru.lab.show.theme import PAGE, PALETTE
@@ -204,3 +205,28 @@ def test_the_machine_is_described_without_naming_it():
     assert {"processor", "torch threads", "torch", "python", "ramgru"} <= set(facts)
     assert all(facts.values())
     assert platform.node() == "" or platform.node() not in " ".join(facts.values())
+
+
+def test_a_pointer_on_a_mark_shows_its_numbers(lines, curves, sample):
+    drawn = inline(plots.recall_against_pairs(lines, chance=0.1), "a", "alt")
+    titles = re.findall(r"<use [^>]*><title>(.*?)</title></use>", drawn)
+    assert len(titles) == 6
+    assert {"RAM-GRU: recall 99.0 %, pairs 16", "nn.GRU: recall 6.2 %, pairs 16"} < set(titles)
+    drawn = inline(plots.learning_curves(curves), "a", "alt")
+    assert "<title>RAM-GRU: recall on held-out data 75.0 %, step 30</title>" in drawn
+    points = [Point("gru", 512, Score(0.01, 0.0, 0.02))]
+    drawn = inline(plots.score_against_state(points, "recall", "x"), "a", "alt")
+    assert re.findall(r"<use [^>]*><title>(.*?)</title>", drawn) == ["nn.GRU: 1.0 % in 512 B"]
+    drawn = inline(memory_plots.provenance(sample), "a", "alt")
+    assert drawn.count(" of the read at step ") == 4
+    assert re.search(
+        r'<g id="a-bar-\d+"><title>step 3: 0.900 of the read at step \d+</title>', drawn
+    )
+
+
+def test_the_best_cells_of_a_table_are_marked(parsed):
+    table = Table("Recall", ("layer", "4"), [("a", "99 %"), ("b", "1 %\n0 – 2")], best={(1, 1)})
+    text = table.html("t")
+    assert "<td>99\N{NO-BREAK SPACE}%</td>" in text
+    assert "<td><strong>1\N{NO-BREAK SPACE}%</strong><small>" in text
+    assert "; the best is marked" in text

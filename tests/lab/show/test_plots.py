@@ -26,7 +26,7 @@ def test_learning_curves_draw_every_run_and_name_every_layer_once(curves):
     assert loss.lines[1].get_ydata().tolist() == [9.0, 3.0, 2.0]
     assert labels(figure) == ["RAM-GRU", "nn.GRU"]
     assert loss.get_yscale() == "log"
-    assert metric.get_title(loc="left") == "Recall while training"
+    assert (metric.get_ylabel(), loss.get_ylabel()) == ("recall on held-out data", "training loss")
 
 
 @pytest.mark.parametrize("loss", [(1.0, 0.5, 0.0), (6.0, 5.0, 4.0)], ids=["zero", "near"])
@@ -60,7 +60,7 @@ def test_recall_against_pairs_holds_scores_band_chance_and_plateau(lines):
 def test_recall_against_distance_says_what_the_axis_is(lines):
     (axes,) = plots.recall_against_distance(lines, chance=0.1).axes
     assert axes.get_xlabel().startswith("distance from write to question (steps")
-    assert axes.get_title(loc="left") == "Recall against distance"
+    assert axes.get_ylabel() == "recall"
 
 
 def test_one_point_a_layer_against_state_bytes():
@@ -75,7 +75,10 @@ def test_one_point_a_layer_against_state_bytes():
         [[512, 0.01]],
     ]
     assert labels(figure) == ["RAM-GRU: 95.0 % in 1 MiB", "nn.GRU: 1.0 % in 512 B"]
-    assert axes.get_title(loc="left") == "Recall at 1,024 pairs"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "recurrent state of a sequence",
+        "recall at 1,024 pairs",
+    )
 
 
 def test_layers_differ_in_marker_and_dash_and_those_of_one_color_in_kind():
@@ -200,3 +203,43 @@ def test_legend_of_all_layers_lies_within_the_figure():
         assert box.x1 <= figure.bbox.x1
         assert figure.bbox.y0 <= box.y0
         assert box.y1 < figure.axes[0].get_window_extent().y0
+
+
+def test_at_most_four_lines_stand_out_and_one_of_ours_does():
+    names = ["gru", "lstm", "attention", "mingru", "deltanet", "ramgru"]
+    many = [Line(n, (4, 16), (Score(0.9 - k / 10), Score(0.5))) for k, n in enumerate(names)]
+    (axes,) = plots.recall_against_pairs(many).axes
+    bold = {line.get_label() for line in axes.lines if line.get_alpha() is None}
+    assert bold == {"RAM-GRU", "nn.GRU", "nn.LSTM", "Attention"}
+    few = plots.recall_against_pairs(many[:4]).axes[0]
+    assert all(line.get_alpha() is None for line in few.lines)
+
+
+def test_a_picture_that_stands_alone_has_its_finding_as_its_title(lines):
+    finding = "RAM-GRU recalls 90.0 % of 256 pairs, " * 4
+    plain, figure = (plots.recall_against_pairs(lines) for _ in range(2))
+    plots.titled(figure, finding)
+    title = figure.axes[0].get_title(loc="left")
+    assert title.replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ") == finding.strip()
+    assert figure.get_figheight() > plain.get_figheight()
+    FigureCanvasAgg(figure).draw()
+    box = figure.axes[0]._left_title.get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1
+
+
+def test_every_axis_is_labelled(curves, lines, memory, sample):
+    points = [Point("ramgru", 2**20, Score(0.95))]
+    for figure in (
+        plots.learning_curves(curves),
+        plots.recall_against_pairs(lines),
+        plots.recall_against_distance(lines),
+        plots.score_against_state(points, "recall", "at 4 pairs"),
+        plots.score_against_time(points, "recall", "at 4 pairs"),
+        memory_plots.provenance(sample),
+        memory_plots.occupancy(memory),
+    ):
+        for axes in figure.axes:
+            assert axes.get_xlabel() or axes.get_xticklabels()
+            assert axes.get_ylabel() or axes.images  # a map's rows have no meaning

@@ -13,6 +13,9 @@ from ramgru.lab.compare import findings, levers
 from ramgru.lab.compare.results import Comparison, Memory, Results
 from ramgru.lab.compare.tables import (
     Standing,
+    best_costs,
+    best_scores,
+    best_standings,
     cost_rows,
     is_ours,
     label,
@@ -100,7 +103,12 @@ def _of_task(results: Results, config: Mapping[str, Any]) -> list[Section]:
 def _overall(comparison: Comparison) -> list[Section]:
     header, rows = leaderboard_rows(comparison)
     ours = [look(layer).label for layer in comparison.layers if is_ours(layer)]
-    found = [Section("Leaderboard", [Table("All tasks", header, rows, ours), Text(BOARD)])]
+    found = [
+        Section(
+            "Leaderboard",
+            [Table("All tasks", header, rows, ours, best=best_standings(comparison)), Text(BOARD)],
+        )
+    ]
     known = [place for place in standings(comparison) if place.mean is not None]
     return [*found, Section("Over all tasks", board_pictures(known))] if known else found
 
@@ -142,13 +150,18 @@ def _scores(results: Results, config: Mapping[str, Any]) -> list[Table | Text]:
     same = EQUAL.get(str(config.get("equal")), "").format(config.get("state_bytes"))
     grows = any(layer.split(",")[0] == "attention" for layer in results.layers)
     return [
-        Table(f"{results.metric.capitalize()}: {interval}", *score_rows(results), ours),
+        Table(
+            f"{results.metric.capitalize()}: {interval}",
+            *score_rows(results),
+            ours,
+            best=best_scores(results),
+        ),
         Text(
             f"Every layer trains on the same examples in the same order, with the same budget{same}"
             f". {CHARGED} Chance is the score of a guess; the plateau is the score of a memory "
             "that knows which values it has seen, but not with which key."
         ),
-        Table("Cost: mean over seeds", *cost_rows(results), ours),
+        Table("Cost: mean over seeds", *cost_rows(results), ours, best=best_costs(results)),
         Text(COSTS + (GROWS if grows else "")),
     ]
 

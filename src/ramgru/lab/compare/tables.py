@@ -5,7 +5,7 @@ A table is a header and rows of text; the first cell of a row is a layer's label
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ramgru.lab.compare.results import Comparison, Results, Run
@@ -38,6 +38,53 @@ def is_ours(layer: str) -> bool:
 def label(results: Results | Comparison, layer: str) -> str:
     """A layer's label in the tables and pictures of these results."""
     return look(layer, results.layers.index(layer)).label
+
+
+def best_of(
+    columns: Sequence[Sequence[float | None]], most: Sequence[bool]
+) -> set[tuple[int, int]]:
+    """The cells (row, column) of the best values, where rows differ; the first column is 1.
+
+    columns: the values of each column. most: whether the largest is the best one, column by column
+    """
+    found = set()
+    for place, (values, largest) in enumerate(zip(columns, most, strict=True), 1):
+        known = [value for value in values if value is not None]
+        if len(set(known)) > 1:
+            best = max(known) if largest else min(known)
+            found |= {(row, place) for row, value in enumerate(values) if value == best}
+    return found
+
+
+def best_scores(results: Results) -> set[tuple[int, int]]:
+    """The best cells of `score_rows`."""
+    columns = [
+        [results.score(layer, axes).mean for layer in results.layers] for axes in results.slices()
+    ]
+    return best_of(columns, [True] * len(columns))
+
+
+def best_costs(results: Results) -> set[tuple[int, int]]:
+    """The best cells of `cost_rows`."""
+    columns, most = [], []
+    for _, name, _ in COSTS:
+        means = [results.mean(layer, name) for layer in results.layers]
+        if any(mean is not None for mean in means):
+            # Budgets, and the bytes that only one kind of layer touches, are no contest.
+            open_to_all = name not in ("parameters", "steps", "touched_bytes")
+            columns.append(means if open_to_all else [None] * len(means))
+            most.append(name.startswith("bits"))
+    return best_of(columns, most)
+
+
+def best_standings(comparison: Comparison) -> set[tuple[int, int]]:
+    """The best cells of `leaderboard_rows`."""
+    places = standings(comparison)
+    names = [task.task for task in comparison.tasks]
+    shares = [[None if p.mean is None else p.mean.mean for p in places]]
+    shares += [[of.mean if (of := p.tasks.get(name)) else None for p in places] for name in names]
+    costs = [[getattr(p, name) for p in places] for name in ("state_bytes", "train_us", "step_us")]
+    return best_of([*shares, *costs], [True] * len(shares) + [False] * len(costs))
 
 
 def score_rows(results: Results) -> Table:

@@ -7,9 +7,19 @@ from collections.abc import Collection, Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ramgru.lab.compare.results import Comparison
-from ramgru.lab.compare.tables import cost_rows, is_ours, label, leaderboard_rows, score_rows
+from ramgru.lab.compare.tables import (
+    best_costs,
+    best_scores,
+    best_standings,
+    cost_rows,
+    is_ours,
+    label,
+    leaderboard_rows,
+    score_rows,
+)
 
 WIDTH = 12  # characters that a column takes at most; columns without room continue in a table below
 
@@ -20,12 +30,14 @@ def show(comparison: Comparison, console: Console) -> None:
         for lever, layers in (results.groups or {"": results.layers}).items():
             shown, what = results.only(layers), f"{lever}: " if lever else ""
             ours = {label(shown, layer) for layer in shown.layers if is_ours(layer)}
-            _print(f"{what}{results.metric} on {results.task}", *score_rows(shown), ours, console)
-            _print(f"{what}cost on {results.task}", *cost_rows(shown), ours, console)
+            title = f"{what}{results.metric} on {results.task}"
+            _print(title, *score_rows(shown), ours, best_scores(shown), console)
+            title = f"{what}cost on {results.task}"
+            _print(title, *cost_rows(shown), ours, best_costs(shown), console)
     if len(comparison.tasks) > 1:
         title = f"mean over {len(comparison.tasks)} tasks"
         ours = {label(comparison, layer) for layer in comparison.layers if is_ours(layer)}
-        _print(title, *leaderboard_rows(comparison), ours, console)
+        _print(title, *leaderboard_rows(comparison), ours, best_standings(comparison), console)
 
 
 def _print(
@@ -33,9 +45,10 @@ def _print(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     ours: Collection[str],
+    best: Collection[tuple[int, int]],
     console: Console,
 ) -> None:
-    """Print the rows without their intervals."""
+    """Print the rows without their intervals; the best cells are bold."""
     most = max(1, console.width // WIDTH)
     for start in range(1, len(header), most):
         shown = range(start, min(start + most, len(header)))
@@ -49,12 +62,15 @@ def _print(
         for place in shown:
             name = header[place].replace(", ", "\n").replace("_", "_\n").replace(" ", "\n")
             table.add_column(name, justify="right", no_wrap=True)
-        for row in rows:
+        for number, row in enumerate(rows):
             style = "magenta" if row[0] in ours else ""
             style = "dim" if row[0] in ("chance", "plateau") else style
-            cells = [
+            cells: list[str | Text] = [
                 row[0].replace(", ", ",\n"),
-                *(row[place].partition("\n")[0] for place in shown),
+                *(
+                    Text(row[place].partition("\n")[0], "bold" if (number, place) in best else "")
+                    for place in shown
+                ),
             ]
             table.add_row(*cells, style=style)
         console.print(table)

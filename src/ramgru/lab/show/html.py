@@ -31,6 +31,7 @@ class Table:
     """Rows under a header; the first cell of a row is the row's header.
 
     A cell may hold two lines; the second is set small. `ours`: labels of the rows to highlight.
+    best: cells to mark, as (row, column), counted from 0 with the first cell of each row
     text: cells hold words instead of numbers, so they are aligned left and wrapped.
     """
 
@@ -39,25 +40,30 @@ class Table:
     rows: Sequence[Sequence[str]]
     ours: Collection[str] = ()
     text: bool = False
+    best: Collection[tuple[int, int]] = ()
 
     def html(self, name: str) -> str:
         kind = ' class="text"' if self.text else ""
         head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in self.header)
         body = []
-        for first, *rest in self.rows:
+        for number, (first, *rest) in enumerate(self.rows):
             mark = ' class="ours"' if first in self.ours else ""
-            cells = "".join(f"<td>{_two_lines(cell)}</td>" for cell in rest)
+            cells = "".join(
+                f"<td>{_two_lines(cell, best=(number, place) in self.best)}</td>"
+                for place, cell in enumerate(rest, 1)
+            )
             body.append(f'<tr{mark}><th scope="row">{escape(first)}</th>{cells}</tr>')
+        caption = escape(self.caption) + ("; the best is marked" if self.best else "")
         return (
-            f'<div class="table" tabindex="0" role="region" aria-label="{escape(self.caption)}">'
-            f"<table{kind}><caption>{escape(self.caption)}</caption>"
+            f'<div class="table" tabindex="0" role="region" aria-label="{caption}">'
+            f"<table{kind}><caption>{caption}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(body) + "</tbody></table></div>"
         )
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, its text alternative, and its caption: the finding that it supports."""
+    """A figure, its text alternative, and its title: the finding that it supports."""
 
     figure: Figure
     alt: str
@@ -65,7 +71,7 @@ class Picture:
 
     def html(self, name: str) -> str:
         svg = inline(self.figure, name, self.alt)
-        return f"<figure>{svg}<figcaption>{escape(self.finding)}</figcaption></figure>"
+        return f"<figure><figcaption>{escape(self.finding)}</figcaption>{svg}</figure>"
 
 
 @dataclass(frozen=True)
@@ -197,6 +203,7 @@ def escape(text: str) -> str:
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", _escape(text))
 
 
-def _two_lines(cell: str) -> str:
+def _two_lines(cell: str, *, best: bool) -> str:
     first, _, second = cell.partition("\n")
-    return escape(first) + (f"<small>{escape(second)}</small>" if second else "")
+    shown = f"<strong>{escape(first)}</strong>" if best else escape(first)
+    return shown + (f"<small>{escape(second)}</small>" if second else "")

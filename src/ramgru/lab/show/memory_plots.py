@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ramgru.lab.show.data import Answer, Occupancy, Sample
+from ramgru.lab.show.svg import HOVER
 from ramgru.lab.show.theme import color, shade, style
 
 MAP_SIDE = 64  # squares a side of an occupancy map at most; a square sums several cells
@@ -62,7 +63,7 @@ def provenance(sample: Sample, most: int = 24) -> Figure:
         ]
         axes.set_yticks(range(len(answers)), asked)
         _token_axis(axes, sample.tokens[:last])
-        axes.set_title("Which write each answer came from")
+        axes.set_ylabel("question → answer")
         axes.grid(visible=False, axis="y")
         key: list[Artist] = [
             Patch(color=color("plum"), label="right answer"),
@@ -77,7 +78,8 @@ def provenance(sample: Sample, most: int = 24) -> Figure:
 def _weights(axes: Axes, row: int, answer: Answer, last: int, wide: float) -> None:
     weights = np.asarray(answer.weight, dtype=np.float64)[:last]
     for step in np.flatnonzero(weights >= FAINT):
-        axes.barh(
+        said = f"{HOVER}step {step}: {weights[step]:.3f} of the read at step {answer.step}"
+        bars = axes.barh(
             row,
             wide,
             0.8,
@@ -85,6 +87,7 @@ def _weights(axes: Axes, row: int, answer: Answer, last: int, wide: float) -> No
             color=color(_role(answer)),
             alpha=float(0.15 + 0.85 * min(weights[step], 1.0)),
         )
+        bars[0].set_label(said)
     if answer.written is not None:
         axes.add_line(_ring([answer.written], [row], "_written"))
 
@@ -152,7 +155,8 @@ def occupancy(memory: Occupancy) -> Figure:
                 axis.set_major_locator(MaxNLocator(5, integer=True))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         if len(memory.writes) > 1 and memory.used:
-            right.legend(loc="lower left")
+            handles, labels = right.get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 

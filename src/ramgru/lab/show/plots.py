@@ -1,11 +1,14 @@
 """Pictures of a comparison: learning curves, and scores against size, distance, state or time.
 
-Every function takes the plain data of data.py and returns a figure in the plum theme.
+Every function takes the plain data of data.py and returns a figure in the plum theme. A page shows
+the finding above it; a picture that stands alone is `titled` with it. Of more than four lines, the
+best of ours and the best others stand out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -18,6 +21,10 @@ from ramgru.lab.show.theme import color, look, style
 
 LINE = 0.2  # inches that one row of a legend takes
 WIDE = 100  # characters that fit in one row of a legend
+TITLE = 72  # characters that fit in one row of a title
+OURS = ("ramgru", "ram-gru")
+STAND_OUT = 4  # lines at most
+FAINT: dict[str, Any] = {"linewidth": 1.0, "markersize": 4, "alpha": 0.5}  # of the other lines
 
 
 def learning_curves(curves: Sequence[Curve], metric: str = "recall") -> Figure:
@@ -27,31 +34,31 @@ def learning_curves(curves: Sequence[Curve], metric: str = "recall") -> Figure:
         figure = Figure(figsize=(7.2, 3.2))
         upper, lower = figure.subplots(1, 2)
         shown: list[str] = []
+        best: dict[str, float] = {}
+        for curve in curves:
+            best[curve.layer] = max([best.get(curve.layer, 0.0), *curve.metric])
+        bold = _standing_out(best)
         for curve in curves:
             first = curve.layer not in shown
             if first:
                 shown.append(curve.layer)
             seen = look(curve.layer, shown.index(curve.layer))
-            paint = {"color": seen.color, "linestyle": seen.dash, "alpha": 1.0 if first else 0.6}
-            upper.plot(
-                curve.metric_steps,
-                curve.metric,
-                label=seen.label if first else "_" + seen.label,
-                marker=seen.marker,
-                markersize=4,
-                **paint,
-            )
-            lower.plot(curve.steps, curve.loss, **paint)
+            paint: dict[str, Any] = {"color": seen.color, "linestyle": seen.dash, "markersize": 4}
+            paint |= {"alpha": 1.0 if first else 0.6} if curve.layer in bold else FAINT
+            paint |= {"label": seen.label if first else "_" + seen.label, "marker": seen.marker}
+            upper.plot(curve.metric_steps, curve.metric, **paint)
+            lower.plot(curve.steps, curve.loss, markevery=slice(-1, None), **paint)
         _share(upper)
-        upper.set(title=f"{metric.capitalize()} while training", xlabel="step")
+        upper.set(ylabel=f"{metric} on held-out data", xlabel="step")
         losses = [value for curve in curves for value in curve.loss]
         log = bool(losses) and min(losses) > 0 and max(losses) >= 5 * min(losses)
-        lower.set(title="Loss", xlabel="step", yscale="log" if log else "linear")
+        lower.set(ylabel="training loss", xlabel="step", yscale="log" if log else "linear")
         if log:
             lower.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # two labels at least
         for axes in (upper, lower):
             axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
             axes.margins(x=0.03)
+            axes.fmt_xdata = _thousands
         lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         lower.yaxis.set_minor_locator(NullLocator())
         _legend(figure, 4)
@@ -67,12 +74,13 @@ def recall_against_pairs(
     axis: str = "pairs",
     metric: str = "recall",
     log: bool = True,
+    stand_out: Collection[str] = (),
 ) -> Figure:
     """Scores against the size of the task, with intervals.
 
     trained: the largest size seen in training; the sizes up to there are shaded.
     chance: the score of a guess. plateau: {size: the score of a memory that knows which values it
-    has seen, but not with which key}.
+    has seen, but not with which key}. stand_out: layers; none given: as the module says.
     """
     _need(lines, "lines")
     with style():
@@ -106,12 +114,15 @@ def recall_against_pairs(
                 linewidth=1,
                 label=f"chance {percent(chance)}",
             )
-        _lines(axes, lines)
+        _lines(axes, lines, stand_out)
         _share(axes)
-        axes.set(title=f"{metric.capitalize()} against {axis}", xlabel=axis)
+        axes.set(ylabel=metric, xlabel=axis)
+        axes.fmt_xdata = bytes_text if axis.startswith("bytes") else _thousands
         if log:
             _log_axis(axes, xs)
             axes.set_xlim(xs[0] / 1.25, xs[-1] * 1.25)
+            if axis.startswith("bytes"):
+                axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: bytes_text(value)))
         _legend(figure, 2)
     return figure
 
@@ -161,7 +172,7 @@ def _against(
                 label=f"{seen.label}: {percent(point.score.mean)} in {text(point.cost)}",
             )
         _share(axes)
-        axes.set(title=f"{metric.capitalize()} {where}", xlabel=label)
+        axes.set(ylabel=f"{metric} {where}", xlabel=label)
         axes.set_xscale("log", base=2)
         xs = [point.cost for point in points]
         room = 8 if text is bytes_text else 2
@@ -172,15 +183,33 @@ def _against(
     return figure
 
 
+def titled(figure: Figure, finding: str) -> Figure:
+    """The picture with its finding above it, for where it stands alone; the figure grows by it."""
+    text = textwrap.fill(finding.replace(" %", "\N{NO-BREAK SPACE}%"), TITLE)
+    figure.axes[0].set_title(text, loc="left")
+    figure.set_figheight(figure.get_figheight() + LINE * (text.count("\n") + 1))
+    return figure
+
+
+def _standing_out(scores: Mapping[str, float]) -> set[str]:
+    """The layers whose lines stand out: the best of ours, and the best others."""
+    ranked = sorted(scores, key=lambda layer: scores[layer], reverse=True)
+    ours = [layer for layer in ranked if layer.split(",")[0].split(" ")[0].lower() in OURS][:1]
+    return {*ours, *[layer for layer in ranked if layer not in ours][: STAND_OUT - len(ours)]}
+
+
 def _legend(figure: Figure, columns: int) -> None:
     """A legend below the axes, in as many columns as its labels allow; the figure grows by it."""
-    labels = [label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]]
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     columns = max(1, min(columns, len(labels), WIDE // (8 + max(map(len, labels), default=0))))
     figure.set_figheight(figure.get_figheight() + LINE * -(-len(labels) // columns))
-    figure.legend(loc="outside lower center", ncols=columns)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
-def _lines(axes: Axes, lines: Sequence[Line]) -> None:
+def _lines(axes: Axes, lines: Sequence[Line], stand_out: Collection[str]) -> None:
+    means_of = {line.layer: [score.mean for score in line.scores] for line in lines}
+    each = {layer: sum(means) / len(means) for layer, means in means_of.items()}
+    bold = stand_out or _standing_out(each)
     for order, line in enumerate(lines):
         seen = look(line.layer, order)
         means = [score.mean for score in line.scores]
@@ -191,14 +220,15 @@ def _lines(axes: Axes, lines: Sequence[Line]) -> None:
             linestyle=seen.dash,
             marker=seen.marker,
             label=line.label or seen.label,
-            zorder=3 - 0.01 * order,
+            zorder=(3 if line.layer in bold else 2) - 0.01 * order,
+            **({} if line.layer in bold else FAINT),
         )
         banded = [
             (x, s.low, s.high)
             for x, s in zip(line.x, line.scores)
             if s.low is not None and s.high is not None
         ]
-        if banded:
+        if banded and line.layer in bold:
             x, low, high = zip(*banded)
             axes.fill_between(
                 x, low, high, color=seen.color, alpha=0.18, linewidth=0, label="_" + seen.label
@@ -213,6 +243,7 @@ def _error(score: Score) -> list[list[float]] | None:
 
 def _share(axes: Axes) -> None:
     axes.set_ylim(-0.04, 1.04)
+    axes.fmt_ydata = percent
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
