@@ -52,8 +52,12 @@ def test_gradients_equal_one_process(found, case):
 def test_torchrun_trains_and_writes_once(found):
     """Two processes write one log and print one line per epoch; the run is resumed with FSDP."""
     folder, out = found
-    assert out.startswith("epoch 1 · loss ")
-    assert len(out.splitlines()) == 2
+    first, epoch, done, *after = out.splitlines()
+    assert ", 2 processes · " in first
+    assert epoch.startswith("epoch 1 · loss ")
+    assert done.startswith("all steps done after step 4;")
+    assert after[:2] == ["", "next:"]
+    assert out.count("next:") == 1
     run = str(folder / "run")
     more = ("--resume", run, "--steps", "8", "--schedule", "constant", "--parallel", "fsdp")
     torchrun("-m", "ramgru", "train", *more)

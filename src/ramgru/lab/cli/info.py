@@ -12,7 +12,7 @@ import torch
 from ramgru import kernels
 from ramgru.lab import tasks
 from ramgru.lab.cli.main import EXTRAS, advice
-from ramgru.lab.cli.screen import Screen
+from ramgru.lab.cli.screen import Screen, suggest
 from ramgru.version import __version__
 
 SCREEN = Screen(
@@ -33,6 +33,7 @@ def run(args: Sequence[str]) -> int:
     parts += [["GPU kernels", *lines_of(kernels.gpu.info())], ["kernels", *kernel_lines()]]
     parts += [["optional libraries", *extras()], ["tasks", *task_lines()]]
     print("\n\n".join("\n".join(part) for part in parts))
+    suggest("ramgru train mqar --task.pairs 8", "ramgru compare")
     return 0
 
 
