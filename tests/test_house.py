@@ -22,7 +22,10 @@ STOREYS = [
     {"kernels"},
     {"ragged", "gru", "keys", "lag", "tape", "open_gates"},
     {"versions", "memory_state", "state", "carried", "memory"},
-    {"layer", "arguments", "contract", "fast_step", "stepping", "stream", "trace"},
+    {
+        *{"layer", "arguments", "contract", "stepping", "stream", "trace"},
+        *{"fast_step", "fast_stream"},
+    },
     {"sequence", "generation", "pretrained", "model", "export", "onnx"},
     {"__init__"},
     {"adapters"},

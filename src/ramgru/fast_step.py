@@ -1,7 +1,7 @@
 """One step of a stream as one native call a layer: the fast path of streams.
 
 A step takes microseconds, so everything that stays the same between steps is looked up once and
-kept in a cache (`_Plan`), valid while weights and modules are unchanged. B sequences, I inputs,
+kept in a cache (`Plan`), valid while weights and modules are unchanged. B sequences, I inputs,
 C hidden units, L layers, H heads, N cells of width D.
 """
 
@@ -80,7 +80,7 @@ def step_(
         if bool(reset.any()):
             if keep:
                 return None
-            state = _begin_anew(parts, state, reset)
+            state = begin_anew(parts, state, reset)
     # No operation here has a gradient: kernels read addresses, and results are new tensors.
     hidden, y = state.hidden.contiguous(), x.contiguous()
     next_hidden, memories = torch.empty_like(hidden), []
@@ -111,7 +111,7 @@ def _version(memory: MemoryState) -> Version:
 
 
 @torch.no_grad()
-def _begin_anew(parts: Sequence[Part], state: RAMGRUState, reset: Tensor) -> RAMGRUState:
+def begin_anew(parts: Sequence[Part], state: RAMGRUState, reset: Tensor) -> RAMGRUState:
     """The state with some sequences fresh; the rows of plain memories are overwritten."""
     B, hidden, memories = len(reset), state.hidden.clone(), []
     hidden[:, reset] = 0
@@ -130,6 +130,20 @@ def _begin_anew(parts: Sequence[Part], state: RAMGRUState, reset: Tensor) -> RAM
                 memory.rows[b] = memory.fresh_rows()
         memories.append(replace(memory, carried=carried))
     return RAMGRUState(hidden, tuple(memories))
+
+
+def plans_for(parts: Sequence[Part], state: RAMGRUState) -> list[Plan] | None:
+    """The plans of the last native step, if they still hold and take this state."""
+    L, B, C = state.hidden.shape
+    plans = [_plans.get(part.memory) for part in parts]
+    if len(plans) != L or len(state.memory) != L:
+        return None
+    found = [plan for plan in plans if plan is not None and plan.is_valid(state.hidden.dtype)]
+    fit = len(found) == L and all(
+        plan.hidden_size == C and memory.held is None and plan.fits(memory, B, keep=False)
+        for plan, memory in zip(found, state.memory)
+    )
+    return found if fit else None
 
 
 def refusal(parts: Sequence[Part], dtype: torch.dtype) -> str:
@@ -167,7 +181,7 @@ class _Tensors:
 
 
 @dataclass
-class _Plan:
+class Plan:
     """The arguments that the steps of one layer have in common."""
 
     modules: list[_Module]
@@ -236,7 +250,7 @@ class _Plan:
         )
 
 
-_plans: WeakKeyDictionary[RandomAccessMemory, _Plan] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[RandomAccessMemory, Plan] = WeakKeyDictionary()
 
 
 class _Module:
@@ -277,7 +291,7 @@ def _versions(tensors: Sequence[Tensor]) -> list[int]:
     return [t._version for t in tensors]
 
 
-def _plan(part: Part, dtype: torch.dtype) -> _Plan | str:
+def _plan(part: Part, dtype: torch.dtype) -> Plan | str:
     """The cached plan, or a new one; or why the native step does not support the layer."""
     memory = part.memory
     cached = _plans.get(memory)
@@ -291,7 +305,7 @@ def _plan(part: Part, dtype: torch.dtype) -> _Plan | str:
     return plan if plan.is_valid(dtype) else "a module of the layer has a forward hook"
 
 
-def _new_plan(part: Part, dtype: torch.dtype) -> _Plan | str:
+def _new_plan(part: Part, dtype: torch.dtype) -> Plan | str:
     memory: Any = part.memory
     names = ("candidate", "update_gate", "output_gate", "read_out")
     heads = memory.heads
@@ -320,7 +334,7 @@ def _new_plan(part: Part, dtype: torch.dtype) -> _Plan | str:
         return "weights made in inference mode count no changes"
     versions, start = _versions(sources.held), memory.initial_state(1)
     held = iter(weights.held)
-    return _Plan(
+    return Plan(
         [_Module(*each) for each in found],
         weights,
         [p for p, there in zip(places, given) if p is not None and not there],

@@ -15,6 +15,7 @@ from ramgru import fast_step, open_gates
 from ramgru.arguments import check_reset, check_state
 from ramgru.config import check_int
 from ramgru.contract import RecurrentContract
+from ramgru.fast_stream import NativeStream, native_stream
 from ramgru.state import RAMGRUState
 from ramgru.stream import Stream
 
@@ -105,6 +106,16 @@ class StepByStep(RecurrentContract):
             if self._hooked() or any(map(fast_step.has_own_forward, self.memories)):
                 return self.step(input, state, reset=reset)
             return self._general_step_(input, state, reset)
+
+    def native_stream(self, state: RAMGRUState) -> NativeStream | None:
+        """Steps in place that go on from a state that nobody else holds; None if they are not
+        native."""
+        return native_stream(self._parts_in_place, state)
+
+    def _parts_in_place(self) -> list[fast_step.Part]:
+        """`_parts`, or none if `step_` may run other code."""
+        own = type(self).step_ is not StepByStep.step_ or "step_" in vars(self)
+        return [] if own or self._forward_hooks or self._forward_pre_hooks else self._parts()
 
     def _general_step_(
         self, input: Tensor, state: RAMGRUState, reset: Tensor | None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ramgru.config import check_int
+from ramgru.fast_stream import NativeStream
 from ramgru.state import RAMGRUState
 
 
@@ -29,24 +30,45 @@ class Stream:
     """
 
     def __init__(self, layer: Any, state: RAMGRUState) -> None:
-        """layer: has `step_` and `forward`; state: becomes the stream's own."""
+        """layer: a `StepByStep`; state: becomes the stream's own."""
         self.layer, self._state = layer, state
 
     @property
     def batch_size(self) -> int:
-        return self._state.batch_size
+        return self._last.batch_size
 
     @property
     def state(self) -> RAMGRUState:
         """A copy of the state, which later steps leave as it is."""
-        return self._state.clone()
+        return (self._last if self._native is None else self._native.state()).clone()
+
+    @property
+    def _state(self) -> RAMGRUState:
+        if self._native is not None:
+            self._state = self._native.state()
+        return self._last
+
+    @_state.setter
+    def _state(self, state: RAMGRUState) -> None:
+        self._last = state
+        self._native: NativeStream | None = None  # goes on from it
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and files, which hold no addresses."""
+        return {"layer": self.layer, "_state": self._state}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.layer, self._state = state["layer"], state["_state"]
 
     def step(self, x: Tensor, *, reset: Tensor | None = None) -> Tensor:
         """One step of every sequence: x (B, I) -> output (B, C).
 
         reset: (B,) bool, sequences that begin anew before this step
         """
+        if self._native is not None and (y := self._native.step(x, reset)) is not None:
+            return y
         y, self._state = self.layer.step_(x, self._state, reset=reset)
+        self._native = self.layer.native_stream(self._state)
         return y
 
     @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from ramgru import RAMGRU, Lag, Memory, RAMGRUState, Tape, fast_step
 from ramgru.config import heads_text
 from ramgru.kernels import native
 from ramgru.kernels.projection import Projection
+from ramgru.stream import Stream
 
 needs_native = pytest.mark.skipif(not native.supported(), reason="the native library is not built")
 every_isa = pytest.mark.parametrize("isa", native.supported())
@@ -393,3 +396,111 @@ def test_weights_that_change_or_move_are_seen() -> None:
     of_memory.read_out = torch.nn.Linear(36, 8, bias=False, dtype=torch.float64)
     start = layer.initial_state(1, dense=True)
     assert fast_step.step_(layer._parts(), x, start) is None
+
+
+# Steps of a stream that go on from native ones (`fast_stream`).
+
+
+def prepared(layer: RAMGRU, x: Tensor) -> Stream:
+    """A stream after two steps, the first of which lays out its cells."""
+    stream = layer.stream(len(x))
+    for _ in range(2):
+        stream.step(x)
+    assert stream._native is not None
+    return stream
+
+
+@needs_native
+@every_isa
+@pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
+@pytest.mark.parametrize("heads", [MIXED, "key", "lag tape"])
+def test_prepared_steps_equal_steps_in_place_to_the_last_bit(
+    isa: str, controller: str, heads: str
+) -> None:
+    memory = Memory(cells=64, heads=heads, learned_start=True)
+    layer = make(5, memory=memory, controller=controller, num_layers=2)
+    x, resets = normal(9, 3, 6), torch.rand(9, 3) < 0.3
+    given = x.clone()
+    with native.use(isa):
+        stream = prepared(layer, x[0])
+        state = stream.state
+        for t, now in enumerate(x):
+            reset = resets[t] if t % 3 else None
+            taken = stream._native.step(now, reset)  # type: ignore[union-attr]
+            y, state = layer.step_(now, state, reset=reset)
+            assert taken is not None
+            assert torch.equal(taken, y)
+            if t % 4 == 0:
+                assert torch.equal(stream.state.to_tensor(), state.to_tensor())
+    assert torch.equal(x, given)
+
+
+@needs_native
+def test_a_prepared_stream_sees_whatever_changes() -> None:
+    layer, x = make(memory=Memory(cells=64, heads=MIXED)), normal(2, 6)
+    stream = prepared(layer, x)
+    of_memory = layer.memories[0]
+    called: list[int] = []
+
+    def alike(native_step: bool) -> None:
+        state = stream.state
+        taken = stream._native is not None and stream._native.step(x, None) is not None
+        assert taken == native_step
+        if taken:  # once too often: back again
+            stream._state = state.clone()
+        y = stream.step(x)
+        close(y, layer(x[:, None], state)[0][:, 0])
+        assert (stream._native is not None) == (not layer._forward_hooks)
+
+    alike(True)
+    with torch.no_grad():
+        of_memory.candidate.weight.mul_(2)  # where it lies
+    stream.step(x)
+    alike(True)
+    of_memory.candidate.weight.data = normal(*of_memory.candidate.weight.shape)
+    alike(False)
+    stream.step(x)
+    with torch.no_grad():
+        of_memory.heads["key"].codes.normal_()
+    alike(False)
+    stream.step(x)
+    layer.weight_ih_l0 = torch.nn.Parameter(normal(*layer.weight_ih_l0.shape))
+    alike(False)
+    stream.step(x)
+    handle = layer.register_forward_hook(lambda *_: called.append(1))
+    alike(False)
+    assert called
+    handle.remove()
+    stream._state = stream.state.dense()  # as before the call of the module
+    stream.step(x)
+    alike(True)
+    with native.use(native.PORTABLE):
+        assert stream._native is not None
+        assert stream._native.step(x, None) is None
+    wide = stream.step(x.repeat(1, 2)[:, ::2])  # strided
+    assert wide.shape == (2, 8)
+
+
+@needs_native
+def test_a_copy_of_a_prepared_stream_goes_on_alone() -> None:
+    layer, x = make(), normal(4, 2, 6)
+    stream = prepared(layer, x[0])
+    state = stream.state
+    others = [copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))]
+    expected = [stream.step(now) for now in x]
+    for other in others:
+        assert torch.equal(other.state.to_tensor(), state.to_tensor())
+        for now, y in zip(x, expected, strict=True):
+            assert torch.equal(other.step(now), y)
+
+
+@needs_native
+def test_a_prepared_stream_leaves_inference_mode() -> None:
+    layer, x, reset = make(), normal(2, 6), torch.tensor([True, False])
+    stream = layer.stream(2)
+    stream.step(x)
+    with torch.inference_mode():
+        stream.step(x)
+        expected = layer.step_(x, stream.state, reset=reset)[0]
+    assert stream._native is not None
+    assert torch.equal(stream.step(x, reset=reset), expected)

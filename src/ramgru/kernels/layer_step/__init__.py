@@ -91,6 +91,43 @@ def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+class PreparedStep:
+    """`layer_step_` on the same tensors again and again, but for its input and its output.
+
+    This object keeps all other tensors alive, which nobody else may move or resize.
+    """
+
+    # The places of the fields that change; all fields have 8 bytes.
+    _THREADS, _OUTPUT = 1, 6 - len(TAIL.unpack(bytes(TAIL.size)))
+    _INPUT = _OUTPUT - 6
+
+    def __init__(
+        self,
+        constants: Constants,
+        batch: int,
+        hidden: Tensor,
+        rows: Tensor,
+        carried: dict[str, Tensor],
+        next_hidden: Tensor,
+        next_carried: dict[str, Tensor],
+    ) -> None:
+        self._constants = constants
+        self._tensors = (hidden, rows, carried, next_hidden, next_carried)
+        given, made = [carried.get(kind) for kind in CARRIED], [*map(next_carried.get, CARRIED)]
+        before, after = map(address, (hidden, rows, *given)), map(address, (next_hidden, *made))
+        step = TAIL.pack(0, *before, 0, *after, 0, 0)
+        fields = HEAD.pack(STEP.size, 0, batch) + constants.packed + step
+        self._fields = (ctypes.c_uint64 * (STEP.size // 8)).from_buffer_copy(fields)
+        self._address = ctypes.addressof(self._fields)
+
+    def run(self, input: Tensor, output: Tensor) -> None:
+        """Both contiguous, and held by the caller."""
+        fields = self._fields
+        fields[self._THREADS] = torch.get_num_threads()
+        fields[self._INPUT], fields[self._OUTPUT] = input.data_ptr(), output.data_ptr()
+        native.run("layer_step", self._constants.dtype, self._address)
+
+
 def layer_step_(
     constants: Constants,
     batch: int,

@@ -185,7 +185,7 @@ def arguments(name: str, sizes: str, tensors: str) -> struct.Struct:
 
 
 @cache
-def _kernel(name: str, storage: torch.dtype, isa: str) -> Callable[[bytes], int]:
+def _kernel(name: str, storage: torch.dtype, isa: str) -> Callable[[bytes | int], int]:
     kernel = getattr(library(), f"ramgru_{name}_{STORAGE[storage]}_{isa}", None)
     if kernel is None:
         raise RuntimeError(
@@ -227,8 +227,9 @@ def call(
     run(name, storage, layout.pack(layout.size, torch.get_num_threads(), *sizes, *pointers))
 
 
-def run(name: str, storage: torch.dtype, given: bytes) -> None:
-    """Run a kernel on its packed arguments, which are not checked. The caller holds the memory."""
+def run(name: str, storage: torch.dtype, given: bytes | int) -> None:
+    """Run a kernel on its packed arguments, or on those at an address, which are not checked. The
+    caller holds the memory."""
     failed = _kernel(name, storage, isa())(given)
     if failed == 1:
         raise MemoryError(f"{name}: not enough memory")
