@@ -91,6 +91,9 @@ def test_a_page_is_opened_where_there_is_a_display(folder, capsys, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     assert main(["runs", "1"]) == 0  # nor is standard output a terminal
     assert "page: runs/compare-mqar/report.html\n" in capsys.readouterr().out
+    assert main(["report", "runs/compare-mqar", "--open"]) == 0
+    assert capsys.readouterr().out.endswith("next:\n  ramgru runs runs/compare-mqar\n")
+    assert not opened
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert browse.open_page(report)
