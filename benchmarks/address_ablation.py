@@ -31,6 +31,7 @@ from ramgru.lab.show.data import over_seeds
 ROOT = Path("runs/ablation")
 SEEDS = (0, 1, 2)
 STEPS = 600
+RATE = 3e-3  # so few steps learn most with it
 SIZES = ((0.0, 64), (0.0, 1024), (0.2, 64), (0.2, 1024), (0.4, 64), (0.4, 1024))
 # {variant: (what it is, options of the memory, (module, name, replacement) or None)}
 VARIANTS: dict[str, tuple[str, dict[str, Any], tuple[Any, str, Callable[..., Any]] | None]] = {
@@ -76,7 +77,7 @@ def measure(name: str, seed: int) -> list[float]:
     """Recall at each of SIZES of one trained run."""
     _, memory, change = VARIANTS[name]
     folder = ROOT / f"{name}-{seed}"
-    config = replace(FEATURES, model=ours(**memory), seed=seed, steps=STEPS)
+    config = replace(FEATURES, model=ours(**memory), seed=seed, steps=STEPS, lr=RATE)
     with replaced(change):
         runs.trained(config, folder, quiet=True)
         found = []
@@ -107,7 +108,8 @@ def main() -> None:
         "Recall of `feature_recall` in per cent (mean over three seeds, with Student's 95 % "
         "interval), "
         f"trained on up to {config.task.pairs} pairs at noise 0.2 for {STEPS} steps of "
-        f"{config.batch_size} sequences, two blocks of width 64; chance is 3.1 %. Each "
+        f"{config.batch_size} sequences, learning rate {RATE:g}, two blocks of width 64; chance is "
+        "3.1 %. Each "
         "variant changes one part. `python benchmarks/address_ablation.py` repeats it.",
         "",
         *table(header, rows),

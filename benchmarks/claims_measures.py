@@ -1,5 +1,5 @@
-"""The measurements of a trained run: its answers, also from cells that rest in narrow numbers, its
-learning speed, the cells that kept bits."""
+"""The measurements of a trained run: its answers, also from cells that rest in narrow numbers or
+beside a memory in which the last write wins, its learning speed, the cells that kept bits."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def steps_to_target(run: Path, task: Task, effort: Effort) -> dict[str, float]:
     events = [event for event in log.read(run / LOG) if event["event"] == "evaluate"]
     steps = [event["step"] for event in events if event[task.metric] >= config.target]
     return {"steps": steps[0] if steps else config.total_steps, "reached": float(bool(steps))}
+
+
+def beside_last_write(run: Path, task: Task, effort: Effort) -> dict[str, float]:
+    """As `answers`, and last: the recall of a memory in which each token overwrites what followed
+    its earlier occurrences, on other sequences of the task; gain: what the run has above it."""
+    found = answers(run, task, effort)
+    right = asked = draw = 0
+    while asked < effort.questions:
+        batch, draw = task.draw(1, held_out_seed(effort.seed, FRESH + draw)), draw + 1
+        followed: dict[int, int] = {}
+        for token, after, label in zip(batch.inputs[0], batch.inputs[0, 1:], batch.labels[0]):
+            if label >= 0:
+                right, asked = right + (followed.get(int(token)) == label), asked + 1
+            followed[int(token)] = int(after)
+    return {**found, "last": right / asked, "gain": found["score"] - right / asked}
 
 
 def kept_cells(run: Path, task: Task, effort: Effort) -> dict[str, float]:

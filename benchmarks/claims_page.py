@@ -30,7 +30,13 @@ COUNTED = {
     "cost": "cost, bits per sequence",
     "wrong": "wrong bits per sequence",
 }
-LABELS = {**COUNTED, "reached": "target reached", "kept": "cells with the same bits"}
+LABELS = {
+    **COUNTED,
+    "reached": "target reached",
+    "kept": "cells with the same bits",
+    "last": "recall where the last write wins",
+    "gain": "recall above that",
+}
 
 
 @dataclass(frozen=True)
