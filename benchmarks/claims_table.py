@@ -83,7 +83,7 @@ MQAR_FILLERS = Row(
     "mqar_fillers",
     "Random tokens between the questions repeat keys by chance. The layer leaves the cells of a "
     "key that it holds as they are: it recalls more than a memory in which the last write wins.",
-    training("mqar", {**FILLERS, "pairs": 32, "length": 256}, steps=800, batch_size=32),
+    training("mqar", {**FILLERS, "pairs": 32, "length": 256}, steps=400, batch_size=32),
     tuple(
         replace(
             ask(
