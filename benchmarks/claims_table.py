@@ -203,7 +203,7 @@ FEATURE_FORMS = tuple(
         "Neither the scale of the inputs nor the width of a key matters: "
         + ", ".join(f"{option} {value}" for option, value in (form or {"scale": 1}).items())
         + ".",
-        training("feature_recall", {"pairs": 16, "noise": 0.0, **form}, steps=400, batch_size=32),
+        training("feature_recall", {"pairs": 16, "noise": 0.0, **form}, steps=1200, batch_size=32),
         (ask("feature_recall", {"pairs": 16}, Bar(least=0.99), min_pairs=16, noise=0.0, **form),),
     )
     for name, form in FORMS.items()
