@@ -113,7 +113,7 @@ def test_jobs_that_fail_in_a_worker_process_are_told(tmp_path):
     results, errors = crew.work_off(JOBS, console)
     assert results == {}
     assert errors == dict.fromkeys(JOBS, "KeyError: 'folder'")
-    assert "0/3 · job b: failed: KeyError: 'folder'" in console.file.getvalue()
+    assert "0 of 3 done · job b: failed: KeyError: 'folder'" in console.file.getvalue()
 
 
 def test_workers_that_cannot_begin_end_the_comparison(tmp_path, monkeypatch):

@@ -184,10 +184,10 @@ class _Queue:
         return sum(state == TrialState.WAITING for state in left.values()), len(left)
 
     def tell(self, names: list[str]) -> None:
-        count = f"{len(self.results)} of {len(self.jobs)} runs"
+        count = f"{len(self.results)} of {len(self.jobs)} done"
         for name in names:
-            how = f"failed: {self.errors[name]}" if name in self.errors else "done"
-            self.print(f"{count} · {self.jobs[name].label}: {how}")
+            why = f": failed: {self.errors[name]}" if name in self.errors else ""
+            self.print(f"{count} · {self.jobs[name].label}{why}")
 
     def print(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, markup=False)
