@@ -98,12 +98,16 @@ PROGRAMS = {
                 Value("version, a real log", 0.8, share=True, chance=1 / 400),
                 Value("other words", share=True),
             ),
+            "Names and versions are dealt anew for every log, so they can be looked up and not be "
+            "known by heart; in these seconds, peers learn how lines are made and no more.",
         ),
         Program(
             "upgrade",
             "upgrade",
-            "A GRU that was trained on these logs trains on, as it is or with a memory by "
-            "`from_gru`; in the column of nn.LSTM, an LSTM does.",
+            "A GRU that was trained on the logs of log_lines trains on, as it is or with a memory "
+            "by `from_gru`, which leaves its outputs as they were, bit for bit; in the column of "
+            "nn.LSTM, an LSTM trains on. The memory adds parameters, and is not weighed up by a "
+            "wider GRU.",
             (
                 Value("version before", share=True, chance=1 / 400),
                 Value("version", 0.8, share=True, chance=1 / 400),
@@ -119,7 +123,7 @@ PROGRAMS = {
             "POPGym's score is twice the share of right answers, less one: .95 is 97.5 %.",
             (Value("right", 0.975, share=True, chance=0.25),),
             "A lag head reads the candidate of k steps ago, and learns k. In these seconds, peers "
-            "learn what can be guessed from the cards that are left in the decks.",
+            "stay near chance.",
             function="medium",
         ),
         Program(

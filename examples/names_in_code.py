@@ -28,8 +28,9 @@ from training import command, fit, recurrent
 from ramgru import Memory
 
 LENGTH, NAMES = 384, 512  # tokens of a file that are read, and numbers for its names
-RATE, STEPS, BATCH, TEST = 3e-3, 250, 8, 32
-FILES, HELD_OUT = 240, 40  # files, and how many of them are for the test
+WIDTH = 64
+RATE, STEPS, BATCH, TEST = 3e-2, 250, 4, 32
+FILES, HELD_OUT = 160, 32  # files, and how many of them are for the test
 MEMORY = Memory(heads="key key:2 key:3 key:4", cells=4096)
 
 
@@ -91,12 +92,14 @@ def run(
     torch.manual_seed(seed)
     draw, (files, others) = random.Random(seed), corpus()
     size = NAMES + len(others)
-    rnn = recurrent(layer, 64, 64, MEMORY, outputs=size)
-    modules = {"embedding": nn.Embedding(size, 64), "rnn": rnn}
-    model: Any = nn.ModuleDict({**modules, "head": nn.Linear(rnn.hidden_size, size)})
+    rnn = recurrent(layer, WIDTH, WIDTH, MEMORY, outputs=WIDTH)
+    modules = {"embedding": nn.Embedding(size, WIDTH), "rnn": rnn}
+    model: Any = nn.ModuleDict({**modules, "head": nn.Linear(rnn.hidden_size, WIDTH)})
 
     def logits(tokens: Tensor) -> Tensor:
-        return model["head"](model["rnn"](model["embedding"](tokens[:, :-1]))[0])
+        """The next token is the one whose embedding is nearest."""
+        guess = model["head"](model["rnn"](model["embedding"](tokens[:, :-1]))[0])
+        return guess @ model["embedding"].weight.T / WIDTH**0.5
 
     def cost_of(tokens: Tensor) -> Tensor:
         return nn.functional.cross_entropy(logits(tokens).flatten(0, 1), tokens[:, 1:].flatten())
