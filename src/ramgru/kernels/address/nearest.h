@@ -232,6 +232,7 @@ class BlockAddress {
   // key[i] (A,) of tokens 0 <= i < count; then `each(i, address)` for each of them
   template <class Each>
   void find(int64_t h, const real* const* key, int64_t count, real sharpness, Each&& each) {
+    vectors_ = (count + lanes<real> - 1) / lanes<real>;
     make_queries(h, key, count);
     int64_t list = token_vectors * K_, found = 0;
     V *value = lists_.get(), *more = value + list, *sum = more + list;
@@ -244,7 +245,7 @@ class BlockAddress {
         continue;
       }
       best(h, u, more, digit);
-      for (int64_t v = 0; v < token_vectors; ++v)
+      for (int64_t v = 0; v < vectors_; ++v)
         merge(value + v * K_, cell + v * K_, found, more + v * K_, digit + v * K_, size, (int)n,
               sum + v * K_, merged + v * K_);
       std::swap(value, sum);
@@ -252,7 +253,7 @@ class BlockAddress {
       found = std::min<int64_t>(K_, found * size);
     }
     real factor = std::exp(sharpness);
-    for (int64_t v = 0; v < token_vectors && v * lanes<real> < count; ++v) {
+    for (int64_t v = 0; v < vectors_; ++v) {
       V *w = value + v * K_, *r = more + v * K_, total{}, highest = w[0];
       for (int64_t k = 0; k < found; ++k) w[k] = exp((w[k] - highest) * factor);
       for (int64_t k = 0; k < reads_; ++k) total += w[k];
@@ -264,22 +265,36 @@ class BlockAddress {
   }
 
  private:
-  // total[i][v] += sum_a rows[a, i] x[a, v], with rows of `stride` numbers and x of token_tile
-  static RAMGRU_INLINE void products(const real* rows, int64_t stride, const real* x, int64_t n,
-                                     V (&total)[code_tile][token_vectors]) {
-    for (int64_t a = 0; a < n; ++a) {
-      V token[token_vectors];
-      for (int64_t v = 0; v < token_vectors; ++v)
-        token[v] = load(x + a * token_tile<real> + v * lanes<real>);
+  // total[i][v] = start(i) + sum_a rows[a, i] x[a, v], with rows of `stride` numbers and x of
+  // token_tile
+  template <class Start>
+  RAMGRU_INLINE void products(const real* rows, int64_t stride, const real* x, int64_t n,
+                              Start&& start, V (&total)[code_tile][token_vectors]) const {
+    auto of = [&](auto vectors) __attribute__((always_inline)) {
+      constexpr int64_t count = vectors;
+      V sum[code_tile][count];
       for (int64_t i = 0; i < code_tile; ++i)
-        for (int64_t v = 0; v < token_vectors; ++v) total[i][v] += rows[a * stride + i] * token[v];
-    }
+        for (V& s : sum[i]) s = start(i);
+      for (int64_t a = 0; a < n; ++a) {
+        V token[count];
+        for (int64_t v = 0; v < count; ++v)
+          token[v] = load(x + a * token_tile<real> + v * lanes<real>);
+        for (int64_t i = 0; i < code_tile; ++i)
+          for (int64_t v = 0; v < count; ++v) sum[i][v] += rows[a * stride + i] * token[v];
+      }
+      for (int64_t i = 0; i < code_tile; ++i)
+        for (int64_t v = 0; v < count; ++v) total[i][v] = sum[i][v];
+    };
+    if (vectors_ == token_vectors)
+      of(std::integral_constant<int64_t, token_vectors>{});
+    else
+      of(std::integral_constant<int64_t, 1>{});
   }
 
   // tokens_ (U·F, token_tile)
   void make_queries(int64_t h, const real* const* key, int64_t count) {
     int64_t A = hash_.A, width = hash_.width();
-    for (int64_t v = 0; v < token_vectors; ++v) {
+    for (int64_t v = 0; v < vectors_; ++v) {
       real* keys = keys_.get() + v * lanes<real>;
       each_vector<real>(A, [&](int64_t a, auto n) {
         V block[lanes<real>];
@@ -296,11 +311,10 @@ class BlockAddress {
     const real *features = hash_.features(h), *phases = features + A * width;
     for (int64_t first = 0; first < hash_.U * hash_.F; first += code_tile) {
       V total[code_tile][token_vectors];
+      products(features + first, width, keys_.get(), A,
+               [&](int64_t i) { return broadcast(phases[first + i]); }, total);
       for (int64_t i = 0; i < code_tile; ++i)
-        for (V& sum : total[i]) sum = broadcast(phases[first + i]);
-      products(features + first, width, keys_.get(), A, total);
-      for (int64_t i = 0; i < code_tile; ++i)
-        for (int64_t v = 0; v < token_vectors; ++v)
+        for (int64_t v = 0; v < vectors_; ++v)
           store(tokens_.get() + (first + i) * token_tile<real> + v * lanes<real>,
                 cos(total[i][v]) - phases[width + first + i]);
     }
@@ -311,17 +325,17 @@ class BlockAddress {
   void best(int64_t h, int64_t u, V* value, I* cell) {
     int64_t A = hash_.F, n = hash_.size(u), stride = hash_.stride(u);
     const real *tokens = tokens_.get() + u * A * token_tile<real>, *codes = hash_.codes(h, u);
-    for (int64_t v = 0; v < token_vectors; ++v) start(value + v * K_, cell + v * K_);
+    for (int64_t v = 0; v < vectors_; ++v) start(value + v * K_, cell + v * K_);
     for (int64_t first = 0; first < n; first += code_tile) {
-      V total[code_tile][token_vectors] = {};
-      products(codes + first, stride, tokens, A, total);
+      V total[code_tile][token_vectors];
+      products(codes + first, stride, tokens, A, [](int64_t) { return V{}; }, total);
       int64_t count = std::min(code_tile, n - first);
-      for (int64_t v = 0; v < token_vectors; ++v)
+      for (int64_t v = 0; v < vectors_; ++v)
         insert_all(value + v * K_, cell + v * K_, [&](auto&& insert) {
           for (int64_t i = 0; i < count; ++i) insert(total[i][v], I{} + (integer)(first + i), 0);
         });
     }
-    for (int64_t v = 0; v < token_vectors; ++v) {
+    for (int64_t v = 0; v < vectors_; ++v) {
       V length{};
       for (int64_t a = 0; a < A; ++a) {
         V x = load(tokens + a * token_tile<real> + v * lanes<real>);
@@ -388,7 +402,7 @@ class BlockAddress {
 
   const Hash<real>& hash_;
   Size K_;
-  int64_t reads_;
+  int64_t reads_, vectors_ = token_vectors;  // of the tokens that `find` looks for
   Scratch<real> keys_, tokens_;
   Scratch<V> lists_;
   Scratch<I> cells_;

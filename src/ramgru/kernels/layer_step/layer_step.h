@@ -15,31 +15,52 @@
 namespace ramgru {
 inline namespace RAMGRU_ISA {
 
-// y[b, o] = bias[o] + sum_i weight[o, i] x_b[i] for o in [first, last); x_b = source(b), y of `width`.
+// y[b, o] = bias[o] + sum_i weight[o, i] x_b[i] for R rows o and S sequences b, together as many as a
+// vector has lanes: all sums over lanes are one.
+template <class real, int64_t R, int64_t S, class Source>
+RAMGRU_INLINE void product_tile(int64_t o, int64_t b, int64_t I, const real* weight,
+                                const real* bias, Source&& source, real* y, int64_t width) {
+  const real* x[S];
+  for (int64_t s = 0; s < S; ++s) x[s] = source(b + s);
+  vec<real> total[R * S] = {};
+  each_vector<real>(I, [&](int64_t i, auto n) {
+    vec<real> v[S];
+    for (int64_t s = 0; s < S; ++s) v[s] = load_n(x[s] + i, n);
+    for (int64_t r = 0; r < R; ++r) {
+      vec<real> w = load_n(weight + (o + r) * I + i, n);
+      for (int64_t s = 0; s < S; ++s) total[s * R + r] += w * v[s];
+    }
+  });
+  real sums[lanes<real>];
+  store(sums, sums_of<real>(total, R * S));
+  for (int64_t s = 0; s < S; ++s)
+    for (int64_t r = 0; r < R; ++r)
+      y[(b + s) * width + o + r] = sums[s * R + r] + (bias ? bias[o + r] : real{0});
+}
+
+// Rows o in [first, last) of all sequences; x_b = source(b), y of `width`.
 template <class real, class Source>
 void products(int64_t first, int64_t last, int64_t B, int64_t I, const real* weight,
               const real* bias, Source&& source, real* y, int64_t width) {
-  constexpr int64_t R = 4;  // rows of the weights at a time: independent sums
-  for (int64_t o = first; o < last;) {
-    int64_t rows = last - o < R ? 1 : R;
-    for (int64_t b = 0; b < B; ++b) {
-      const real* x = source(b);
-      vec<real> total[R] = {};
-      auto add = [&](auto count) {
-        each_vector<real>(I, [&](int64_t i, auto n) {
-          vec<real> v = load_n(x + i, n);
-          for (int64_t r = 0; r < count; ++r) total[r] += load_n(weight + (o + r) * I + i, n) * v;
-        });
-      };
-      if (rows == R)
-        add(std::integral_constant<int64_t, R>{});
-      else
-        add(std::integral_constant<int64_t, 1>{});
-      for (int64_t r = 0; r < rows; ++r)
-        y[b * width + o + r] = sum<real>(total[r]) + (bias ? bias[o + r] : real{0});
-    }
-    o += rows;
-  }
+  // f(i) for tiles of `size` that cover [first, last), the last one over the one before
+  auto cover = [](int64_t first, int64_t last, int64_t size, auto&& f) {
+    for (int64_t i = first; i < last; i += size) f(std::min(i, last - size));
+  };
+  auto with = [&](auto rows, auto sequences) {
+    constexpr int64_t R = rows, S = sequences;
+    cover(first, last, R, [&](int64_t o) {
+      cover(0, B, S, [&](int64_t b) {
+        product_tile<real, R, S>(o, b, I, weight, bias, source, y, width);
+      });
+    });
+  };
+  constexpr int64_t L = lanes<real>, S = L < 4 ? L : 4;
+  if (last - first >= L / S && B >= S)
+    with(std::integral_constant<int64_t, L / S>{}, std::integral_constant<int64_t, S>{});
+  else if (last - first >= L)
+    with(std::integral_constant<int64_t, L>{}, std::integral_constant<int64_t, 1>{});
+  else
+    with(std::integral_constant<int64_t, 1>{}, std::integral_constant<int64_t, 1>{});
 }
 
 template <class real>
