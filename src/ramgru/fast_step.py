@@ -11,7 +11,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -172,6 +172,14 @@ class _Tensors:
         held = [t.detach() for t in found]
         return _Tensors([o for o, _ in places], [n for _, n in places], found, held)
 
+    def and_(self, other: _Tensors) -> _Tensors:
+        return _Tensors(
+            self.owners + other.owners,
+            self.names + other.names,
+            self.found + other.found,
+            self.held + other.held,
+        )
+
     def are_there(self) -> bool:
         """Whether the same tensors are in the same places, with the same memory, shape and sign."""
         found = map(dict.get, self.owners, self.names)
@@ -185,9 +193,9 @@ class Plan:
     """The arguments that the steps of one layer have in common."""
 
     modules: list[_Module]
-    weights: _Tensors
+    tensors: _Tensors  # weights, and the tensors that constants were computed from
     absent: list[Place]  # weights that the layer does without
-    sources: _Tensors  # the tensors that constants were computed from
+    sources: list[Tensor]  # what constants were computed from
     versions: list[int]
     constants: Constants
     hidden_size: int
@@ -202,10 +210,9 @@ class Plan:
         return (
             dtype == self.dtype
             and not (torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
-            and all([module.is_there() for module in self.modules])
-            and self.weights.are_there()
-            and self.sources.are_there()
-            and _versions(self.sources.held) == self.versions
+            and _are_there(self.modules)
+            and self.tensors.are_there()
+            and _versions(self.sources) == self.versions
             and all(owner.get(name) is None for owner, name in self.absent)
         )
 
@@ -253,22 +260,31 @@ class Plan:
 _plans: WeakKeyDictionary[RandomAccessMemory, Plan] = WeakKeyDictionary()
 
 
-class _Module:
+class _Module(NamedTuple):
     """A module where it was found, without hooks or functions of its own."""
 
-    def __init__(self, module: nn.Module, owner: dict[str, Any] | None, name: str) -> None:
-        """owner: where the module has its name; None for the memory, which a plan must not hold"""
-        self.owner, self.name = owner, name
-        self.module = None if owner is None else module
-        self.own, self.attributes = vars(module), len(vars(module))
+    owner: dict[str, Any] | None  # where it has its name; None: a memory, which no plan must hold
+    name: str
+    module: nn.Module | None
+    own: dict[str, Any]  # its attributes
+    attributes: int
 
-    def is_there(self) -> bool:
-        return (
-            (self.owner is None or self.owner.get(self.name) is self.module)
-            and not self.own["_forward_hooks"]
-            and not self.own["_forward_pre_hooks"]
-            and len(self.own) == self.attributes
-        )
+    @staticmethod
+    def at(module: nn.Module, owner: dict[str, Any] | None, name: str) -> _Module:
+        own = vars(module)
+        return _Module(owner, name, None if owner is None else module, own, len(own))
+
+
+def _are_there(modules: Sequence[_Module]) -> bool:
+    for owner, name, module, own, attributes in modules:
+        if (
+            own["_forward_hooks"]
+            or own["_forward_pre_hooks"]
+            or len(own) != attributes
+            or (owner is not None and owner.get(name) is not module)
+        ):
+            return False
+    return True
 
 
 def has_own_forward(module: nn.Module) -> bool:
@@ -335,10 +351,10 @@ def _new_plan(part: Part, dtype: torch.dtype) -> Plan | str:
     versions, start = _versions(sources.held), memory.initial_state(1)
     held = iter(weights.held)
     return Plan(
-        [_Module(*each) for each in found],
-        weights,
+        [_Module.at(*each) for each in found],
+        weights.and_(sources),
         [p for p, there in zip(places, given) if p is not None and not there],
-        sources,
+        sources.held,
         versions,
         _constants(part, [next(held) if there else None for there in given], dtype),
         memory.output_gate.out_features,
