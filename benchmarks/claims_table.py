@@ -81,8 +81,8 @@ MQAR_LARGE = Row(
 FILLERS = {"vocab_size": 256, "random_blanks": True}
 MQAR_FILLERS = Row(
     "mqar_fillers",
-    "Random tokens between the questions repeat keys by chance. The layer leaves the cells of a "
-    "key that it holds as they are: it recalls more than a memory in which the last write wins.",
+    "Random tokens between the questions repeat keys by chance. Update gates learn to stay shut "
+    "there: the layer recalls more than a memory in which the last write wins.",
     training("mqar", {**FILLERS, "pairs": 32, "length": 256}, steps=400, batch_size=32),
     tuple(
         replace(
