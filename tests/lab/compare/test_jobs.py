@@ -157,7 +157,7 @@ def made(folder):
     }
 
 
-def until(condition, seconds=120):
+def until(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -228,7 +228,7 @@ def test_an_interrupted_comparison_saves_its_run(tmp_path, monkeypatch, jobs, nu
     process = begin(*arguments)
     until(lambda: any(path.stat().st_size for path in folder.glob("*/log.jsonl")))
     process.send_signal(number)
-    assert process.wait(120) == 128 + number
+    assert process.wait(300) == 128 + number
     (run,) = (path.parent for path in folder.glob("*/config.json"))
     assert (run / "checkpoint.safetensors").exists()
     for path in (run, folder):

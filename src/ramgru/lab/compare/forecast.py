@@ -27,7 +27,11 @@ def text(config: CompareConfig) -> str:
     where += f" each, {config.jobs} runs at a time" if config.jobs > 1 else ""
     budget_of = f"{config.seconds:g} s" if config.seconds else f"{every[0].steps:,} steps"
     done = f", {len(every) - len(left)} of them done before" if len(left) < len(every) else ""
-    parts = [where, str(config.folder), f"{len(every)} runs of {budget_of}{done}"]
+    parts = [
+        where,
+        str(config.folder),
+        f"{len(every)} run{'s' * (len(every) > 1)} of {budget_of}{done}",
+    ]
     parts.append("lr " + " ".join(f"{rate:g}" for rate in config.lr))
     try:
         seconds = _seconds(config)

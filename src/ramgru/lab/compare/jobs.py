@@ -119,7 +119,7 @@ class _Queue:
         first = len(self.study.get_trials(deepcopy=False))  # earlier failures are tried again
         waiting, left = self.look(first)
         before = f", {len(self.results)} of them done before" if self.results else ""
-        self.console.print(f"{len(self.jobs)} runs{before}; {self.crew.processes} at a time")
+        self.console.print(f"{len(self.jobs)} jobs{before}; {self.crew.processes} at a time")
         checked = time.monotonic()
         with Interruption() as wish:
             try:
