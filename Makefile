@@ -12,7 +12,7 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: run test check unit exports interpret sanitize integrations format docs package clean
+.PHONY: lock audit run test check unit exports interpret sanitize integrations format docs package clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar --open
@@ -74,9 +74,36 @@ integrations:
 	$(MAKE) VENV=$(VENV) $(VENV)/installed-dev,integrations
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest -q -m integrations tests/adapters
 
+# Both files of versions anew, from pyproject.toml and the versions in constraints.txt: delete a line
+# there, or all, for a newer version. Needs uv: `pip install uv`.
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.10 --no-annotate --no-header --quiet
+LOCKED := dev onnx docs integrations bench browser
+lock:
+	sed -n '/^#/p' constraints.txt > constraints.new
+	$(COMPILE) $(LOCKED:%=--extra %) --constraint constraints.txt >> constraints.new
+	mv constraints.new constraints.txt
+	sed -n '/^#/p' locked.txt > locked.new
+	$(COMPILE) --extra dev --constraint constraints.txt --generate-hashes --no-emit-package torch \
+		$$(sed -nE 's/^((nvidia|cuda)[a-z0-9-]*).*/--no-emit-package \1/p' constraints.txt | sort -u) >> locked.new
+	mv locked.new locked.txt
+
+# Known vulnerabilities of what locked.txt names, before each release; asks the package index.
+audit:
+	test -x $(VENV)-audit/bin/pip-audit || ($(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install --quiet pip-audit)
+	$(VENV)-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement locked.txt
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What the tests need, each file checked by its hash, torch excepted (locked.txt says why).
+$(VENV)/installed-dev: pyproject.toml constraints.txt locked.txt $(NATIVE)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement locked.txt
+	$(PIP) torch
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
+	touch $@
 
 $(VENV)/installed-%: pyproject.toml constraints.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -84,4 +111,4 @@ $(VENV)/installed-%: pyproject.toml constraints.txt $(NATIVE)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-integrations build dist site src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-integrations $(VENV)-audit build dist site src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
