@@ -136,7 +136,7 @@ def _column(cells: Sequence[str]) -> np.ndarray:
     try:
         return np.array([float(cell) for cell in cells])
     except ValueError:
-        return np.array(cells)
+        return np.array(cells, dtype=object)  # NumPy's own text would lose NUL characters
 
 
 def _number(cell: str) -> float | None:

@@ -1,0 +1,44 @@
+"""The pinned versions: pyproject.toml, constraints.txt and locked.txt name the same packages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PIN = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
+
+
+def pins(name: str) -> set[tuple[str, str]]:
+    return set(PIN.findall((ROOT / name).read_text(encoding="utf-8")))
+
+
+def required(*extras: str) -> set[str]:
+    """Names of the packages of the extras, those of extras that they name included."""
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found, texts = set(), [*project["dependencies"], f"ramgru[{','.join(extras)}]"]
+    while texts:
+        name, more = re.match(r"([\w-]+)(?:\[([\w,-]+)\])?", texts.pop()).groups()
+        if name == "ramgru":
+            for extra in more.split(","):
+                texts += project["optional-dependencies"][extra]
+        else:
+            found.add(name.lower())
+    return found
+
+
+def test_each_package_of_an_extra_is_pinned():
+    """`vowels` is installed without its dependencies."""
+    extras = ("dev", "onnx", "docs", "integrations", "bench", "browser")
+    assert required(*extras) <= {name for name, _ in pins("constraints.txt")}
+
+
+def test_what_the_tests_install_has_hashes():
+    locked = pins("locked.txt")
+    assert required("dev") - {name for name, _ in locked} == {"torch"}
+    assert locked < pins("constraints.txt")
+    for entry in re.split(r"\n(?=\S)", (ROOT / "locked.txt").read_text(encoding="utf-8")):
+        assert entry.startswith("#") or "--hash=sha256:" in entry
