@@ -139,7 +139,7 @@ def _check_memory(name: str, m: MemoryState, own: MemoryState, batch: int) -> No
         raise ValueError(f"{name}: expected fresh_left and fresh_right, or none of them")
     if left is not None and right is not None:
         fits = left.dim() == right.dim() == 3 and left.shape[1] * right.shape[1] >= m.memory_size
-        if not fits or {left.shape[::2], right.shape[::2]} != {own.rows.shape[1::2]}:
+        if not fits or any(f.shape[::2] != own.rows.shape[1::2] for f in (left, right)):
             raise ValueError(
                 f"{name}.fresh_left, fresh_right: expected ({heads}, R, {width}) and "
                 f"({heads}, C, {width}) with R·C of {m.memory_size} or more, "

@@ -123,8 +123,8 @@ class StepByStep(RecurrentContract):
         """`step_` for every option, and with an error for every wrong argument."""
         self._check_step(input, state)
         r = _one_step(reset)
-        check_reset(r, len(input), 1)
-        self.check_hidden(state.hidden, len(input))
+        check_reset(r, input.shape[0], 1)
+        self.check_hidden(state.hidden, input.shape[0])
         self._check_state(state)
         x = input.unsqueeze(1)
         hidden, memories, undo = [], [], list[Callable[[], Any]]()

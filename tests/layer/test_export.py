@@ -57,7 +57,7 @@ def arguments(layer: RAMGRU, call: str, B: int, T: int) -> tuple[tuple[Any, ...]
     if call == "hx":
         return (x, torch.randn(L, B, 4)), {}
     if call == "dense":
-        return (x, layer.initial_state(B, dense=True)), {}
+        return (x, layer.initial_state(B, dense=True).detach()), {}
     if call == "compact":
         with torch.no_grad():
             return (x, layer(torch.randn(B, 3, 3), layer.initial_state(B))[1]), {}
