@@ -6,6 +6,8 @@ codebook by codebook, are exactly the best of all cells (product keys, arXiv 190
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -51,17 +53,20 @@ def product_keys(
     value, cell = nearest(torch.cat([before, key], dim=1))
     if reset is not None:
         zero_value, zero_cell = nearest(torch.zeros_like(features[:, 0]).view(1, 1, -1))
-    values, cells = [], []
-    for h, offset in enumerate(offsets):
-        v, c = (shift(each[:, :, h], offset, W) for each in (value, cell))
+    values, cells, h = [], [], 0
+    for offset, same in itertools.groupby(offsets):
+        heads = slice(h, h := h + len(list(same)))
+        v, c = (shift(each[:, :, heads], offset, W) for each in (value, cell))
         if reset is not None and offset:
-            outside = reset_between(reset, offset).unsqueeze(-1)
-            v = torch.where(outside, zero_value[:, :, h], v)
-            c = torch.where(outside, zero_cell[:, :, h], c)
+            outside = reset_between(reset, offset)[..., None, None]
+            v = torch.where(outside, zero_value[:, :, heads], v)
+            c = torch.where(outside, zero_cell[:, :, heads], c)
         values.append(v)
         cells.append(c)
-    write_value = torch.stack(values, dim=2)[..., :writes]
-    write_cell = torch.stack(cells, dim=2)[..., :writes]
+    write_value, write_cell = (
+        (torch.cat(each, dim=2) if len(each) > 1 else each[0])[..., :writes]
+        for each in (values, cells)
+    )
     write = (write_value - write_value[..., :1]).exp()
     read = value[:, W:, :, :reads].softmax(dim=-1)
     return write_cell, write, cell[:, W:, :, :reads], read

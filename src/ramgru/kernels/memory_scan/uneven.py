@@ -8,18 +8,26 @@ over the writes, or over the reads: those of the first head, then those of the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs
 
 
 def pad_heads(value: Tensor, counts: Sequence[int], fill: float = 0) -> Tensor:
     """(B, T, S) -> (B, T, H, K), K the largest count, filled up at the end of each head"""
-    heads, most = value.split(list(counts), dim=-1), max(counts)
-    pad = torch.nn.functional.pad
-    return torch.stack([pad(v, (0, most - v.shape[-1]), value=fill) for v in heads], dim=-2)
+    free, most, first, places = sum(counts), max(counts), 0, []
+    for n, same in groupby(counts):
+        heads = len(list(same))
+        place = torch.arange(first, first + heads * n, device=value.device).view(heads, n)
+        places.append(pad(place, (0, most - n), value=free))
+        first += heads * n
+    # The places are constants, so that a traced graph holds one gather.
+    filled = pad(value, (0, 1), value=fill)
+    return filled.index_select(-1, torch.cat(places).flatten()).unflatten(-1, (len(counts), most))
 
 
 def strip_heads(value: Tensor, counts: Sequence[int]) -> Tensor:
