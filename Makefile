@@ -31,7 +31,8 @@ unit: $(VENV)/installed-dev
 # Every combination of layers and calls, exported and compiled; hours.
 exports: $(VENV)/installed-dev
 	$(PIP) --editable ".[dev,onnx]"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m slow tests/layer/test_export.py tests/test_onnx.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m slow \
+		tests/layer/test_export.py tests/test_onnx.py tests/test_without_ramgru.py tests/test_export_page.py
 
 # Each of the GPU's kernels at small odd shapes, in Triton's interpreter. All their tests, which without
 # a GPU take longer than all others together: `pytest -m gpu`.

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
 # Pages whose code a test of its own runs.
-ELSEWHERE = {"comparing.md", "adapters.md", "your_data.md", "export.md"}
+ELSEWHERE = {"comparing.md", "adapters.md", "your_data.md", "guide/export.md"}
 
 
 def blocks(page: str, language: str) -> list[str]:
