@@ -96,7 +96,9 @@ def test_programs_in_a_python_without_ramgru(tmp_path: Path, build: Path) -> Non
     words = [" ".join(OPERATORS), make(build, "libramgru_operators.so"), tmp_path, *wanted]
     subprocess.run([sys.executable, "-c", PROGRAM, *words], check=True, cwd=tmp_path)
     schemas, found = torch.load(tmp_path / "found")
-    assert schemas == [str(getattr(torch.ops.ramgru, n).default._schema) for n in OPERATORS]
+    ours = [str(getattr(torch.ops.ramgru, name).default._schema) for name in OPERATORS]
+    # AOTInductor gives None for an empty list.
+    assert [s.replace("SymInt[]? counts", "SymInt[] counts") for s in schemas] == ours
     for name, each in wanted.items():
         for ours, theirs in zip(found[name], each, strict=True):
             check(ours, theirs)

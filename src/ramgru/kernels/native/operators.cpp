@@ -181,12 +181,13 @@ std::int64_t most(const Sizes& first) {
   return found;
 }
 
-// -> outputs, final cells, final rows; nothing is saved for backward
+// -> outputs, final cells, final rows; nothing is saved for backward. AOTInductor gives no counts for
+// an empty list of them.
 std::vector<Tensor> memory_scan(Tensor write_index, Tensor write_weight, Tensor gate, Tensor candidate,
                                 Tensor read_index, Tensor read_weight, Maybe initial_cells,
                                 Maybe initial_rows, Maybe fresh_left, Maybe fresh_right, Maybe reset,
                                 Maybe lengths, Maybe query, Maybe match, Maybe null,
-                                std::int64_t memory_size, Sizes counts, bool want_final) {
+                                std::int64_t memory_size, std::optional<Sizes> given_counts, bool want_final) {
   static const Kernel kernel("memory_scan_forward");
   ScalarType dtype = candidate.scalar_type();
   Maybe given[] = {write_weight, gate, candidate, read_weight};
@@ -202,6 +203,7 @@ std::vector<Tensor> memory_scan(Tensor write_index, Tensor write_weight, Tensor 
 
   ramgru::MemoryForward a{};
   a.B = candidate.size(0), a.T = candidate.size(1), a.H = candidate.size(2), a.D = candidate.size(3);
+  const Sizes counts = given_counts.value_or(Sizes{});
   bool even = counts.empty();
   Sizes first_write = offsets(a.H, even ? nullptr : counts.data(), even ? write_index.size(3) : 0);
   Sizes first_read = offsets(a.H, even ? nullptr : counts.data() + a.H, even ? read_index.size(3) : 0);
@@ -256,7 +258,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ramgru, m) {
       "memory_scan(Tensor write_index, Tensor write_weight, Tensor gate, Tensor candidate, Tensor "
       "read_index, Tensor read_weight, Tensor? initial_cells, Tensor? initial_rows, Tensor? fresh_left, "
       "Tensor? fresh_right, Tensor? reset, Tensor? lengths, Tensor? query, Tensor? match, Tensor? null, "
-      "SymInt memory_size, SymInt[] counts, bool want_final) -> Tensor[]");
+      "SymInt memory_size, SymInt[]? counts, bool want_final) -> Tensor[]");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(ramgru, CPU, m) {
