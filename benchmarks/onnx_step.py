@@ -14,6 +14,7 @@ import onnxruntime
 import torch
 
 from ramgru import RAMGRU, Memory
+from ramgru.kernels import native
 from ramgru.onnx import Step
 
 WIDTH, CELLS, ROUNDS, STEPS = 64, 4096, 15, 30
@@ -76,8 +77,15 @@ def main() -> None:
     layer, x = RAMGRU(WIDTH, WIDTH, memory=Memory(CELLS)).eval(), torch.randn(1, WIDTH)
     step, stream = Step(layer).eval(), layer.stream(1)
     session = exported(step)
-    runs = {
+    other = layer.stream(1)
+
+    def portable() -> None:
+        with native.use(native.PORTABLE):
+            other.step(x)
+
+    runs: dict[str, Callable[[], Any]] = {
         "RAMGRU.stream": lambda: stream.step(x),
+        "the same without native code": portable,
         "onnxruntime, rows in place": in_place(session, step, x),
         "onnxruntime, state copied": copied(session, step, x),
     }

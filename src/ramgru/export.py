@@ -25,8 +25,8 @@ class Step(nn.Module):
     logits (B, V). The state is `start(B)`, plain tensors with the batch first and the rows of all
     cells, so that no shape depends on the past. The same numbers as `RAMGRU.step`.
 
-    in_place: forward(x, *state) -> y, and the tensors of the state become the next state. A step
-    then costs the same with any number of cells; without, it copies all rows.
+    in_place: forward(x, *state) -> y, and the tensors of the state become the next state. A program
+    of torch.export then writes a few rows; without, and compiled by AOTInductor, it copies all.
 
     >>> step = Step(RAMGRU(8, 16, memory=Memory(64)).eval())
     >>> x, state = torch.randn(2, 8), step.start(2)
