@@ -42,3 +42,9 @@ def test_what_the_tests_install_has_hashes():
     assert locked < pins("constraints.txt")
     for entry in re.split(r"\n(?=\S)", (ROOT / "locked.txt").read_text(encoding="utf-8")):
         assert entry.startswith("#") or "--hash=sha256:" in entry
+
+
+def test_no_older_torch_is_promised_than_the_one_that_is_tested():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    promised = re.search(r'"torch>=([\d.]+)"', text)[1]
+    assert dict(pins("constraints.txt"))["torch"].startswith(f"{promised}.")
