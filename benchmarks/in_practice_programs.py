@@ -83,8 +83,7 @@ PROGRAMS = {
                 Value("unchanged, AUC", 0.99, chance=0.5),
                 Value("one character edited, AUC", 0.95, chance=0.5),
             ),
-            "One seed, and no peer is measured yet: the bars are met by this seed, which is no "
-            "comparison.",
+            "One seed so far, so without intervals; nn.LSTM is not measured yet.",
         ),
         Program(
             "log_lines",
