@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ramgru import RAMGRU, fast_step
+from ramgru import RAMGRU, fast_step, fast_stream
 
 PARTS = ("kills", "flips", "readers", "fuzz", "stream")
 
@@ -48,23 +48,23 @@ def test_readers_of_random_files(parts, tmp_path):
     assert found["refused"] > 40
 
 
-def forgets_cells_only(parts, state, reset, whole=fast_step._begin_anew):
+def forgets_cells_only(parts, state, reset, whole=fast_step.begin_anew):
     return replace(whole(parts, state, reset), hidden=state.hidden)
 
 
-def keeps_cells(parts, state, reset, whole=fast_step._begin_anew):
+def keeps_cells(parts, state, reset, whole=fast_step.begin_anew):
     after = whole(parts, state.clone(), reset)
     kept = (replace(m, rows=old.rows) for m, old in zip(after.memory, state.memory))
     return replace(after, memory=tuple(kept))
 
 
-def keeps_positions(parts, state, reset, whole=fast_step._begin_anew):
+def keeps_positions(parts, state, reset, whole=fast_step.begin_anew):
     after = whole(parts, state, reset)
     kept = (replace(m, carried=old.carried) for m, old in zip(after.memory, state.memory))
     return replace(after, memory=tuple(kept))
 
 
-def resets_all(parts, state, reset, whole=fast_step._begin_anew):
+def resets_all(parts, state, reset, whole=fast_step.begin_anew):
     return whole(parts, state, torch.ones_like(reset))
 
 
@@ -72,7 +72,8 @@ def resets_all(parts, state, reset, whole=fast_step._begin_anew):
 def test_a_stream_shows_a_broken_reset(parts, broken, monkeypatch):
     check, mixed = parts["stream"].check, len(parts["stream"].HEADS) - 1
     assert check(mixed, steps=20).startswith("flat")
-    monkeypatch.setattr(fast_step, "_begin_anew", broken)
+    for path in (fast_step, fast_stream):
+        monkeypatch.setattr(path, "begin_anew", broken)
     assert check(mixed, steps=20).startswith("!a reset ")
 
 
