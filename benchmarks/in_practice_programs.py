@@ -83,7 +83,7 @@ PROGRAMS = {
                 Value("unchanged, AUC", 0.99, chance=0.5),
                 Value("one character edited, AUC", 0.95, chance=0.5),
             ),
-            "One seed so far, so without intervals; nn.LSTM is not measured yet.",
+            "Edited lines miss their bar by half a point in the mean; seed 0 met it.",
         ),
         Program(
             "log_lines",
