@@ -196,7 +196,7 @@ def _hours(comparison: Comparison) -> float:
 
 
 def _overall(comparison: Comparison) -> list[str]:
-    header, found = leaderboard_rows(comparison)
+    header, found, _ = leaderboard_rows(comparison)
     ours = {look(layer).label for layer in comparison.layers if is_ours(layer)}
     rows = [[f"**{name}**" if name in ours else name, *_lines(cells)] for name, *cells in found]
     chances = [percent(task.runs[0].rows[0].chance) for task in comparison.tasks]
@@ -227,7 +227,7 @@ def _picture(name: str, figure: Figure, alt: str, docs: Path) -> list[str]:
 
 
 def _task(task: Results, docs: Path) -> list[str]:
-    header, rows = score_rows(task)
+    header, rows, _ = score_rows(task)
     sizes = ", ".join(f"{key} {value:,}" for key, value in task.trained.items())
     lines = [f"### {task.task}", "", f"{task.metric.capitalize()}; trained on {sizes}.", ""]
     axis = axis_of(task)

@@ -7,9 +7,7 @@ from rich.console import Console
 from ramgru.lab.compare import findings, terminal
 from ramgru.lab.compare.page import CHARGED, axis_of, page
 from ramgru.lab.compare.tables import (
-    best_costs,
     best_of,
-    best_scores,
     cost_rows,
     leaderboard_rows,
     score_rows,
@@ -49,7 +47,7 @@ def test_a_comparison_without_memory_distance_and_seeds_is_drawn_too(comparison,
 
 
 def test_the_tables_have_a_row_a_layer_then_chance_and_plateau(results):
-    header, rows = score_rows(results)
+    header, rows, _ = score_rows(results)
     assert header == [
         "layer",
         "16 pairs, length 64",
@@ -60,7 +58,7 @@ def test_the_tables_have_a_row_a_layer_then_chance_and_plateau(results):
     assert [row[3] for row in rows] == [
         *("95.0 %\n82.3 – 100.0", "0.1 %\n0.1 – 0.1", "0.024 %", "0.098 %"),
     ]
-    header, rows = cost_rows(results)
+    header, rows, _ = cost_rows(results)
     assert header == [
         *("layer", "parameters", "state", "touched", "streaming step", "train step", "steps"),
         *("seconds", "bits held", "bits / state byte"),
@@ -165,7 +163,7 @@ def test_rates_that_were_given_up_or_diverged_are_told(comparison):
 
 
 def test_several_tasks_have_a_leaderboard_before_them(two_tasks):
-    header, rows = leaderboard_rows(two_tasks)
+    header, rows, _ = leaderboard_rows(two_tasks)
     assert header == [
         *("layer", "mean above chance", "mqar", "parity"),
         *("state", "train step", "streaming step"),
@@ -185,14 +183,14 @@ def test_several_tasks_have_a_leaderboard_before_them(two_tasks):
 
 def test_the_best_scores_and_costs_are_marked(comparison):
     (results,) = comparison.tasks
-    header, rows = score_rows(results)
-    assert {row for row, _ in best_scores(results)} == {0}  # the RAM-GRU, at every size
-    assert len(best_scores(results)) == len(header) - 1
-    header, rows = cost_rows(results)
-    marked = {(rows[row][0], header[column]) for row, column in best_costs(results)}
+    header, _, best_scores = score_rows(results)
+    assert {row for row, _ in best_scores} == {0}  # the RAM-GRU, at every size
+    assert len(best_scores) == len(header) - 1
+    header, rows, best_costs = cost_rows(results)
+    marked = {(rows[row][0], header[column]) for row, column in best_costs}
     assert ("nn.GRU", "state") in marked
     assert ("RAM-GRU", "bits held") in marked
     assert not {heading for _, heading in marked} & {"parameters", "steps", "touched"}
     assert best_of([[1.0, 1.0], [None, 2.0], [3.0, 2.0]], [True, True, False]) == {(1, 3)}
     text = render(page(comparison))
-    assert text.count("<strong>") == len(best_scores(results)) + len(best_costs(results))
+    assert text.count("<strong>") == len(best_scores) + len(best_costs)

@@ -9,13 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ramgru.lab.compare import findings, levers
+from ramgru.lab.compare import findings, levers, tables
 from ramgru.lab.compare.results import Comparison, Memory, Results
 from ramgru.lab.compare.tables import (
     Standing,
-    best_costs,
-    best_scores,
-    best_standings,
     cost_rows,
     is_ours,
     label,
@@ -101,14 +98,9 @@ def _of_task(results: Results, config: Mapping[str, Any]) -> list[Section]:
 
 
 def _overall(comparison: Comparison) -> list[Section]:
-    header, rows = leaderboard_rows(comparison)
     ours = [look(layer).label for layer in comparison.layers if is_ours(layer)]
-    found = [
-        Section(
-            "Leaderboard",
-            [Table("All tasks", header, rows, ours, best=best_standings(comparison)), Text(BOARD)],
-        )
-    ]
+    board = _table("All tasks", leaderboard_rows(comparison), ours)
+    found = [Section("Leaderboard", [board, Text(BOARD)])]
     known = [place for place in standings(comparison) if place.mean is not None]
     return [*found, Section("Over all tasks", board_pictures(known))] if known else found
 
@@ -150,20 +142,19 @@ def _scores(results: Results, config: Mapping[str, Any]) -> list[Table | Text]:
     same = EQUAL.get(str(config.get("equal")), "").format(config.get("state_bytes"))
     grows = any(layer.split(",")[0] == "attention" for layer in results.layers)
     return [
-        Table(
-            f"{results.metric.capitalize()}: {interval}",
-            *score_rows(results),
-            ours,
-            best=best_scores(results),
-        ),
+        _table(f"{results.metric.capitalize()}: {interval}", score_rows(results), ours),
         Text(
             f"Every layer trains on the same examples in the same order, with the same budget{same}"
             f". {CHARGED} Chance is the score of a guess; the plateau is the score of a memory "
             "that knows which values it has seen, but not with which key."
         ),
-        Table("Cost: mean over seeds", *cost_rows(results), ours, best=best_costs(results)),
+        _table("Cost: mean over seeds", cost_rows(results), ours),
         Text(COSTS + (GROWS if grows else "")),
     ]
+
+
+def _table(caption: str, made: tables.Table, ours: Sequence[str]) -> Table:
+    return Table(caption, made.header, made.rows, ours, best=made.best)
 
 
 def axis_of(results: Results) -> str | None:

@@ -1,19 +1,19 @@
 """The tables of a comparison, for the page and the terminal alike: scores, costs, leaderboard.
 
-A table is a header and rows of text; the first cell of a row is a layer's label.
+The first cell of a row is a layer's label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ramgru.lab.compare.results import Comparison, Results, Run
 from ramgru.lab.show.data import Score, over_seeds
 from ramgru.lab.show.sentences import bytes_text, percent, score_text, slice_text, time_text
 from ramgru.lab.show.theme import look
 
-Table = tuple[list[str], list[list[str]]]
 UNKNOWN = "–"
 
 # (heading, attribute of Run, its text); the mean over seeds is shown
@@ -28,6 +28,8 @@ COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("bits held", "bits", "{:,.0f}".format),
     ("bits / state byte", "bits_per_state_byte", "{:.2g}".format),
 )
+# Budgets, and the bytes that only one kind of layer touches.
+NO_CONTEST = ("parameters", "steps", "touched_bytes")
 
 
 def is_ours(layer: str) -> bool:
@@ -38,6 +40,14 @@ def is_ours(layer: str) -> bool:
 def label(results: Results | Comparison, layer: str) -> str:
     """A layer's label in the tables and pictures of these results."""
     return look(layer, results.layers.index(layer)).label
+
+
+class Table(NamedTuple):
+    """A header and rows of text; best: the cells (row, column) of a column's best values."""
+
+    header: list[str]
+    rows: list[list[str]]
+    best: set[tuple[int, int]]
 
 
 def best_of(
@@ -56,62 +66,36 @@ def best_of(
     return found
 
 
-def best_scores(results: Results) -> set[tuple[int, int]]:
-    """The best cells of `score_rows`."""
-    columns = [
-        [results.score(layer, axes).mean for layer in results.layers] for axes in results.slices()
-    ]
-    return best_of(columns, [True] * len(columns))
-
-
-def best_costs(results: Results) -> set[tuple[int, int]]:
-    """The best cells of `cost_rows`."""
-    columns, most = [], []
-    for _, name, _ in COSTS:
-        means = [results.mean(layer, name) for layer in results.layers]
-        if any(mean is not None for mean in means):
-            # Budgets, and the bytes that only one kind of layer touches, are no contest.
-            open_to_all = name not in ("parameters", "steps", "touched_bytes")
-            columns.append(means if open_to_all else [None] * len(means))
-            most.append(name.startswith("bits"))
-    return best_of(columns, most)
-
-
-def best_standings(comparison: Comparison) -> set[tuple[int, int]]:
-    """The best cells of `leaderboard_rows`."""
-    places = standings(comparison)
-    names = [task.task for task in comparison.tasks]
-    shares = [[None if p.mean is None else p.mean.mean for p in places]]
-    shares += [[of.mean if (of := p.tasks.get(name)) else None for p in places] for name in names]
-    costs = [[getattr(p, name) for p in places] for name in ("state_bytes", "train_us", "step_us")]
-    return best_of([*shares, *costs], [True] * len(shares) + [False] * len(costs))
-
-
 def score_rows(results: Results) -> Table:
     """A row a layer, a column a slice; then the chance of a guess, and the plateau if known."""
     first, slices = results.runs[0].rows, results.slices()
-    header = ["layer", *map(slice_text, slices)]
+    columns = [[results.score(layer, axes) for layer in results.layers] for axes in slices]
     rows = [
-        [label(results, layer), *(score_text(results.score(layer, axes)) for axes in slices)]
-        for layer in results.layers
+        [label(results, layer), *map(score_text, scores)]
+        for layer, *scores in zip(results.layers, *columns, strict=True)
     ]
     rows.append(["chance", *(percent(row.chance) for row in first)])
     if any(row.plateau is not None for row in first):
         known = ["" if row.plateau is None else percent(row.plateau) for row in first]
         rows.append(["plateau", *known])
-    return header, rows
+    means = [[score.mean for score in scores] for scores in columns]
+    header = ["layer", *map(slice_text, slices)]
+    return Table(header, rows, best_of(means, [True] * len(means)))
 
 
 def cost_rows(results: Results) -> Table:
     """A row a layer, a column a cost; costs that are unknown for every layer are left out."""
     header, rows = ["layer"], [[label(results, layer)] for layer in results.layers]
+    columns, most = [], []
     for heading, name, text in COSTS:
         means = [results.mean(layer, name) for layer in results.layers]
         if any(mean is not None for mean in means):
             header.append(heading)
             for row, mean in zip(rows, means, strict=True):
                 row.append(UNKNOWN if mean is None else text(mean))
-    return header, rows
+            columns.append([None] * len(means) if name in NO_CONTEST else means)
+            most.append(name.startswith("bits"))
+    return Table(header, rows, best_of(columns, most))
 
 
 @dataclass(frozen=True)
@@ -141,21 +125,23 @@ def standings(comparison: Comparison) -> list[Standing]:
 
 def leaderboard_rows(comparison: Comparison) -> Table:
     """A row a layer, the best first: its mean above chance, its score on each task, its costs."""
-    tasks = [task.task for task in comparison.tasks]
+    tasks, places = [task.task for task in comparison.tasks], standings(comparison)
     header = ["layer", "mean above chance", *tasks, "state", "train step", "streaming step"]
-    rows = []
-    for place in standings(comparison):
-        scores = [place.mean, *(place.tasks.get(task) for task in tasks)]
-        times = [place.train_us, place.step_us]
-        rows.append(
-            [
-                look(place.layer).label,
-                *(UNKNOWN if score is None else score_text(score) for score in scores),
-                bytes_text(place.state_bytes),
-                *(UNKNOWN if time is None else time_text(time) for time in times),
-            ]
-        )
-    return header, rows
+    scores = [[place.mean, *(place.tasks.get(task) for task in tasks)] for place in places]
+    times = [[place.train_us, place.step_us] for place in places]
+    rows = [
+        [
+            look(place.layer).label,
+            *(UNKNOWN if score is None else score_text(score) for score in shares),
+            bytes_text(place.state_bytes),
+            *(UNKNOWN if time is None else time_text(time) for time in spent),
+        ]
+        for place, shares, spent in zip(places, scores, times, strict=True)
+    ]
+    means = [[None if score is None else score.mean for score in shares] for shares in scores]
+    costs = [[place.state_bytes, *spent] for place, spent in zip(places, times, strict=True)]
+    most = [True] * len(means[0]) + [False] * len(costs[0])
+    return Table(header, rows, best_of([*zip(*means), *zip(*costs)], most))
 
 
 def _standing(comparison: Comparison, layer: str) -> Standing:

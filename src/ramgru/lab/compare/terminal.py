@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from rich import box
+from rich import box, table
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ramgru.lab.compare.results import Comparison
 from ramgru.lab.compare.tables import (
-    best_costs,
-    best_scores,
-    best_standings,
+    Table,
     cost_rows,
     is_ours,
     label,
@@ -30,38 +27,30 @@ def show(comparison: Comparison, console: Console) -> None:
         for lever, layers in (results.groups or {"": results.layers}).items():
             shown, what = results.only(layers), f"{lever}: " if lever else ""
             ours = {label(shown, layer) for layer in shown.layers if is_ours(layer)}
-            title = f"{what}{results.metric} on {results.task}"
-            _print(title, *score_rows(shown), ours, best_scores(shown), console)
-            title = f"{what}cost on {results.task}"
-            _print(title, *cost_rows(shown), ours, best_costs(shown), console)
+            _print(f"{what}{results.metric} on {results.task}", score_rows(shown), ours, console)
+            _print(f"{what}cost on {results.task}", cost_rows(shown), ours, console)
     if len(comparison.tasks) > 1:
         title = f"mean over {len(comparison.tasks)} tasks"
         ours = {label(comparison, layer) for layer in comparison.layers if is_ours(layer)}
-        _print(title, *leaderboard_rows(comparison), ours, best_standings(comparison), console)
+        _print(title, leaderboard_rows(comparison), ours, console)
 
 
-def _print(
-    title: str,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    ours: Collection[str],
-    best: Collection[tuple[int, int]],
-    console: Console,
-) -> None:
+def _print(title: str, made: Table, ours: Collection[str], console: Console) -> None:
     """Print the rows without their intervals; the best cells are bold."""
+    header, rows, best = made
     most = max(1, console.width // WIDTH)
     for start in range(1, len(header), most):
         shown = range(start, min(start + most, len(header)))
-        table = Table(
+        grid = table.Table(
             box=box.SIMPLE_HEAD,
             pad_edge=False,
             title=title if start == 1 else "",
             title_justify="left",
         )
-        table.add_column(header[0])
+        grid.add_column(header[0])
         for place in shown:
             name = header[place].replace(", ", "\n").replace("_", "_\n").replace(" ", "\n")
-            table.add_column(name, justify="right", no_wrap=True)
+            grid.add_column(name, justify="right", no_wrap=True)
         for number, row in enumerate(rows):
             style = "magenta" if row[0] in ours else ""
             style = "dim" if row[0] in ("chance", "plateau") else style
@@ -72,5 +61,5 @@ def _print(
                     for place in shown
                 ),
             ]
-            table.add_row(*cells, style=style)
-        console.print(table)
+            grid.add_row(*cells, style=style)
+        console.print(grid)
