@@ -65,6 +65,8 @@ def test_a_walk(tmp_path, capsys):
     assert (tmp_path / "runs/file-ramgru/inspect.html").exists()
     *_, following, _ = capsys.readouterr().out.splitlines()
     assert following == "  ramgru inspect runs/file-ramgru --seed 1"
+    assert main(["inspect", "--out", "page.html"]) == 0  # of the newest run, wherever its page is
+    assert "  ramgru inspect runs/file-ramgru --seed 1\n" in capsys.readouterr().out
     assert main(following.split()[1:]) == 0
 
 

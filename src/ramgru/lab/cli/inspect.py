@@ -10,7 +10,7 @@ from ramgru.lab.cli.arguments import split_task
 from ramgru.lab.cli.browse import OPEN, open_page, take_open
 from ramgru.lab.cli.parse import parse
 from ramgru.lab.cli.screen import Screen, suggest
-from ramgru.lab.show.inspect import InspectConfig, inspect
+from ramgru.lab.show.inspect import InspectConfig, inspect, newest_with_memory
 
 SCREEN = Screen(
     command="inspect",
@@ -36,10 +36,11 @@ SCREEN = Screen(
 def run(args: Sequence[str]) -> int:
     wanted, args = take_open(args)
     config = configure(args)
+    config = replace(config, run=config.run or newest_with_memory())
     page = inspect(config)
     if wanted:
         open_page(page)
-    run = str(config.run if config.run is not None else page.parent)
+    run = str(config.run)
     suggest(["ramgru", "inspect", run, "--seed", str(config.seed + 1)], ["ramgru", "runs", run])
     return 0
 

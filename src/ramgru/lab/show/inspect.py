@@ -72,7 +72,7 @@ def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
     Raises ValueError: the input cannot be read, or no such block, head or cell. RamgruError: no
     such run, or a model without a memory.
     """
-    run = config.run if config.run is not None else _newest_with_memory()
+    run = config.run if config.run is not None else newest_with_memory()
     path = config.out if config.out is not None else run / PAGE
     html.check_target(path)  # before the work
     trained, task, model = load_run(run)
@@ -107,7 +107,8 @@ def _example(config: InspectConfig, task: Task) -> Example:
     return draw(task.held_out(), held_out_seed(config.seed, 0))
 
 
-def _newest_with_memory(root: Path = Path("runs")) -> Path:
+def newest_with_memory(root: Path = Path("runs")) -> Path:
+    """The newest run of layer ramgru. Raises RamgruError if there is none."""
     found = [path for path in root.glob(f"**/{CONFIG}") if (path.parent / LOG).exists()]
     for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True):
         with contextlib.suppress(CheckpointError):  # a custom layer that is not imported
