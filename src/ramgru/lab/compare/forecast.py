@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -11,6 +12,7 @@ from ramgru.lab.compare.config import CompareConfig
 from ramgru.lab.compare.runs import Interrupted, finished, run_name
 from ramgru.lab.tasks.base import Task, is_asked
 from ramgru.lab.train.config import TrainConfig
+from ramgru.lab.train.log import place
 from ramgru.lab.train.parallel import pick_device
 
 WARM, TIMED = 1, 2  # steps
@@ -19,27 +21,28 @@ FORWARD = 1 / 3  # of the time of a train step, which also goes backward
 
 def text(config: CompareConfig) -> str:
     """Where a comparison computes and lies, how much it does, and how long that takes."""
-    every = [run for runs in _cells(config) for run in runs]
-    left = [run for run in every if not finished(config.folder / run_name(run, config.effort))]
-    device = pick_device(config.device)
+    cells = _cells(config)
+    every = [run for runs in cells for run in runs]
+    left = [[run for run in runs if not _is_finished(run, config)] for runs in cells]
+    to_do = sum(map(len, left))
     threads = config.threads or (1 if config.jobs > 1 else torch.get_num_threads())
-    where = str(device) if device.type != "cpu" else f"cpu, {threads} thread{'s' * (threads > 1)}"
+    where = place(str(pick_device(config.device)), threads)
     where += f" each, {config.jobs} runs at a time" if config.jobs > 1 else ""
     budget_of = f"{config.seconds:g} s" if config.seconds else f"{every[0].steps:,} steps"
-    done = f", {len(every) - len(left)} of them done before" if len(left) < len(every) else ""
+    done = f", {len(every) - to_do} of them done before" if to_do < len(every) else ""
     parts = [
         where,
         str(config.folder),
         f"{len(every)} run{'s' * (len(every) > 1)} of {budget_of}{done}",
+        "lr " + " ".join(f"{rate:g}" for rate in config.lr),
     ]
-    parts.append("lr " + " ".join(f"{rate:g}" for rate in config.lr))
     try:
-        seconds = _seconds(config)
+        seconds = _seconds(config, [runs for runs in left if runs])
     except Interrupted:
         raise
     except Exception:  # of a layer that will fail, which its own run then says
         seconds = None
-    if left and seconds is not None:
+    if to_do and seconds is not None:
         parts.append(f"about {duration(seconds)}")
     return " · ".join(parts)
 
@@ -63,14 +66,15 @@ def _cells(config: CompareConfig) -> list[list[TrainConfig]]:
     ]
 
 
-def _seconds(config: CompareConfig) -> float:
-    """Of all runs that are left, trained and evaluated."""
+def _is_finished(run: TrainConfig, config: CompareConfig) -> bool:
+    return finished(config.folder / run_name(run, config.effort))
+
+
+def _seconds(config: CompareConfig, left: Sequence[Sequence[TrainConfig]]) -> float:
+    """Of all runs that are left of each layer on each task, trained and evaluated."""
     total = 0.0
-    for runs in _cells(config):
-        left = [r for r in runs if not finished(config.folder / run_name(r, config.effort))]
-        if not left:
-            continue
-        task, first = left[0].task, left[0]
+    for runs in left:
+        task, first = runs[0].task, runs[0]
         each = budget.seconds_a_step(first, WARM, TIMED)
         token = each / int(task.draw(first.batch_size, seed=0).lengths.sum())
         measured = FORWARD * token * _tokens(task, config)
@@ -78,7 +82,7 @@ def _seconds(config: CompareConfig) -> float:
         epochs = math.ceil(first.steps / first.steps_per_epoch)
         held_out = FORWARD * each * epochs * first.evaluate_examples / first.batch_size
         training = config.seconds or each * first.steps
-        total += len(left) * (training + held_out + measured)
+        total += len(runs) * (training + held_out + measured)
     return total / min(config.jobs, len(config.contenders) * len(config.tasks))
 
 

@@ -110,12 +110,16 @@ def _event(line: bytes, checked: bool) -> dict[str, Any]:
     return event
 
 
+def place(device: str, threads: int) -> str:
+    """A device, and of a CPU the number of threads."""
+    return device if device != "cpu" else f"cpu, {threads} thread{'s' * (threads > 1)}"
+
+
 def first_line(
     config: TrainConfig, folder: Path, device: str, processes: int, parameters: int, step: int
 ) -> str:
     """Where a run computes and lies, and what it trains with. step: at which it goes on"""
-    threads = torch.get_num_threads()
-    where = device if device != "cpu" else f"cpu, {threads} thread{'s' * (threads > 1)}"
+    where = place(device, torch.get_num_threads())
     where += f", {processes} processes" if processes > 1 else ""
     steps = f"{config.total_steps:,} steps of {config.batch_size} sequences"
     return " · ".join(
