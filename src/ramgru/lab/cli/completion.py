@@ -16,7 +16,7 @@ from ramgru.lab.cli.main import COMMANDS
 from ramgru.lab.cli.options import Option, options
 from ramgru.lab.cli.parse import UsageError, nearest
 from ramgru.lab.cli.runs import RunsConfig
-from ramgru.lab.cli.screen import Screen
+from ramgru.lab.cli.screen import HELP, Screen
 from ramgru.lab.compare.compare import ReportConfig
 from ramgru.lab.compare.config import CompareConfig
 from ramgru.lab.evaluate import EvaluateConfig
@@ -49,7 +49,7 @@ TAKE_A_TASK = ("generate", "train", "compare")
 
 
 def run(args: Sequence[str]) -> int:
-    if {"-h", "--help", "--help-all"} & set(args):
+    if HELP & set(args):
         print(SCREEN.short(), end="")
         raise SystemExit(0)
     if len(args) != 1 or args[0] not in SHELLS:

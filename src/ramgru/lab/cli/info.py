@@ -12,7 +12,7 @@ import torch
 from ramgru import kernels
 from ramgru.lab import tasks
 from ramgru.lab.cli.main import EXTRAS, advice
-from ramgru.lab.cli.screen import Screen, suggest
+from ramgru.lab.cli.screen import HELP, Screen, suggest
 from ramgru.version import __version__
 
 SCREEN = Screen(
@@ -24,7 +24,7 @@ SCREEN = Screen(
 
 def run(args: Sequence[str]) -> int:
     """Needs no optional library, since it lists the missing ones."""
-    if args and args[0] in ("-h", "--help", "--help-all"):
+    if args and args[0] in HELP:
         print(SCREEN.short(), end="")
         raise SystemExit(0)
     if args:

@@ -19,7 +19,7 @@ import tyro
 
 from ramgru.config import Head, heads_text
 from ramgru.lab.cli.options import field_help, options
-from ramgru.lab.cli.screen import Screen
+from ramgru.lab.cli.screen import HELP, Screen
 
 Parsed = TypeVar("Parsed")
 
@@ -94,7 +94,7 @@ def parse(
     default: holds the values of options that are not given
     Raises UsageError if an option is unknown or its value does not fit.
     """
-    if {"-h", "--help", "--help-all"} & set(args):
+    if HELP & set(args):
         text = screen.full if "--help-all" in args else screen.short
         print(text(kind, default), end="")
         raise SystemExit(0)

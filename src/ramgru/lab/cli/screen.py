@@ -18,6 +18,7 @@ from ramgru.lab.cli.options import Option, options
 WIDEST = 100  # columns
 STACKED = 60  # columns below which a help text stands under its option
 COLUMN = 24  # columns of an option and the kind of its value, at most
+HELP = {"-h", "--help", "--help-all"}
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,7 @@ def table(rows: Sequence[tuple[str, str, str]], columns: int) -> list[str]:
     """Lines of title, option and help; below each other where there is little room."""
     if not rows:
         return []
-    first = max(len(title) for title, *_ in rows)
-    first += 2
+    first = max(len(title) for title, *_ in rows) + 2
     lines: list[str] = []
     if columns < STACKED:
         for title, name, text in rows:

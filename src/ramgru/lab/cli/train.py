@@ -16,7 +16,7 @@ from ramgru.lab.cli.arguments import (
     split_task,
 )
 from ramgru.lab.cli.parse import UsageError, parse
-from ramgru.lab.cli.screen import Screen, suggest
+from ramgru.lab.cli.screen import HELP, Screen, suggest
 from ramgru.lab.tasks import sources
 from ramgru.lab.train import TrainConfig, newest_run, train
 from ramgru.lab.train.config import source
@@ -130,7 +130,7 @@ def _without_pipes(args: Sequence[str]) -> list[str]:
     rest = list(args)
     for flag in ("--data", "--text"):
         path = value_of(flag, rest)
-        if path is not None and not {"-h", "--help", "--help-all"} & set(rest):
+        if path is not None and not HELP & set(rest):
             place = next(i for i, arg in enumerate(rest) if arg.split("=")[0] == flag)
             rest[place : place + (1 if "=" in rest[place] else 2)] = [
                 flag,
