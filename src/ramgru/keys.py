@@ -279,20 +279,23 @@ class KeyHeads(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...] | None]:
         """-> features, phases and codes of a group, and all three as the native kernel reads them,
         if that runs: packed once, until they change."""
+
+        def of_group(values: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            features, phases, codes = (value[group.heads].to(dtype) for value in values)
+            return features, phases, codes
+
         buffers = self.features, self.phases, self.codes
-        features, phases, codes = (value[group.heads].to(dtype) for value in buffers)
         if product_keys_path(*buffers) != CPU or any(value.is_inference() for value in buffers):
-            return features, phases, codes, None
+            return *of_group(buffers), None
         # Held, so that no other tensor gets the address of one that was replaced meanwhile.
         held = [value.detach() for value in buffers]
-        now = [(value.data_ptr(), value._version) for value in held]
+        frozen, now = of_group(held), [(value.data_ptr(), value._version) for value in held]
         kept = _packed.setdefault(self, {})
         before, _, hashed = kept.get((group.weight, dtype), (None, None, None))
         if before != now:
-            features, phases, codes = (value[group.heads].to(dtype) for value in held)
-            hashed = packed(features, phases, codes, self.sizes)
+            hashed = packed(*frozen, self.sizes)
             kept[group.weight, dtype] = now, held, hashed
-        return features, phases, codes, hashed
+        return *frozen, hashed
 
     def _keys(
         self, group: Group, x: Tensor, carried: Tensor, reset: Tensor | None
