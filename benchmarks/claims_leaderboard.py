@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from claims_runs import ROOT
-from matplotlib.figure import Figure
-from pages import COMMAND, standalone, table
+from pages import COMMAND, picture, table
 
 from ramgru import files
 from ramgru.lab.compare import CompareConfig, compare
@@ -25,14 +24,13 @@ from ramgru.lab.compare.results import Comparison, Results, from_json
 from ramgru.lab.compare.table import to_csv
 from ramgru.lab.compare.tables import is_ours, leaderboard_rows, score_rows, standings
 from ramgru.lab.evaluate import Effort
-from ramgru.lab.show import plots, sentences, svg
+from ramgru.lab.show import plots, sentences
 from ramgru.lab.show.data import Line
 from ramgru.lab.show.plots import percent
 from ramgru.lab.show.theme import look
 from ramgru.lab.train.layers import LAYERS
 
 NAME = "leaderboard"
-IMAGES = f"images/{NAME}"
 NOTES = Path(__file__).with_name("leaderboard_notes.md")
 TASKS = (
     "mqar,vocab_size=1024,pairs=8,length=32",
@@ -128,7 +126,6 @@ def store(comparison: Comparison, docs: Path) -> None:
 
 def write(comparison: Comparison, docs: Path) -> Path:
     """The page and its pictures below `docs`; -> the path of the page."""
-    (docs / IMAGES).mkdir(parents=True, exist_ok=True)
     lines = [
         "# Leaderboard",
         "",
@@ -198,7 +195,7 @@ def _hours(comparison: Comparison) -> float:
 def _overall(comparison: Comparison) -> list[str]:
     header, found, _ = leaderboard_rows(comparison)
     ours = {look(layer).label for layer in comparison.layers if is_ours(layer)}
-    rows = [[f"**{name}**" if name in ours else name, *_lines(cells)] for name, *cells in found]
+    rows = [[f"**{name}**" if name in ours else name, *cells] for name, *cells in found]
     chances = [percent(task.runs[0].rows[0].chance) for task in comparison.tasks]
     rows.append(["chance", "0 %", *chances, "", "", ""])
     return [
@@ -216,14 +213,8 @@ def _pictures(comparison: Comparison, docs: Path) -> list[str]:
     return [
         line
         for name, p in named
-        for line in _picture(name, plots.titled(p.figure, p.finding), p.alt, docs)
+        for line in picture(plots.titled(p.figure, p.finding), NAME, name, p.alt, docs)
     ]
-
-
-def _picture(name: str, figure: Figure, alt: str, docs: Path) -> list[str]:
-    drawn = svg.inline(figure, f"{NAME}-{name}".replace("_", "-"), alt)
-    files.write(docs / IMAGES / f"{name}.svg", standalone(drawn, name))
-    return [f"![{alt}]({IMAGES}/{name}.svg)", ""]
 
 
 def _task(task: Results, docs: Path) -> list[str]:
@@ -238,10 +229,5 @@ def _task(task: Results, docs: Path) -> list[str]:
         figure = plots.recall_against_pairs(
             drawn, trained=task.trained.get(axis), axis=axis, metric=task.metric
         )
-        lines += _picture(task.task, figure, f"{task.metric} on {task.task} by {axis}.", docs)
-    return [*lines, *table(header, [_lines(cells) for cells in rows])]
-
-
-def _lines(cells: Sequence[str]) -> list[str]:
-    """Cells of several lines, as Markdown."""
-    return [cell.replace("\n", "<br>") for cell in cells]
+        lines += picture(figure, NAME, task.task, f"{task.metric} on {task.task} by {axis}.", docs)
+    return [*lines, *table(header, rows)]

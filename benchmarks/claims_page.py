@@ -10,17 +10,16 @@ from typing import Any
 
 from claims_rows import Bar, Page, Question, Row
 from claims_runs import Record
-from pages import COMMAND, standalone, table
+from pages import COMMAND, picture, table
 
 from ramgru import files
-from ramgru.lab.show import plots, svg
+from ramgru.lab.show import plots
 from ramgru.lab.show.data import Curve, Line, Score, over_seeds
 from ramgru.lab.show.plots import bytes_text, percent
 from ramgru.lab.show.sentences import joined, slice_text
 from ramgru.lab.show.theme import look
 from ramgru.lab.train import ModelConfig
 
-IMAGES = Path("..", "images")
 LONGEST = Bar("seconds", most=15 * 60, every=True)  # of a training
 NAMED = ("ramgru", "gated_deltanet", "window_attention", "gru")  # in the picture of bytes
 # Values that are not shares, and their labels.
@@ -166,7 +165,8 @@ def write(page: Page, records: Mapping[str, Record], docs: Path) -> Path | None:
     for name in dict.fromkeys(m for each in found.values() for m in each.machines):
         lines += [f"Machine: {name}.", ""]
     if page.compact:
-        lines += _image(page, "recall", _against_state(found), "recall by state", docs)
+        figure = _against_state(found)
+        lines += picture(figure, page.name, "recall", "recall by state", docs, "../")
     else:
         for each in found.values():
             lines += _section(page, each, found.get(each.row.above or ""), docs)
@@ -231,7 +231,7 @@ def _section(page: Page, found: Found, above: Found | None, docs: Path) -> list[
         curves = row.picture == "curves"
         alt = f"{metric} and loss by step" if curves else f"{metric} against {row.picture}"
         figure = _curves(found) if curves else _against(found, above)
-        lines += _image(page, row.name, figure, alt, docs)
+        lines += picture(figure, page.name, row.name, alt, docs, "../")
     heads = ["", "", "bar", "mean", "95 % interval", "worst seed", "chance", "met"]
     if above:
         heads += [above.row.name, "above it"]
@@ -298,15 +298,6 @@ def _changes(row: Row) -> str:
 
 
 # Pictures
-
-
-def _image(page: Page, name: str, figure: Any, alt: str, docs: Path) -> list[str]:
-    """Writes a picture; -> the Markdown lines that show it."""
-    folder = docs / "images" / page.name
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = svg.inline(figure, f"{page.name}-{name}".replace("_", "-"), alt)
-    files.write(folder / f"{name}.svg", standalone(drawn, name))
-    return [f"![{alt}]({IMAGES.as_posix()}/{page.name}/{name}.svg)", ""]
 
 
 def _curves(found: Found) -> Any:

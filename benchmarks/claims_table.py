@@ -23,6 +23,22 @@ def ours(**memory: Any) -> ModelConfig:
     return ModelConfig(memory=Memory(**memory))
 
 
+def beside(row: Row, layer: str, rates: tuple[float, ...]) -> Row:
+    """The row of a peer on the same data, with its rate tuned."""
+    return replace(
+        row,
+        name=f"{row.name}_{layer}",
+        claim=f"The baseline for `{row.name}`: {layer} of the same width and depth, trained on the "
+        "same data.",
+        training=replace(row.training, model=ModelConfig(layer=layer)),
+        questions=tuple(replace(question, bars=(Bar(),)) for question in row.questions),
+        rates=rates,
+        above=None,
+        changes="",
+        picture=None,
+    )
+
+
 # Changes of the memory.
 MANY_CELLS = ours(cells=2**20)
 PHRASES = ours(cells=2**20, heads="key key key:2 key:3 key:4 key:3:1 key:3:2 key:3:3", width=32)
@@ -41,18 +57,7 @@ MQAR = Row(
     picture="pairs",
 )
 
-MQAR_ATTENTION = replace(
-    MQAR,
-    name="mqar_attention",
-    claim="The baseline for `mqar`: softmax attention of the same width and depth, trained on the "
-    "same data.",
-    training=replace(MQAR.training, model=ModelConfig(layer="attention")),
-    questions=tuple(replace(question, bars=(Bar(),)) for question in MQAR.questions),
-    rates=(1e-3, 3e-3, 1e-2),
-    above=None,
-    changes="",
-    picture=None,
-)
+MQAR_ATTENTION = beside(MQAR, "attention", rates=(1e-3, 3e-3, 1e-2))
 
 MQAR_LARGE = Row(
     "mqar_large",
@@ -100,15 +105,7 @@ MQAR_FILLERS = Row(
     ),
 )
 
-MQAR_FILLERS_ATTENTION = replace(
-    MQAR_FILLERS,
-    name="mqar_fillers_attention",
-    claim="The baseline for `mqar_fillers`: softmax attention of the same width and depth, trained "
-    "on the same data.",
-    training=replace(MQAR_FILLERS.training, model=ModelConfig(layer="attention")),
-    questions=tuple(replace(question, bars=(Bar(),)) for question in MQAR_FILLERS.questions),
-    rates=(1e-3, 3e-3),
-)
+MQAR_FILLERS_ATTENTION = beside(MQAR_FILLERS, "attention", rates=(1e-3, 3e-3))
 
 MQAR_UPDATE = Row(
     "mqar_update",
@@ -174,19 +171,6 @@ FEATURE_RECALL = Row(
         for pairs, least in zip((16, 64, 256, 1024), bars)
     ),
 )
-
-
-def feature_peer(layer: str) -> Row:
-    """A peer on the same data, with its rate tuned."""
-    return replace(
-        FEATURE_RECALL,
-        name=f"feature_recall_{layer}",
-        claim=f"The baseline for `feature_recall`: {layer} of the same width and depth, trained on "
-        "the same data.",
-        training=replace(FEATURES, model=ModelConfig(layer=layer)),
-        questions=tuple(replace(asked, bars=(Bar(),)) for asked in FEATURE_RECALL.questions),
-        rates=(1e-3, 3e-3),
-    )
 
 
 FORMS = {
@@ -414,8 +398,8 @@ QUALITY = Page(
         MQAR_FILLERS_ATTENTION,
         MQAR_UPDATE,
         FEATURE_RECALL,
-        feature_peer("attention"),
-        feature_peer("gated_deltanet"),
+        beside(FEATURE_RECALL, "attention", rates=(1e-3, 3e-3)),
+        beside(FEATURE_RECALL, "gated_deltanet", rates=(1e-3, 3e-3)),
         *FEATURE_FORMS,
         *LAG_RECALL,
         MQAR_COMPOSITIONAL,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pages import DOCS, standalone, table
+from pages import DOCS, picture, table
 
 from ramgru import Memory, files
 from ramgru.lab.compare import CompareConfig, compare
@@ -19,7 +19,6 @@ from ramgru.lab.compare.findings import headline
 from ramgru.lab.compare.page import page
 from ramgru.lab.compare.results import Comparison, from_json
 from ramgru.lab.evaluate import Effort
-from ramgru.lab.show import svg
 from ramgru.lab.show.html import Part, Picture, Table, Text
 from ramgru.lab.train import ModelConfig
 
@@ -38,7 +37,6 @@ STUDY = CompareConfig(
     device="cpu",
     out=Path("runs/levers"),
 )
-IMAGES = "images/levers"
 
 
 def main() -> None:
@@ -52,7 +50,6 @@ def main() -> None:
 
 def write(comparison: Comparison, docs: Path) -> Path:
     """The page and its pictures below `docs`; -> the path of the page."""
-    (docs / IMAGES).mkdir(parents=True, exist_ok=True)
     lines = [
         "# Levers of memory efficiency",
         "",
@@ -81,12 +78,9 @@ def _markdown(part: Part, name: str, docs: Path) -> list[str]:
         case Text():
             return [part.text, ""]
         case Table():
-            rows = [[cell.replace("\n", "<br>") for cell in row] for row in part.rows]
-            return [f"{part.caption}.", "", *table(part.header, rows)]
+            return [f"{part.caption}.", "", *table(part.header, part.rows)]
         case Picture():
-            drawn = svg.inline(part.figure, f"levers-{name}", part.alt)
-            files.write(docs / IMAGES / f"{name}.svg", standalone(drawn, name))
-            return [f"![{part.alt}](../{IMAGES}/{name}.svg)", "", part.finding, ""]
+            return [*picture(part.figure, "levers", name, part.alt, docs, "../"), part.finding, ""]
     raise TypeError(f"expected text, a table or a picture, got {type(part).__name__}")
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from ramgru import files
+from ramgru.lab.show import svg
 from ramgru.lab.show.theme import css_variables
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -18,7 +22,16 @@ def standalone(picture: str, name: str) -> str:
     return f"{head}><style>{css_variables()}</style>{body}\n"
 
 
+def picture(figure: Figure, page: str, name: str, alt: str, docs: Path, up: str = "") -> list[str]:
+    """Write a picture of a page; -> the Markdown lines that show it. up: from the page to `docs`"""
+    (docs / "images" / page).mkdir(parents=True, exist_ok=True)
+    path = f"images/{page}/{name}.svg"
+    drawn = svg.inline(figure, f"{page}-{name}".replace("_", "-"), alt)
+    files.write(docs / path, standalone(drawn, name))
+    return [f"![{alt}]({up}{path})", ""]
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown lines, followed by an empty one."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    """Markdown lines, followed by an empty one. A cell may hold several lines."""
+    lines = [f"| {' | '.join(cells)} |".replace("\n", "<br>") for cells in (header, *rows)]
     return [lines[0], "|---|" + "---:|" * (len(header) - 1), *lines[1:], ""]
