@@ -11,18 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.onnx._internal.exporter import _decomp
 
 from ramgru.export import Step
 from ramgru.kernels import decompositions
 
 __all__ = ["Step"]
-
-for _name in ("linear_scan", "gru", "diagonal_gru", "memory_scan"):
-    _operator = getattr(torch.ops.ramgru, _name).default
-    torch._decomp.decomposition_table[_operator] = getattr(decompositions, _name)
-    # Or other graphs of dynamic shapes would take the shapes of the decomposition, which saves
-    # nothing for backward, in place of the operator's own.
-    torch._decomp.meta_table.setdefault(_operator, _operator)
 
 
 def _stable_sort(x: Tensor, *, stable: bool | None, dim: int = -1, descending: bool = False) -> Any:
@@ -30,5 +24,17 @@ def _stable_sort(x: Tensor, *, stable: bool | None, dim: int = -1, descending: b
     return torch.ops.aten.sort.default(x, dim, descending)
 
 
-# torch has no translation of its own.
-torch._decomp.decomposition_table.setdefault(torch.ops.aten.sort.stable, _stable_sort)
+_NAMES = ("linear_scan", "gru", "diagonal_gru", "memory_scan")
+_OURS = {getattr(torch.ops.ramgru, name).default: getattr(decompositions, name) for name in _NAMES}
+_OURS[torch.ops.aten.sort.stable] = _stable_sort  # torch has no translation of its own
+_create_table = _decomp.create_onnx_friendly_decomposition_table
+
+
+def _table(registered: Any) -> Any:
+    """What torch's exporter decomposes, and our operators. torch's table for all would do as well,
+    but Inductor refuses to call an operator that is in it."""
+    ours = {operator: by for operator, by in _OURS.items() if operator not in registered}
+    return {**ours, **_create_table(registered)}
+
+
+_decomp.create_onnx_friendly_decomposition_table = _table

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import grad, jacrev, vmap
 from torch.library import opcheck
 
-import ramgru.onnx  # noqa: F401 - its tables for ONNX must leave other graphs alone
+import ramgru.onnx  # noqa: F401 - what it gives the exporter must leave other graphs alone
 from ramgru.kernels.memory_scan import memory_scan
 
 KINDS = pytest.mark.parametrize("kind", SMALL)
