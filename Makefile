@@ -12,12 +12,15 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: lock audit run test check unit exports interpret sanitize integrations format docs package clean
+.PHONY: lock audit run test check unit exports interpret sanitizer sanitize integrations format docs package clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar --open
 
-test: check unit interpret sanitize
+# mypy works on one processor, the compiler of the library for `sanitize` on the others.
+test:
+	$(MAKE) --jobs 2 check sanitizer
+	$(MAKE) unit interpret sanitize
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -43,19 +46,22 @@ interpret: $(VENV)/installed-dev
 # The tests of kernels and safety once more, with a library in which a step beyond an array, a read of
 # working memory that nothing wrote, and undefined behaviour are errors.
 ifeq ($(ASAN),)
+sanitizer:
 sanitize:
 	@echo "sanitize: skipped, $(CXX) is not a GCC with an AddressSanitizer"
 else
-sanitize: $(SANITIZE)/ramgru/kernels/native/library.so
+SANITIZED := $(SANITIZE)/ramgru/kernels/native/library.so
+sanitizer: $(SANITIZED)
+sanitize: sanitizer
 	LD_PRELOAD="$(ASAN) $(shell $(CXX) -print-file-name=libstdc++.so)" \
-	ASAN_OPTIONS=detect_leaks=0 RAMGRU_LIBRARY=$(CURDIR)/$< OMP_NUM_THREADS=1 \
+	ASAN_OPTIONS=detect_leaks=0 RAMGRU_LIBRARY=$(CURDIR)/$(SANITIZED) OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -q -n 2 -m 'not gpu' tests/kernels tests/safety
-endif
 
-$(SANITIZE)/ramgru/kernels/native/library.so: $(NATIVE) $(VENV)/installed-dev
+$(SANITIZED): $(NATIVE) $(VENV)/installed-dev
 	CXX="$(CXX)" RAMGRU_ISAS="avx512 baseline" RAMGRU_LDFLAGS="-fsanitize=address,undefined" \
 	RAMGRU_CXXFLAGS="$(SANITIZER) -DRAMGRU_POISON -Wall -Wextra -Werror" \
 		$(BIN)/python setup.py -q build_ext --build-lib $(SANITIZE) --build-temp $(SANITIZE)/temp
+endif
 
 # The site, into site/; a dead link is an error.
 docs: $(VENV)/installed-docs

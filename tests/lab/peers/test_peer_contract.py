@@ -58,7 +58,7 @@ def batches(draw: st.DrawFn) -> tuple[int, list[int], list[list[int]], list[int]
 
 
 @pytest.mark.parametrize("name", PEERS)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(batches())
 def test_pieces_steps_and_sequences_alone_give_what_the_whole_gives(name, batch) -> None:
     steps, sizes, resets, cuts = batch
