@@ -64,6 +64,17 @@ PROGRAMS = {
             equal_seconds=False,
         ),
         Program(
+            "language_model",
+            "language_model",
+            "Bytes of 128 kB of Python's own library after one pass over 4 MB of its other files: "
+            "from a fresh state, and with the state carried over from that pass. Peers read for as "
+            "many seconds.",
+            (
+                Value("bits a byte", low=True, most=8.0),
+                Value("the state carried", low=True, most=8.0),
+            ),
+        ),
+        Program(
             "air_passengers",
             "air_passengers",
             "Monthly airline passengers, each of the last three years forecast from all before it: "

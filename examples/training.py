@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,11 +28,10 @@ def recurrent(
     if layer == "ramgru":
         return ours
     make, wanted = TORCH[layer], parameters(ours) + width * outputs
-    while True:
-        peer = make(inputs, width, ours.num_layers, batch_first=True)
-        if parameters(peer) + width * outputs >= wanted:
+    for size in itertools.count(1):
+        peer = make(inputs, size, ours.num_layers, batch_first=True)
+        if parameters(peer) + size * outputs >= wanted:
             return peer
-        width += 1
 
 
 def parameters(model: nn.Module) -> int:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 PROGRAMS = (
     "air_passengers",
     "duplicates",
+    "language_model",
     "log_lines",
     "names_in_code",
     "repeat_previous",
@@ -46,6 +47,7 @@ def test_a_program_trains_and_reports(name, layer, monkeypatch):
     }
     small |= {"TEST": (2, 64)} if name == "duplicates" else {}
     small |= {"FILES": 4, "HELD_OUT": 2} if name == "names_in_code" else {}
+    small |= {"LEARN": 8 * 260, "HELD_OUT": 8 * 20} if name == "language_model" else {}
     for module in (program, importlib.import_module("log_lines")):
         for option, value in small.items():
             if hasattr(module, option):

@@ -1,0 +1,134 @@
+"""A language model of bytes: one pass over sources of Python's library, then files it never saw.
+
+The text is read in a few streams side by side, and the state is carried from chunk to chunk
+(truncated backpropagation). The memory keeps what followed the last 2, 3, 4, … bytes when they came
+before, from the first chunk to the last: a name, a phrase, a line that was read once can be told
+again long after.
+
+    python examples/language_model.py                # train, then bits a byte of unseen files
+    python examples/language_model.py --layer gru    # the same with nn.GRU, or lstm
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+import sysconfig
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from training import command, parameters, recurrent
+
+from ramgru import Memory
+
+STREAMS, CHUNK = 8, 128  # streams that are read side by side, bytes between two steps of Adam
+LEARN, HELD_OUT = 1 << 22, 1 << 17  # bytes
+CODES, WIDTH = 64, 192
+RATE, WARM_UP = 6e-3, 30
+MEMORY = Memory(cells=16_384, heads="key:2 key:3 key:4 key:6", width=24, writes=1)
+
+
+@functools.cache
+def corpus() -> tuple[Tensor, Tensor]:
+    """-> bytes to learn from, bytes of other files to be asked about: (STREAMS, …) each."""
+    paths = sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py"))
+    paths = [path for path in paths if "site-packages" not in path.parts]
+    random.Random(0).shuffle(paths)
+    held_out, text = b"", b""
+    for path in paths:
+        if len(held_out) < HELD_OUT:
+            held_out += path.read_bytes()
+        elif len(text) < LEARN:
+            text += path.read_bytes()
+    text, held_out = text[:LEARN], held_out[:HELD_OUT]
+    learn, ask = (torch.tensor(list(b)).view(STREAMS, -1) for b in (text, held_out))
+    return learn, ask
+
+
+class Model(nn.Module):
+    """The next byte's logits, and the state to go on from."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__()
+        self.layer = recurrent(
+            layer, CODES, WIDTH, MEMORY, outputs=256, controller="mingru", carry="state"
+        )
+        # Frozen with a memory, so that a key stays the same while everything else learns.
+        self.codes = nn.Parameter(torch.randn(256, CODES), requires_grad=layer != "ramgru")
+        self.head = nn.Linear(self.layer.hidden_size, 256)
+
+    def forward(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """x (B, T) bytes -> (B, T, 256), state"""
+        y, state = self.layer(self.codes[x], state)
+        return self.head(y), detached(state)
+
+    def cost(self, text: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """text (B, T + 1) -> bits a byte, of all but the first, and the state after them"""
+        y, state = self(text[:, :-1], state)
+        loss = nn.functional.cross_entropy(y.flatten(0, 1), text[:, 1:].flatten())
+        return loss / math.log(2), state
+
+
+def detached(state: Any) -> Any:
+    """A state without its graph: of this layer, of nn.GRU or of nn.LSTM."""
+    return tuple(map(detached, state)) if isinstance(state, tuple) else state.detach()
+
+
+def learn(model: Model, text: Tensor, rate: float, seconds: float | None) -> tuple[int, Any]:
+    """One pass, or passes until so many seconds of processor time are over, with a rate that falls
+    to zero -> the number of steps, and the state after them."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, rate, betas=(0.9, 0.99), fused=True)
+    each_pass = (text.size(1) - 1) // CHUNK
+    started, step, done, state = time.process_time(), 0, 0.0, None
+    while done < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / WARM_UP) * (1 - done)
+        start = step % each_pass * CHUNK
+        loss, state = model.cost(text[:, start : start + CHUNK + 1], state)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        step += 1
+        done = (time.process_time() - started) / seconds if seconds else step / each_pass
+    return step, state
+
+
+@torch.no_grad()
+def bits(model: Model, text: Tensor, state: Any) -> float:
+    """Bits a byte of the text, read in pieces."""
+    costs = []
+    for start in range(0, text.size(1) - 1, 1024):
+        piece = text[:, start : start + 1025]
+        cost, state = model.cost(piece, state)
+        costs.append(cost.item() * (piece.size(1) - 1))
+    return sum(costs) / (text.size(1) - 1)
+
+
+def run(
+    layer: str, rate: float = RATE, seed: int = 0, seconds: float | None = None
+) -> dict[str, float]:
+    """Train and test."""
+    torch.manual_seed(seed)
+    model, (text, held_out) = Model(layer), corpus()
+    started = time.process_time()
+    steps, state = learn(model, text, rate, seconds)
+    spent = time.process_time() - started
+    fresh = bits(model, held_out, None)
+    return {
+        "parameters": parameters(model) - (model.codes.numel() if layer == "ramgru" else 0),
+        "steps": steps,
+        "seconds": round(spent, 2),
+        "bits a byte": fresh,
+        "the state carried": bits(model, held_out, state),
+        "loss": fresh,
+    }
+
+
+if __name__ == "__main__":
+    command(__doc__, run, RATE)
