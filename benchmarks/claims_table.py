@@ -115,7 +115,7 @@ MQAR_UPDATE = Row(
 )
 
 COMPOSED = training(
-    "mqar_compositional", {"min_key": 2, "key": 4, "pairs": 16, "length": 160}, PHRASES, steps=800
+    "mqar_compositional", {"min_key": 2, "key": 4, "pairs": 16, "length": 160}, PHRASES, steps=1200
 )
 MQAR_COMPOSITIONAL = Row(
     "mqar_compositional",
