@@ -12,7 +12,7 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: lock audit run test check unit exports interpret sanitizer sanitize integrations format docs package clean
+.PHONY: lock audit run test check unit exports interpret sanitizer sanitize integrations format docs package pythons clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar --open
@@ -75,6 +75,15 @@ package: $(VENV)/installed-dev
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/python tools/smoke.py dist
 
+# All tests, then the wheel and the sdist of dist/, under each of these Pythons; torch for each of
+# them may be gigabytes.
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
+pythons:
+	for python in $(PYTHONS); do \
+		$(MAKE) VENV=$(VENV)-$$python PYTHON=$$python unit && \
+		$(VENV)-$$python/bin/python tools/smoke.py dist || exit 1; \
+	done
+
 # The layer inside other libraries (docs/adapters.md), in an environment of its own.
 integrations: VENV := $(VENV)-integrations
 integrations:
@@ -118,4 +127,4 @@ $(VENV)/installed-%: pyproject.toml constraints.txt $(NATIVE)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-integrations $(VENV)-audit build dist site src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* build dist site src/ramgru/kernels/native/library.so src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
-"""Install the wheel of a folder into an environment of its own and use it: `python smoke.py dist`.
+"""Use the wheel and the sdist of a folder, each in an environment of its own: `smoke.py dist`.
 
-The environment sees this one's torch and numpy, but not its ramgru. Prints what it found; exits 1
-if the wheel lacks a file, holds sources, does not run, or takes long to import.
+The environments see this one's torch, numpy and setuptools, but not its ramgru. Prints what it
+found; exits 1 if the wheel lacks a file, holds sources, does not run, or takes long to import.
 """
 
 from __future__ import annotations
@@ -56,6 +56,15 @@ def main(folder: Path) -> int:
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     assert set(SOURCES) <= held, f"the sdist lacks {set(SOURCES) - held}"
+    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,}")
+    seconds = used(wheel)
+    print(f"import of ramgru beyond torch: {seconds:.3f} s (at most {IMPORT} s)")
+    used(sdist)
+    return int(seconds > IMPORT)
+
+
+def used(package: Path) -> float:
+    """Install the package and use it -> seconds of its import."""
     with tempfile.TemporaryDirectory() as place:
         venv.create(place, with_pip=True)
         python = str(Path(place, "bin", "python"))
@@ -64,20 +73,17 @@ def main(folder: Path) -> int:
             capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
         Path(inside, "outside.pth").write_text(sysconfig.get_path("purelib"))
-        install = [python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)]
-        subprocess.run(install, check=True)
-        used = subprocess.run(
+        install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+        subprocess.run([*install, str(package)], check=True)
+        where, info, seconds = subprocess.run(
             [python, "-I", "-c", USE], capture_output=True, text=True, check=True, cwd=place
         ).stdout.splitlines()
-        assert used[0].startswith(inside), f"another ramgru was imported: {used[0]}"
+        assert where.startswith(inside), f"another ramgru was imported: {where}"
         command = str(Path(place, "bin", "ramgru"))
         for words in (["--version"], ["info"], ["train", "--help"]):
             subprocess.run([command, *words], check=True, cwd=place, stdout=subprocess.DEVNULL)
-    seconds = float(used[-1])
-    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,}")
-    print(used[1])
-    print(f"import of ramgru beyond torch: {seconds:.3f} s (at most {IMPORT} s)")
-    return int(seconds > IMPORT)
+    print(f"{package.name}, Python {sys.version.split()[0]}: {info}")
+    return float(seconds)
 
 
 if __name__ == "__main__":
