@@ -1,9 +1,10 @@
 """A compiled step of a stream beside `RAMGRU.stream`: python benchmarks/compiled_step.py
 
 One sequence, one thread, a layer of width 64 with 4,096 cells. AOTInductor compiles `Step(layer,
-in_place=True)` twice: with the operators of this package, which `make -C examples/cpp` builds for
-C++, and with torch's own in their place. Both run in a process that has torch alone. Processor
-time, the best of several rounds, which alternate; packages that are there are used again.
+in_place=True)` with the operators of this package, which `make -C examples/cpp` builds for C++, and
+`Step(layer)`, which returns the state, with torch's own in their place. Both run in a process that
+has torch alone. Processor time, the best of several rounds, which alternate; packages that are
+there are used again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ramgru.kernels import decompositions
 
 WIDTH, CELLS, ROUNDS, STEPS = 64, 4096, 15, 100
 BUILD = Path(__file__).parents[1] / "examples/cpp/build"
-RAMGRU_OPERATORS, TORCH_ALONE = "in place, operators in C++", "in place, torch's operators alone"
+RAMGRU_OPERATORS, TORCH_ALONE = "in place, operators in C++", "torch's operators alone"
 
 WORKER = f"""
 import sys, time, torch
@@ -39,12 +40,13 @@ for line in sys.stdin:
 """
 
 
-def compiled(step: Step, file: Path, alone: bool) -> str:
+def compiled(layer: RAMGRU, file: Path, alone: bool) -> str:
     if not file.exists():
+        step = Step(layer, in_place=not alone)
         given = (torch.randn(2, WIDTH), *step.start(2))
         program = torch.export.export(step, given, dynamic_shapes=step.dynamic_shapes())
         if alone:
-            names = ("gru", "linear_scan")
+            names = ("gru", "linear_scan", "memory_scan")
             each = {getattr(torch.ops.ramgru, n).default: getattr(decompositions, n) for n in names}
             program = program.run_decompositions(each)
         torch._inductor.aoti_compile_and_package(program, package_path=str(file))
@@ -61,13 +63,13 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     layer, x = RAMGRU(WIDTH, WIDTH, memory=Memory(CELLS)).eval(), torch.randn(1, WIDTH)
-    step, stream = Step(layer, in_place=True), layer.stream(1)
+    stream = layer.stream(1)
     kinds = {RAMGRU_OPERATORS: False, TORCH_ALONE: True}
     files = [
-        compiled(step, options.work / f"{'alone' if alone else 'operators'}.pt2", alone)
+        compiled(layer, options.work / f"{'alone' if alone else 'operators'}.pt2", alone)
         for alone in kinds.values()
     ]
-    torch.save([x, *step.start(1)], options.work / "step.in")
+    torch.save([x, *Step(layer).start(1)], options.work / "step.in")
     words = [options.build / "libramgru_operators.so", options.work / "step.in", *files]
     with subprocess.Popen(
         [sys.executable, "-c", WORKER, *map(os.path.abspath, words)],

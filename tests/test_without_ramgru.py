@@ -19,7 +19,7 @@ from ramgru.export import Sequence, Step
 from ramgru.kernels import native
 
 ROOT = Path(__file__).parents[1]
-OPERATORS = ("linear_scan", "gru", "diagonal_gru", "memory_scan")
+OPERATORS = ("linear_scan", "gru", "diagonal_gru", "memory_scan", "memory_step_")
 HEADS = "key:2 learned lag:5 tape"
 CONTROLLERS = ("gru", "mingru", "diagonal")
 

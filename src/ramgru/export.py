@@ -26,7 +26,7 @@ class Step(nn.Module):
     cells, so that no shape depends on the past. The same numbers as `RAMGRU.step`.
 
     in_place: forward(x, *state) -> y, and the tensors of the state become the next state. A program
-    of torch.export then writes a few rows; without, and compiled by AOTInductor, it copies all.
+    then writes a few rows; without, it copies all.
 
     >>> step = Step(RAMGRU(8, 16, memory=Memory(64)).eval())
     >>> x, state = torch.randn(2, 8), step.start(2)

@@ -10,6 +10,7 @@ from memory_cases import (
     Tensors,
     arguments,
     assert_near,
+    at_step,
     everything,
     floating,
     of_leaves,
@@ -20,7 +21,7 @@ from torch.func import grad, jacrev, vmap
 from torch.library import opcheck
 
 import ramgru.onnx  # noqa: F401 - what it gives the exporter must leave other graphs alone
-from ramgru.kernels.memory_scan import memory_scan
+from ramgru.kernels.memory_scan import memory_scan, step_
 
 KINDS = pytest.mark.parametrize("kind", SMALL)
 WITH_ALL_OPTIONS = ["cells-and-all-options", "all-rows-and-all-options"]
@@ -47,6 +48,25 @@ def test_backward_operator_keeps_the_rules_of_torch_library(kind: str) -> None:
     args = (*(v.requires_grad_() for v in upstream), *arguments(x), case.N, [], saved)
     eager = ("test_schema", "test_autograd_registration", "test_faketensor")
     opcheck(torch.ops.ramgru.memory_scan_backward, args, test_utils=eager)
+
+
+@pytest.mark.parametrize("tag", [0, 3])
+def test_a_compiled_step_overwrites_what_an_eager_one_does(tag: int) -> None:
+    case = Case(B=2, T=1, H=3, K=2, D=7, N=5, initial="dense", holes=True, tag=tag, seed=3)
+    x = case.tensors()
+    rows, step = x["initial_rows"], at_step(x, 0)
+    del step["initial_rows"]
+    names = ("write_index", "write_weight", "gate", "candidate", "read_index", "read_weight")
+    more = ("query", "match", "null")
+    given = (*(step[name] for name in names), *(step.get(name) for name in more))
+    opcheck(torch.ops.ramgru.memory_step_, (rows.clone(), *given))
+    torch.compiler.reset()
+    compiled = torch.compile(step_, fullgraph=True, backend="aot_eager")
+    eager, graph = rows.clone(), rows.clone()
+    wanted, found = step_(eager, **step), compiled(graph, **step)
+    assert torch.equal(found, wanted)
+    assert torch.equal(graph, eager)
+    assert not torch.equal(graph, rows)
 
 
 @KINDS

@@ -5,6 +5,9 @@ B sequences, H heads, N cells of width D, K writes and J reads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,11 +35,44 @@ def step_(
     """-> what each head reads after its writes, as `memory_scan`'s outputs; not differentiable"""
     values = (v.to(rows.dtype) for v in (write_weight, gate, candidate, read_weight))
     weight, gate, candidate, read_weight = values
-    tag = None
-    if query is not None and match is not None and null is not None:
-        tag = Tag(query.to(rows.dtype), match.to(rows.dtype), null.to(rows.dtype))
+    tag = _tag(query, match, null)
+    tag = tag and Tag(*(v.to(rows.dtype) for v in tag))
     given = (rows, write_index, weight, gate, candidate, read_index, read_weight)
-    path = OPERATION.choose(*given).path
+    if rows.is_cpu and torch.compiler.is_compiling():
+        # One operator that overwrites, or compilers copy the table around several that do.
+        return torch.ops.ramgru.memory_step_(*given, *(tag or (None, None, None)))
+    return _step_(given, tag, distinct)
+
+
+@torch.library.custom_op(
+    "ramgru::memory_step_",
+    mutates_args=("rows",),
+    schema=(  # an argument named `match` would be taken for one of Inductor's own
+        "(Tensor(a!) rows, Tensor write_index, Tensor write_weight, Tensor gate, Tensor candidate, "
+        "Tensor read_index, Tensor read_weight, Tensor? query, Tensor? match_weight, Tensor? null) "
+        "-> Tensor"
+    ),
+)
+def memory_step_op(*args: Any) -> Tensor:
+    """`step_` in a graph, with tensors of one dtype."""
+    return _step_(args[:7], _tag(*args[7:]), False, in_operator=True)
+
+
+@memory_step_op.register_fake
+def _(*args: Any) -> Tensor:
+    rows, query = args[0], args[7]
+    B, H, _, D = rows.shape
+    return rows.new_empty(B, H, D if query is None else D - query.shape[-1] + 1)
+
+
+def _tag(query: Tensor | None, match: Tensor | None, null: Tensor | None) -> Tag | None:
+    return None if query is None or match is None or null is None else Tag(query, match, null)
+
+
+def _step_(
+    given: Sequence[Tensor], tag: Tag | None, distinct: bool, in_operator: bool = False
+) -> Tensor:
+    path = OPERATION.choose(*given, in_operator=in_operator).path
     if path == dispatch.TRITON:
         from ramgru.kernels.memory_scan import triton  # needs the package triton
 

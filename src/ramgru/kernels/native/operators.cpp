@@ -1,9 +1,9 @@
 // The operators in the graph of an exported layer, for programs without Python.
 //
-// Loading this library registers `ramgru::linear_scan`, `gru`, `diagonal_gru` and `memory_scan` with
-// torch, forward and on CPUs, by the kernels of `library.so`. It links LibTorch's stable ABI alone, so
-// one build serves torch 2.10 and all later versions. Python has operators of its own and does not load
-// it; `examples/cpp` builds it. Each function follows the `cpu.py` of its operation.
+// Loading this library registers `ramgru::linear_scan`, `gru`, `diagonal_gru`, `memory_scan` and
+// `memory_step_` with torch, forward and on CPUs, by the kernels of `library.so`. It links LibTorch's
+// stable ABI alone, so one build serves torch 2.10 and all later versions. Python has operators of its
+// own and does not load it; `examples/cpp` builds it. Each function follows the `cpu.py` of its operation.
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 10) << 48))
 #include <dlfcn.h>
 
@@ -234,6 +234,32 @@ std::vector<Tensor> memory_scan(Tensor write_index, Tensor write_weight, Tensor 
   return {as(outputs, dtype), cells, rows};
 }
 
+// One step, which overwrites rows -> what each head reads.
+Tensor memory_step(Tensor rows, Tensor write_index, Tensor write_weight, Tensor gate, Tensor candidate,
+                   Tensor read_index, Tensor read_weight, Maybe query, Maybe match, Maybe null) {
+  static const Kernel kernel("memory_step");
+  ScalarType wide = rows.scalar_type();
+  STD_TORCH_CHECK(wide == ScalarType::Float || wide == ScalarType::Double,
+                  "memory_step_: expected rows in float32 or float64");
+  STD_TORCH_CHECK(rows.is_contiguous(), "memory_step_: expected contiguous rows");
+  write_index = torch::stable::contiguous(write_index), write_weight = as(write_weight, wide);
+  read_index = torch::stable::contiguous(read_index), read_weight = as(read_weight, wide);
+  gate = as(gate, wide), candidate = as(candidate, wide);
+  query = as(query, wide), match = as(match, wide), null = as(null, wide);
+  ramgru::MemoryStep a{};
+  a.B = rows.size(0), a.H = rows.size(1), a.N = rows.size(2), a.D = rows.size(3);
+  a.K = write_index.size(2), a.J = read_index.size(2), a.A = query ? query->size(2) : 0;
+  Tensor outputs = made(rows, {a.B, a.H, a.D - a.A + (a.A > 0)}, wide);
+  a.rows = rows.data_ptr();
+  a.write_index = data<std::int64_t>(write_index), a.write_weight = data(write_weight);
+  a.gate = data(gate), a.candidate = data(candidate);
+  a.read_index = data<std::int64_t>(read_index), a.read_weight = data(read_weight);
+  a.query = data(query), a.match = data(match), a.null = data(null);
+  a.outputs = outputs.data_ptr();
+  kernel(wide, a);
+  return outputs;
+}
+
 // Kernels share torch's threads: the OpenMP runtime that torch has loaded, if it has GNU's entries.
 const bool shares_threads = [] {
   const char* names[] = {"GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"};
@@ -259,6 +285,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ramgru, m) {
       "read_index, Tensor read_weight, Tensor? initial_cells, Tensor? initial_rows, Tensor? fresh_left, "
       "Tensor? fresh_right, Tensor? reset, Tensor? lengths, Tensor? query, Tensor? match, Tensor? null, "
       "SymInt memory_size, SymInt[]? counts, bool want_final) -> Tensor[]");
+  m.def(
+      "memory_step_(Tensor(a!) rows, Tensor write_index, Tensor write_weight, Tensor gate, Tensor "
+      "candidate, Tensor read_index, Tensor read_weight, Tensor? query, Tensor? match_weight, Tensor? "
+      "null) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(ramgru, CPU, m) {
@@ -266,4 +296,5 @@ STABLE_TORCH_LIBRARY_IMPL(ramgru, CPU, m) {
   m.impl("gru", TORCH_BOX(&gru));
   m.impl("diagonal_gru", TORCH_BOX(&diagonal_gru));
   m.impl("memory_scan", TORCH_BOX(&memory_scan));
+  m.impl("memory_step_", TORCH_BOX(&memory_step));
 }
