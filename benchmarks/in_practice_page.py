@@ -61,7 +61,7 @@ def section(program: Program, found: dict[str, Any]) -> list[str]:
     rows.append(["rate", *(found[layer]["rate"] for layer in layers), "", ""])
     rows.append(["seeds", *(str(len(found[layer]["seeds"])) for layer in layers), "", ""])
     *lower, highest = (f"{rate:g}" for rate in program.rates)
-    rates = f"{', '.join(lower)} and {highest}"
+    rates = f"{', '.join(lower)} and {highest}" if lower else highest
     return [
         f"## {program.name}",
         "",

@@ -55,13 +55,26 @@ PROGRAMS = {
             "compress",
             "One pass over the first 100 kB of the sources of Python's own library: coded bytes, "
             "the cost of learning included. Sizes of the peers are chosen for a like number of "
-            "seconds, not of parameters; `chance` is xz -9e, which is faster by far.",
+            "seconds; `chance` is xz -9e, which is faster by far. bzip2 needs 1.948 bits a byte.",
             (
                 Value("bits a byte", low=True, most=8.0, chance=1.947),
-                Value("kB/s", 5.0, most=1e9),
+                Value("kB/s", most=1e9),
             ),
-            rates=(6e-3, 1.2e-2),
+            rates=(2e-3, 5e-3),
             equal_seconds=False,
+        ),
+        Program(
+            "compress_1m",
+            "compress",
+            "The same on the first megabyte, at the rate that 100 kB chose. bzip2 needs 1.457 bits "
+            "a byte.",
+            (
+                Value("bits a byte", 1.457, low=True, most=8.0, chance=1.471),
+                Value("kB/s", 10.0, most=1e9),
+            ),
+            rates=(5e-3,),
+            equal_seconds=False,
+            options={"size": 1_000_000},
         ),
         Program(
             "language_model",
@@ -126,6 +139,9 @@ PROGRAMS = {
                 Value("other words before", share=True),
                 Value("other words", share=True),
             ),
+            "The upgraded GRU loses nothing of other words, and learns to look versions up as well "
+            "as the RAMGRU of log_lines that began with a memory; a GRU or an LSTM that trains on "
+            "learns no look-up in these seconds.",
         ),
         Program(
             "repeat_previous_medium",
@@ -156,6 +172,9 @@ PROGRAMS = {
                 Value("the name before", share=True),
                 Value("other tokens", share=True),
             ),
+            "A name's number means nothing outside its file, so a right guess must come from what "
+            "followed the same few tokens earlier; in these seconds, peers learn the grammar and "
+            "almost never guess a name.",
         ),
         Program(
             "japanese_vowels",
@@ -164,6 +183,9 @@ PROGRAMS = {
             "archive, trained by skorch, the class told from `h_n[-1]`. The rate is chosen on a "
             "fifth of the training data.",
             (Value("right", share=True, chance=1 / 9),),
+            "Series of at most 29 steps hold nothing that must be looked up, and nn.GRU takes "
+            "twice as many steps in these seconds: it tells 3 more of the 370 speakers. The rate "
+            "of 0.01, which the held-out loss did not choose, gave RAMGRU 96.8 %.",
         ),
     )
 }
