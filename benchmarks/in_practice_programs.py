@@ -86,6 +86,7 @@ PROGRAMS = {
                 Value("bits a byte", low=True, most=8.0),
                 Value("the state carried", low=True, most=8.0),
             ),
+            rates=(1e-3, 3e-3, 1e-2, 3e-2),
         ),
         Program(
             "air_passengers",
