@@ -260,7 +260,7 @@ ASSOCIATIVE_RECALL = Row(
     "Trained on up to 10 items, the layer finds the successor of one item among 1,000. The bar is "
     "on the measure of the task's own paper: the cross-entropy of the requested item, in bits per "
     "sequence.",
-    training("associative_recall", {"items": 10}, PHRASES, steps=600),
+    training("associative_recall", {"items": 10}, PHRASES, steps=2400),
     tuple(
         ask(
             "associative_recall",
