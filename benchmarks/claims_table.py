@@ -215,7 +215,7 @@ STRING_COPY = Row(
     "string_copy",
     "Trained on strings of 5 to 20 letters, the layer copies strings of 80. The bars are on whole "
     "strings.",
-    training("string_copy", {"min_length": 5, "length": 20}, steps=3000, batch_size=32),
+    training("string_copy", {"min_length": 5, "length": 20}, steps=6000, lr=2e-3, batch_size=32),
     tuple(
         at_length("string_copy", n, Bar("exact", least=least), Bar())
         for n, least in ((20, 0.98), (40, 0.95), (80, 0.9))

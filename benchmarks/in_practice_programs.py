@@ -86,9 +86,9 @@ PROGRAMS = {
                 Value("bits a byte", low=True, most=8.0),
                 Value("the state carried", low=True, most=8.0),
             ),
-            "A quarter fewer bits: what was read once can be told again. In these seconds ours reads "
-            "twice as far as nn.GRU, and not as far as nn.LSTM. Only a memory gains from the state "
-            "that the pass leaves: it still holds what the other files said.",
+            "A quarter fewer bits: what was read once can be told again. In these seconds ours "
+            "reads twice as far as nn.GRU, and not as far as nn.LSTM. Only a memory gains from the "
+            "state that the pass leaves: it still holds what the other files said.",
             rates=(1e-3, 3e-3, 1e-2, 3e-2),
         ),
         Program(
