@@ -46,12 +46,7 @@ TENSORS = ", ".join(
 )
 
 
-@torch.library.custom_op(
-    "ramgru::memory_scan",
-    mutates_args=(),
-    schema=f"({TENSORS}, SymInt memory_size, SymInt[] counts, bool want_final) -> Tensor[]",
-)
-def memory_scan_op(*args: Any) -> list[Tensor]:
+def _forward(*args: Any) -> list[Tensor]:
     """-> outputs, final cells, final rows, and the tensors saved for backward"""
     x, (memory_size, counts, want_final) = Inputs(*args[:INPUTS]), args[INPUTS:]
     module = implementation(x)
@@ -59,6 +54,14 @@ def memory_scan_op(*args: Any) -> list[Tensor]:
         return cpu.forward(x, memory_size, want_final, counts)
     results: list[Tensor] = module.forward(even(x, counts), memory_size, want_final)
     return results
+
+
+memory_scan_op = torch.library.custom_op(
+    "ramgru::memory_scan",
+    _forward,
+    mutates_args=(),
+    schema=f"({TENSORS}, SymInt memory_size, SymInt[] counts, bool want_final) -> Tensor[]",
+)
 
 
 @memory_scan_op.register_fake
@@ -69,15 +72,7 @@ def _(*args: Any) -> list[Tensor]:
     return [*results, *implementation(x).empty_saved(x, want_final)]
 
 
-@torch.library.custom_op(
-    "ramgru::memory_scan_backward",
-    mutates_args=(),
-    schema=(
-        f"(Tensor grad_output, Tensor? grad_rows, {TENSORS}, SymInt memory_size, SymInt[] counts, "
-        "Tensor[] saved) -> Tensor[]"
-    ),
-)
-def memory_scan_backward_op(*args: Any) -> list[Tensor]:
+def _backward(*args: Any) -> list[Tensor]:
     """-> gradients in the order of DIFFERENTIABLE; an empty tensor for an input that is absent"""
     grad_output, grad_rows = args[:2]
     x, (memory_size, counts, saved) = Inputs(*args[GIVEN]), args[SIZE:]
@@ -91,6 +86,17 @@ def memory_scan_backward_op(*args: Any) -> list[Tensor]:
         x.gate.new_empty(0) if grad is None else grad.to(getattr(x, name).dtype).contiguous()
         for name, grad in zip(DIFFERENTIABLE, grads, strict=True)
     ]
+
+
+memory_scan_backward_op = torch.library.custom_op(
+    "ramgru::memory_scan_backward",
+    _backward,
+    mutates_args=(),
+    schema=(
+        f"(Tensor grad_output, Tensor? grad_rows, {TENSORS}, SymInt memory_size, SymInt[] counts, "
+        "Tensor[] saved) -> Tensor[]"
+    ),
+)
 
 
 @memory_scan_backward_op.register_fake
@@ -120,7 +126,11 @@ class _Forward(torch.autograd.Function):
         inputs, saved = tensors[:INPUTS], tensors[INPUTS:]
         grad_rows = grads[2] if ctx.want_final else None
         given = (grads[0], grad_rows, *inputs, ctx.memory_size, ctx.counts, *saved)
-        found = call(_Backward, _backward_operator, given)
+        if not torch.is_grad_enabled() and _is_plain(*given[:SIZE]):
+            held = dispatch.held(*given[:SIZE])
+            found: Any = _backward(*held, ctx.memory_size, ctx.counts, list(saved))
+        else:
+            found = call(_Backward, _backward_operator, given)
         by_name = dict(zip(DIFFERENTIABLE, found, strict=True))
         return (
             *(
@@ -139,6 +149,19 @@ class _Forward(torch.autograd.Function):
         found = call(_Forward, torch.ops.ramgru.memory_scan, (*folded, *args[INPUTS:]))
         results = [value.unflatten(0, (info.batch_size, batch)) for value in found[:3]]
         return (*results, *found[3:]), (0, 0, 0, *[None] * len(found[3:]))
+
+
+class _Eager(_Forward):
+    """The same without the operator, whose call costs as much as a thousand steps of a head."""
+
+    @staticmethod
+    def forward(*args: Any) -> tuple[Tensor, ...]:
+        return tuple(_forward(*dispatch.held(*args[:INPUTS]), *args[INPUTS:]))
+
+
+def _is_plain(first: Tensor, *others: Tensor | None) -> bool:
+    """Whether there are numbers to compute with, in tensors that no rule of the operator is for."""
+    return dispatch.is_eager() and dispatch.are_plain(first, *others) and not first.is_meta
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -203,7 +226,9 @@ class _Backward(torch.autograd.Function):
 
 
 def memory_scan(*args: Any) -> list[Tensor]:
-    """The operator, or the Function if a transform is active."""
+    """The operator, or a Function if a transform is active, or nothing that needs an operator."""
+    if _is_plain(*args[:INPUTS]):
+        return list(_Eager.apply(*args))[:3]
     return list(call(_Forward, torch.ops.ramgru.memory_scan, args))[:3]
 
 
