@@ -20,8 +20,11 @@ NATIVE = KERNELS / "native"
 COMMON = ["-std=c++17", "-O3", "-g0", "-fvisibility=hidden"]
 COMMON += ["-fno-math-errno", "-fno-trapping-math"]
 X86 = {
-    "avx512": (64, ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"]),
-    "avx2": (32, ["-mavx2", "-mfma"]),
+    "avx512": (
+        64,
+        ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprfchw"],
+    ),
+    "avx2": (32, ["-mavx2", "-mfma", "-mprfchw"]),
 }
 BASELINE = {"baseline": (16, [])}  # the compiler's default: SSE2 on x86-64, NEON on arm64
 

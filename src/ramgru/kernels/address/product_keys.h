@@ -133,7 +133,15 @@ void find_addresses(const ProductKeysForward& a, Size K) {
         for (int64_t first = 0; first < size; first += token_tile<real>) {
           int64_t count = std::min(token_tile<real>, size - first);
           const Source* tile = used + first;
-          for (int64_t i = 0; i < count; ++i) keys[i] = tile[i].row(a, key, before, h);
+          for (int64_t i = 0; i < count; ++i) {
+            keys[i] = tile[i].row(a, key, before, h);
+            if (tile[i].step < 0) continue;
+            int64_t at = (tile[i].b * T + tile[i].step) * H + h;  // about where `put` writes
+            prefetch<true>(a.write_index + at * writes, writes);
+            prefetch<true>(write_weight + at * writes, writes);
+            prefetch<true>(a.read_index + at * reads, reads);
+            prefetch<true>(read_weight + at * reads, reads);
+          }
           if (count > lanes<real> / 4 && BlockAddress<real, Size>::holds(hash.cells()))
             block.find(h, keys, count, sharpness[h],
                        [&](int64_t i, auto cell, auto write, auto read) {

@@ -24,6 +24,10 @@ struct Cells {
   real* before;           // (most, D + tag) their rows before
 
   real* row(int64_t cell) const { return rows + cell * (D + tag); }
+  template <bool writes>
+  void prefetch(int64_t cell) const {
+    ramgru::prefetch<writes>(row(cell), D + tag);
+  }
 
   // cell(k): the number of the k-th cell; key (tag,)
   template <class Cell>
@@ -51,21 +55,32 @@ class KeyStep {
  public:
   // part (window, B, keyed, A): of keys, what each step adds to them, the latest first
   KeyStep(const LayerStep& a, const Hash<real>& hash, const real* part)
-      : a_(a), hash_(hash), part_(part), address_(hash, a.K, a.J), tagged_(a.J, a.tag), cell_(a.J),
-        weight_(a.J), key_(a.A), query_(a.A) {}
+      : a_(a), hash_(hash), part_(part), address_(hash, a.K, a.J), tagged_(a.J, a.tag),
+        written_(a.keyed * a.K), found_(a.keyed * a.J), write_(a.keyed * a.K),
+        read_weight_(a.keyed * a.J), unit_(a.keyed * a.A), query_(a.keyed * a.A), weight_(a.J),
+        key_(a.A) {}
 
-  void step(int64_t b, int64_t h, const Cells<real>& cells, real gate) {
+  // One sequence's cells of head h, whose rows are on their way when `step` comes to them.
+  void find(int64_t b, int64_t h, const Cells<real>& cells) {
     real sharpness = static_cast<const real*>(a_.sharpness)[h];
-    address_.limit(a_.writes[h], a_.reads[h]);
+    int64_t W = a_.writes[h], J = a_.reads[h], A = a_.A, offset = a_.offsets[h];
+    address_.limit(W, J);
     address_.find(h, key(b, h, 0), sharpness);
-    int64_t J = address_.reads(), offset = a_.offsets[h];
-    std::memcpy(cell_.get(), address_.cell(), J * sizeof(int64_t));
-    std::memcpy(weight_.get(), address_.read(), J * sizeof(real));
-    std::memcpy(query_.get(), address_.unit(), a_.A * sizeof(real));
+    std::memcpy(&found_[h * a_.J], address_.cell(), J * sizeof(int64_t));
+    std::memcpy(&read_weight_[h * a_.J], address_.read(), J * sizeof(real));
+    std::memcpy(&query_[h * A], address_.unit(), A * sizeof(real));
+    for (int64_t j = 0; j < J; ++j) cells.template prefetch<false>(found_[h * a_.J + j]);
     if (offset) address_.find(h, key(b, h, offset), sharpness);
-    cells.write(address_.writes(), address_.write(), gate, address_.unit(),
-                [&](int64_t k) { return address_.cell()[k]; });
-    read(h, J, cells);
+    std::memcpy(&written_[h * a_.K], address_.cell(), W * sizeof(int64_t));
+    std::memcpy(&write_[h * a_.K], address_.write(), W * sizeof(real));
+    std::memcpy(&unit_[h * A], address_.unit(), A * sizeof(real));
+    for (int64_t k = 0; k < W; ++k) cells.template prefetch<true>(written_[h * a_.K + k]);
+  }
+  // Writes and reads the cells that `find` found.
+  void step(int64_t h, const Cells<real>& cells, real gate) {
+    cells.write(a_.writes[h], &write_[h * a_.K], gate, &unit_[h * a_.A],
+                [&](int64_t k) { return written_[h * a_.K + k]; });
+    read(h, &found_[h * a_.J], &read_weight_[h * a_.J], &query_[h * a_.A], cells);
   }
 
   // Head h of all sequences, whose keys are looked up side by side. cells(b) and gate(b)
@@ -88,6 +103,7 @@ class KeyStep {
     int64_t W = a_.writes[h], J = a_.reads[h], offset = a_.offsets[h], A = a_.A;
     BlockAddress<real, Size> block(hash_, K, J);
     Scratch<real> keys(2 * tile * A), write(tile * W), read_weight(tile * J);
+    Scratch<real> query(tile * A), unit(tile * A);
     Scratch<int64_t> written(tile * W), found(tile * J);
     const real* rows[tile];
     for (int64_t first = 0; first < a_.B; first += tile) {
@@ -102,29 +118,39 @@ class KeyStep {
             written[i * W + k] = cell[k * lanes<real>], write[i * W + k] = w[k * lanes<real>];
           for (int64_t j = 0; reads && j < J; ++j)
             found[i * J + j] = cell[j * lanes<real>], read_weight[i * J + j] = r[j * lanes<real>];
+          const Cells<real> mine = cells(first + i);
+          for (int64_t k = 0; writes && k < W; ++k) mine.template prefetch<true>(written[i * W + k]);
+          for (int64_t j = 0; reads && j < J; ++j) mine.template prefetch<false>(found[i * J + j]);
         });
       };
       real *now = keys.get(), *then = offset ? now + tile * A : now;
       find(0, now, !offset, true);
       if (offset) find(offset, then, true, false);
+      for (int64_t i = 0; a_.tag && i < count; ++i) {  // before writes that wait for their rows
+        std::memcpy(&query[i * A], address_.to_unit(now + i * A), A * sizeof(real));
+        std::memcpy(&unit[i * A], address_.to_unit(then + i * A), A * sizeof(real));
+      }
       for (int64_t i = 0; i < count; ++i) {
         const Cells<real> mine = cells(first + i);
-        if (a_.tag) std::memcpy(query_.get(), address_.to_unit(now + i * A), A * sizeof(real));
-        const real* unit = a_.tag ? address_.to_unit(then + i * A) : nullptr;
-        mine.write(W, write.get() + i * W, gate(first + i), unit,
+        mine.write(W, write.get() + i * W, gate(first + i), &unit[i * A],
                    [&](int64_t k) { return written[i * W + k]; });
-        std::memcpy(cell_.get(), found.get() + i * J, J * sizeof(int64_t));
-        std::memcpy(weight_.get(), read_weight.get() + i * J, J * sizeof(real));
-        read(h, J, mine);
+        read(h, &found[i * J], &read_weight[i * J], &query[i * A], mine);
       }
     }
   }
 
-  void read(int64_t h, int64_t J, const Cells<real>& cells) {
-    if (a_.tag)
-      read_tagged(h, J, cells);
-    else
-      cells.read(J, weight_.get(), [&](int64_t j) { return cell_[j]; });
+  // Head h reads its cells, given their weights before tags are compared to the query.
+  void read(int64_t h, const int64_t* cell, const real* weight, const real* query,
+            const Cells<real>& cells) {
+    int64_t J = a_.reads[h];
+    if (!a_.tag) return cells.read(J, weight, [&](int64_t j) { return cell[j]; });
+    auto found = [&](int64_t j) { return j < J ? cells.row(cell[j]) : nullptr; };
+    for (int64_t j = 0; j < a_.J; ++j) weight_[j] = j < J ? weight[j] : 0;
+    real match = std::exp(static_cast<const real*>(a_.log_match)[h]);
+    real null = match * static_cast<const real*>(a_.null)[h];
+    tagged_.weigh(weight_.get(), query, match, null, tag_of(cells.D, found));
+    memory_read(J, tagged_.weight(), cells.output, cells.D, found);
+    cells.output[cells.D] = tagged_.share();
   }
 
   // The key that ends `offset` steps before.
@@ -142,23 +168,15 @@ class KeyStep {
     return key_.get();
   }
 
-  void read_tagged(int64_t h, int64_t J, const Cells<real>& cells) {
-    auto found = [&](int64_t j) { return j < J ? cells.row(cell_[j]) : nullptr; };
-    for (int64_t j = J; j < a_.J; ++j) weight_[j] = 0;
-    real match = std::exp(static_cast<const real*>(a_.log_match)[h]);
-    real null = match * static_cast<const real*>(a_.null)[h];
-    tagged_.weigh(weight_.get(), query_.get(), match, null, tag_of(cells.D, found));
-    memory_read(J, tagged_.weight(), cells.output, cells.D, found);
-    cells.output[cells.D] = tagged_.share();
-  }
-
   const LayerStep& a_;
   const Hash<real>& hash_;
   const real* part_;
   TokenAddress<real> address_;
   TaggedRead<real> tagged_;
-  Scratch<int64_t> cell_;
-  Scratch<real> weight_, key_, query_;
+  Scratch<int64_t> written_, found_;  // cells of each head, in places for K and J of them
+  Scratch<real> write_, read_weight_;
+  Scratch<real> unit_, query_;        // of each head: the keys of its writes and of its reads
+  Scratch<real> weight_, key_;
 };
 
 // Lag head n: the ring of `lag.py`.

@@ -22,15 +22,22 @@ RAMGRU_INLINE void product_tile(int64_t o, int64_t b, int64_t I, const real* wei
                                 const real* bias, Source&& source, real* y, int64_t width) {
   const real* x[S];
   for (int64_t s = 0; s < S; ++s) x[s] = source(b + s);
-  vec<real> total[R * S] = {};
-  each_vector<real>(I, [&](int64_t i, auto n) {
+  vec<real> sum[S * R], total[S * R];  // sums stay in registers, those over lanes need an array
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < S * R; ++i) sum[i] = vec<real>{};
+  each_vector<real>(I, [&](int64_t i, auto n) __attribute__((always_inline)) {
     vec<real> v[S];
+#pragma GCC unroll 4
     for (int64_t s = 0; s < S; ++s) v[s] = load_n(x[s] + i, n);
+#pragma GCC unroll 16
     for (int64_t r = 0; r < R; ++r) {
       vec<real> w = load_n(weight + (o + r) * I + i, n);
-      for (int64_t s = 0; s < S; ++s) total[s * R + r] += w * v[s];
+#pragma GCC unroll 4
+      for (int64_t s = 0; s < S; ++s) sum[s * R + r] += w * v[s];
     }
   });
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < S * R; ++i) total[i] = sum[i];
   real sums[lanes<real>];
   store(sums, sums_of<real>(total, R * S));
   for (int64_t s = 0; s < S; ++s)
@@ -148,9 +155,12 @@ void layer_step(const LayerStep& a) {
         if (together && lag < 0) continue;
         Cells<real> cells = cells_of(item);
         real open = open_of(item);
-        if (lag < 0)
-          with_key.step(b, h, cells, open);
-        else if (tape < 0)
+        if (lag < 0) {
+          if (h == 0 || item == first)  // all heads at once, so that their rows come side by side
+            for (int64_t i = item; i < std::min(last, b * H + keyed); ++i)
+              with_key.find(b, i % H, cells_of(i));
+          with_key.step(h, cells, open);
+        } else if (tape < 0)
           lag_step(a, b, lag, cells, no_key.get());
         else
           tape_step(a, b, tape, cells, open, no_key.get(), move.get() + b * moves);

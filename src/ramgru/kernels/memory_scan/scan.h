@@ -39,12 +39,6 @@ struct MemoryBackward : MemoryInputs {
   double* grad_null;   // (B, H)
 };
 
-// Prefetch values at addresses that the hardware cannot predict.
-template <class T>
-RAMGRU_INLINE void prefetch(const T* values, int64_t size) {
-  for (int64_t i = 0; i < size; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(values + i);
-}
-
 constexpr int64_t memory_ahead = 4;  // prefetch for the step that is so many steps ahead
 
 // A work item: row r = b H + h, and the numbers first .. first + size - 1 of each row. The first
@@ -218,7 +212,7 @@ void memory_scan_forward(const MemoryForward& a) {
           prefetch(item.candidate(t + memory_ahead), item.size);
           if (a.tagged()) prefetch(item.query(t + memory_ahead), a.A);
           prefetch(item.read_weight(t + memory_ahead), item.J);
-          prefetch(outputs + item.output_at(t + memory_ahead), item.values + 1);
+          prefetch<true>(outputs + item.output_at(t + memory_ahead), item.values + 1);
           for (int64_t e = 0; e < later.size; ++e) {
             table.prefetch(later[e].slot());
             item.prefetch_given(later[e]);
@@ -416,6 +410,10 @@ class MemoryBackwardWalk {
       prefetch(item.read_weight(t - memory_ahead), J);
       prefetch(item.read_index(t - memory_ahead), J);
       if (a_.tagged()) prefetch(item.query(t - memory_ahead), a_.A);
+      prefetch<true>((storage*)a_.grad_candidate + item.at(t - memory_ahead), item.size);
+      prefetch<true>(grad_read_weight(item, t - memory_ahead), J);
+      prefetch<true>(grad_write_weight(item, t - memory_ahead), K);
+      if (a_.tagged()) prefetch<true>(grad_query(item, t - memory_ahead), a_.A);
     }
     int64_t reads = touch.size - K;
     auto number = [&](int64_t i) { return touch[K + i].number; };
@@ -423,7 +421,7 @@ class MemoryBackwardWalk {
     auto read = [&](int64_t i) { return versions_[found[K + i]]; };
     auto grad_of = [&](int64_t e) { return touch[e].none() ? nullptr : grads_[touch[e].slot()]; };
     auto grad_output = (const storage*)a_.grad_output + item.output_at(t);
-    auto grad_read = (real*)a_.grad_read_weight + slice_at(item, a_.reads()) + item.read_at(t);
+    real* grad_read = grad_read_weight(item, t);
     auto grad_row = [&](int64_t i) {
       return found[K + i] < last_wanted_ ? grads_[touch[K + i].slot()] : nullptr;
     };
@@ -439,7 +437,7 @@ class MemoryBackwardWalk {
       weight = tagged_.found();
       tagged_.backward(dots_.get(), widen(grad_output[item.values]), item.match(), number,
                        grad_read, grad_match_, grad_null_);
-      tagged_.spread(item.query(t), (real*)a_.grad_query + item.step(t) * a_.A, tag,
+      tagged_.spread(item.query(t), grad_query(item, t), tag,
                      tag_of(item.values, grad_row));
     } else {
       for (int64_t i = 0; i < reads; ++i) compact_[i] = every[number(i)];
@@ -455,7 +453,7 @@ class MemoryBackwardWalk {
     memory_write_backward(K, write, gate, item.candidate(t),
                           (storage*)a_.grad_candidate + item.at(t), item.size, products_.get(),
                           dots_.get(), version, grad_of);
-    auto grad_write = (real*)a_.grad_write_weight + slice_at(item, a_.writes()) + item.write_at(t);
+    real* grad_write = grad_write_weight(item, t);
     real grad_gate = 0;
     for (int64_t k = 0; k < K; ++k) {
       grad_write[k] = touch[k].none() ? 0 : dots_[k] * gate;  // g = gate weight
@@ -476,17 +474,24 @@ class MemoryBackwardWalk {
     return item.slice * a_.B * a_.T * each;
   }
 
+  real* grad_read_weight(const MemoryItem<storage>& item, int64_t t) const {
+    return (real*)a_.grad_read_weight + slice_at(item, a_.reads()) + item.read_at(t);
+  }
+  real* grad_write_weight(const MemoryItem<storage>& item, int64_t t) const {
+    return (real*)a_.grad_write_weight + slice_at(item, a_.writes()) + item.write_at(t);
+  }
+  real* grad_query(const MemoryItem<storage>& item, int64_t t) const {
+    return (real*)a_.grad_query + item.step(t) * a_.A;
+  }
+
   // Zeros for the steps after the sequence's end.
   void pad(const MemoryItem<storage>& item) {
     for (int64_t t = slots_.length(); t < a_.T; ++t) {
       std::memset((storage*)a_.grad_candidate + item.at(t), 0, item.size * sizeof(storage));
-      std::memset((real*)a_.grad_write_weight + slice_at(item, a_.writes()) + item.write_at(t), 0,
-                  item.K * sizeof(real));
-      std::memset((real*)a_.grad_read_weight + slice_at(item, a_.reads()) + item.read_at(t), 0,
-                  item.J * sizeof(real));
+      std::memset(grad_write_weight(item, t), 0, item.K * sizeof(real));
+      std::memset(grad_read_weight(item, t), 0, item.J * sizeof(real));
       ((real*)a_.grad_gate)[slice_at(item, a_.H) + item.step(t)] = 0;
-      if (a_.tagged())
-        std::memset((real*)a_.grad_query + item.step(t) * a_.A, 0, a_.A * sizeof(real));
+      if (a_.tagged()) std::memset(grad_query(item, t), 0, a_.A * sizeof(real));
     }
   }
 

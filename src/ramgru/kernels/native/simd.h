@@ -119,13 +119,16 @@ RAMGRU_INLINE void store(storage* p, vec<real_of<storage>> v, int64_t n) {
 #if defined(RAMGRU_POISON)  // the sanitizer sees copies, but no masks
 #elif RAMGRU_VECTOR_BYTES == 64
 RAMGRU_INLINE std::uint32_t first_lanes(int64_t n) { return (1u << n) - 1; }
+// Half a vector without a mask: a later load gets what a masked store wrote only from the cache.
 RAMGRU_INLINE vec<float> load(const float* p, int64_t n) {
+  if (n == 8) return (vec<float>)_mm512_maskz_broadcast_f32x8(0xff, _mm256_loadu_ps(p));
   return (vec<float>)_mm512_maskz_loadu_ps((__mmask16)first_lanes(n), p);
 }
 RAMGRU_INLINE vec<double> load(const double* p, int64_t n) {
   return (vec<double>)_mm512_maskz_loadu_pd((__mmask8)first_lanes(n), p);
 }
 RAMGRU_INLINE void store(float* p, vec<float> v, int64_t n) {
+  if (n == 8) return _mm256_storeu_ps(p, _mm512_maskz_extractf32x8_ps(0xff, (__m512)v, 0));
   _mm512_mask_storeu_ps(p, (__mmask16)first_lanes(n), (__m512)v);
 }
 RAMGRU_INLINE void store(double* p, vec<double> v, int64_t n) {
@@ -251,6 +254,13 @@ RAMGRU_INLINE vec<double> tanh(vec<double> x) {
   return load(part);
 }
 
+// Prefetch values at addresses that the hardware cannot predict; with `writes`, to overwrite them:
+// stores reach the cache one after the other, so that one that waits for its line holds up all.
+template <bool writes = false, class T>
+RAMGRU_INLINE void prefetch(const T* values, int64_t size) {
+  for (int64_t i = 0; i < size; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(values + i, writes);
+}
+
 // Forces the values at p to be read back as stored, so that no product is fused with a later sum.
 RAMGRU_INLINE void keep_rounded(const void* p) { asm volatile("" : : "r"(p) : "memory"); }
 
@@ -341,7 +351,8 @@ template <class real, int rows = 1>
 RAMGRU_INLINE vec<real> sums_of(vec<real>* v, int64_t n) {
   if constexpr (rows < lanes<real>)
     if (n > rows) return sums_of<real, 2 * rows>(v, n);
-  for (int64_t i = n; i < rows; ++i) v[i] = vec<real>{};
+#pragma GCC unroll 8
+  for (int i = rows / 2; i < rows; ++i) v[i] = i < n ? v[i] : vec<real>{};  // n > rows / 2
   return gathered<real, lanes<real> / rows>(
       sums_spread<real, rows>(v), std::make_integer_sequence<int, lanes<real>>{});
 }

@@ -272,6 +272,10 @@ struct GruForwardWalk {
         store_n(static_cast<real*>(a.n) + at, c, n);
         store_n(static_cast<real*>(a.hn) + at, hn, n);
       }
+      // The next block's lines: a row's blocks lie side by side, but rows far apart.
+      for (int64_t gate = 0; gate < 3; ++gate) prefetch(x + gate * a.H + lanes<real>, 1);
+      for (void* kept : {a.states, a.r, a.z, a.n, a.hn})
+        if (kept) prefetch<true>(static_cast<real*>(kept) + at + lanes<real>, 1);
       if (t + 1 == rows.length[row])
         store_n(static_cast<real*>(a.last) + b * a.H + unit, h, n);
       else
