@@ -25,7 +25,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,19 @@ except ImportError:
 
 MAGIC = b"ramgru compressed 1\n"
 STREAMS = 4  # parts of the file that are read side by side
-CHUNK = 64  # steps between two updates of the weights
-RATE = 6e-3  # Adam's
-WARM_UP = 30  # updates until the rate is reached
-SLOWER = 250_000  # bytes until it falls
+FIRST_CHUNK, CHUNK = 8, 128  # steps between two updates of the weights: few at first, then more
+RATE = 5e-3  # Adam's
+WARM_UP = 10  # updates until the rate is reached
+SLOWER = 100_000  # bytes until it falls
 
 # What followed the last 1, 2, 3, … bytes when they came before. Old contents are overwritten.
-MEMORY = Memory(cells=16_384, heads="key:2 key:3 key:4 key:6", width=16, writes=1)
+HEADS = "key key:2 key:3 key:4 key:5 key:6 key:8 key:14"
+MEMORY = Memory(cells=65_536, heads=HEADS, width=16, writes=1)
 
 
 def ours(codes: int) -> nn.Module:
     """The default network: one layer with a random-access memory."""
-    return RAMGRU(codes, 128, batch_first=True, controller="mingru", carry="state", memory=MEMORY)
+    return RAMGRU(codes, 128, batch_first=True, controller="diagonal", carry="state", memory=MEMORY)
 
 
 class Learner(nn.Module):
@@ -80,7 +81,7 @@ class Learner(nn.Module):
         self.head = nn.Linear(width, 256)
         nn.init.zeros_(self.head.weight)
         self.optimizer = torch.optim.Adam(self.trained(), rate, betas=(0.9, 0.99), fused=True)
-        self.rate, self.updates = rate, 0
+        self.rate, self.updates, self.learned = rate, 0, 0  # learned: bytes
         self.before: Any = None  # the state before the chunk that is learned next
         self.last = torch.zeros(streams, dtype=torch.int64)  # the byte before that chunk
         self.stream = self.layer.stream(streams) if has_memory else None
@@ -92,7 +93,7 @@ class Learner(nn.Module):
     @torch.no_grad()
     def predict(self, last: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
         """One step: last (B,), the byte before in each stream -> probabilities (B, 256)."""
-        x = self.codes[last]
+        x = nn.functional.embedding(last, self.codes)
         if self.stream is not None:
             y = self.stream.step(x)
         else:
@@ -110,8 +111,8 @@ class Learner(nn.Module):
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.trained(), 1.0)
-        self.updates += 1
-        slower = math.sqrt(1 + self.updates * chunk.numel() / SLOWER)
+        self.updates, self.learned = self.updates + 1, self.learned + chunk.numel()
+        slower = math.sqrt(1 + self.learned / SLOWER)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * min(1.0, self.updates / WARM_UP) / slower
         self.optimizer.step()
@@ -123,13 +124,22 @@ def cut(state: Any) -> Any:
     return tuple(map(cut, state)) if isinstance(state, tuple) else state.detach()
 
 
+def chunks(steps: int) -> Iterator[tuple[int, int]]:
+    """The first step of each chunk and the one after its last: one more after eight updates."""
+    start, updates = 0, 0
+    while start < steps:
+        end = min(start + min(FIRST_CHUNK + updates // 8, CHUNK), steps)
+        yield start, end
+        start, updates = end, updates + 1
+
+
 def walk(learner: Learner, streams: int, steps: int, take: Callable[..., Tensor]) -> None:
     """Predict and learn the whole file. take(step, probabilities) -> (B,) the bytes at this step,
     which it writes or reads."""
     last = torch.zeros(streams, dtype=torch.int64)
-    for start in range(0, steps, CHUNK):
+    for start, end in chunks(steps):
         chunk = []
-        for step in range(start, min(start + CHUNK, steps)):
+        for step in range(start, end):
             last = take(step, learner.predict(last))
             chunk.append(last)
         learner.learn(torch.stack(chunk, dim=1))
@@ -139,12 +149,13 @@ def compress(data: bytes, streams: int = STREAMS, **options: Any) -> bytes:
     """options: of `Learner`, which whoever decompresses must give again."""
     steps = -(-len(data) // streams)
     padded = np.frombuffer(data.ljust(steps * streams, b"\0"), np.uint8)
-    symbols = padded.reshape(streams, steps).T.astype(np.int32)  # (T, B)
+    symbols = np.ascontiguousarray(padded.reshape(streams, steps).T, np.int32)  # (T, B)
+    known = torch.from_numpy(symbols).long()
     encoder, model = coding.queue.RangeEncoder(), coding.model.Categorical(perfect=False)
 
     def write(step: int, probabilities: Any) -> Tensor:
-        encoder.encode(np.ascontiguousarray(symbols[step]), model, probabilities)
-        return torch.from_numpy(symbols[step]).long()
+        encoder.encode(symbols[step], model, probabilities)
+        return known[step]
 
     if data:
         walk(Learner(streams, **options), streams, steps, write)
@@ -181,12 +192,11 @@ def decompress(content: bytes, **options: Any) -> bytes:
     return data
 
 
-# Layers that take about as long a byte, each with the number of streams that suits it: more streams
-# are faster, but each has a memory of its own.
-LAYERS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
-    "ramgru": (ours, STREAMS),
-    "gru": (partial(nn.GRU, hidden_size=256, batch_first=True), 16),
-    "lstm": (partial(nn.LSTM, hidden_size=224, batch_first=True), 16),
+# Layers that take about as long a byte.
+LAYERS: dict[str, Callable[[int], nn.Module]] = {
+    "ramgru": ours,
+    "gru": partial(nn.GRU, hidden_size=144, batch_first=True),
+    "lstm": partial(nn.LSTM, hidden_size=176, batch_first=True),
 }
 
 
@@ -194,14 +204,14 @@ def run(
     layer: str, rate: float = RATE, seed: int = 0, seconds: None = None, size: int = 100_000
 ) -> dict[str, float]:
     """Compress the first bytes of Python's library; everything takes processor time once."""
-    make, streams = LAYERS[layer]
+    make, streams = LAYERS[layer], STREAMS
     started = time.process_time()
     held = len(compress(library(size), streams, make=make, rate=rate, seed=seed))
     spent = time.process_time() - started
     learner = Learner(streams, make)
     return {
         "parameters": sum(p.numel() for p in learner.trained()),
-        "steps": -(-size // (streams * CHUNK)),
+        "steps": len(list(chunks(-(-size // streams)))),
         "seconds": round(spent, 2),
         "loss": held,
         "bits a byte": 8 * held / size,
