@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -68,8 +68,11 @@ def fit(
     return {"parameters": parameters(model), "steps": step, "seconds": round(spent, 2)}
 
 
-def command(text: str | None, run: Run, rate: float) -> None:
-    """The command line of a program: one training of one layer, and its results."""
+def command(text: str | None, run: Run, rate: float, **choices: Iterable[str]) -> None:
+    """The command line of a program: one training of one layer, and its results.
+
+    choices: of further options of `run`, the default first
+    """
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -77,6 +80,11 @@ def command(text: str | None, run: Run, rate: float) -> None:
     parser.add_argument("--rate", type=float, default=rate, help=f"(default {rate:g})")
     parser.add_argument("--seed", type=int, default=0, help="(default 0)")
     parser.add_argument("--seconds", type=float, help="train so long, in place of so many steps")
+    for name, each in choices.items():
+        known = tuple(each)
+        parser.add_argument(f"--{name}", choices=known, default=known[0], help="(default: first)")
     options = parser.parse_args()
-    for name, value in run(options.layer, options.rate, options.seed, options.seconds).items():
+    more = {name: getattr(options, name) for name in choices}
+    found = run(options.layer, options.rate, options.seed, options.seconds, **more)
+    for name, value in found.items():
         print(f"{name}: {value:,.4g}")

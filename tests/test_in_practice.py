@@ -16,6 +16,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 PROGRAMS = (
     "air_passengers",
+    "card_games",
     "duplicates",
     "language_model",
     "log_lines",
@@ -70,6 +71,27 @@ def test_skorch_trains_for_passes_or_seconds(seconds, monkeypatch):
     each = -(-270 * 4 // 5 // vowels.BATCH)
     assert found["steps"] == (2 * each if seconds is None else each)
     assert found["right"] > vowels.CHANCE["right"]
+
+
+@pytest.mark.parametrize("cards", [2, 30])
+def test_card_games_ask_what_they_say(cards):
+    games, draw = importlib.import_module("card_games"), torch.Generator().manual_seed(0)
+    (suits,), (answers,) = games.repeat_first(draw, 1, cards)
+    assert (answers == suits[0]).all()
+    (seen,), (answers,) = games.count_recall(draw, 1, cards)
+    counts = [
+        (seen[: step + 1, 0] == asked - games.SUITS).sum() for step, (_, asked) in enumerate(seen)
+    ]
+    assert answers.tolist() == counts
+    (suits,), (answers,) = games.autoencode(draw, 1, cards)
+    assert answers[cards:].tolist() == suits[:cards, 0].tolist()[::-1]
+    assert (answers[:cards] == -1).all()
+    (seen,), (answers,) = games.concentration(draw, 1, cards)
+    last = dict[int, int]()
+    for (place, rank), answer in zip(seen.tolist(), answers.tolist()):
+        before = last.get(rank, -1)
+        assert answer == (-1 if before == place else before)
+        last[rank] = place
 
 
 NEEDED = {"compress": ["constriction"], "japanese_vowels": ["skorch", "sktime"]}
