@@ -20,8 +20,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ramgru.config import Head, heads_text
 
-# An entry of a docstring that describes fields: `    name, other: text`.
-ENTRY = re.compile(r"^    (\w+(?:, \w+)*):\s+(.*)$")
+# An entry of a docstring that describes fields: `name, other: text`.
+ENTRY = re.compile(r"^(\w+(?:, \w+)*):\s+(.*)$")
 
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
@@ -119,12 +119,12 @@ def field_help(cls: type[Any]) -> dict[str, str]:
     for base in reversed(cls.__mro__[:-1]):
         found.update(_strings(base))
         names: list[str] = []
-        for line in (base.__doc__ or "").splitlines():
+        for line in inspect.cleandoc(base.__doc__ or "").splitlines():  # Python 3.13 dedents it
             entry = ENTRY.match(line)
             if entry:
                 names = entry[1].split(", ")
                 found.update(dict.fromkeys(names, entry[2].strip()))
-            elif names and line.startswith(" " * 8) and line.strip():
+            elif names and line.startswith(" " * 4) and line.strip():
                 found.update({name: f"{found[name]} {line.strip()}" for name in names})
             else:
                 names = []
