@@ -81,6 +81,20 @@ PROGRAMS = {
             options={"size": 1_000_000},
         ),
         Program(
+            "compress_english",
+            "compress",
+            "The same on the first megabyte of the English dictionary in Debian's package "
+            "dict-gcide. bzip2 needs 1.978 bits a byte.",
+            (
+                Value("bits a byte", 1.978, low=True, most=8.0, chance=2.127),
+                Value("kB/s", 10.0, most=1e9),
+            ),
+            function="english",
+            rates=(5e-3,),
+            equal_seconds=False,
+            options={"size": 1_000_000},
+        ),
+        Program(
             "language_model",
             "language_model",
             "Bytes of 128 kB of Python's own library after one pass over 4 MB of its other files: "

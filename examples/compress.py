@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import bz2
+import gzip
 import hashlib
 import json
 import lzma
@@ -201,12 +202,17 @@ LAYERS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def run(
-    layer: str, rate: float = RATE, seed: int = 0, seconds: None = None, size: int = 100_000
+    layer: str,
+    rate: float = RATE,
+    seed: int = 0,
+    seconds: None = None,
+    size: int = 100_000,
+    source: Callable[[int], bytes] | None = None,
 ) -> dict[str, float]:
     """Compress the first bytes of Python's library; everything takes processor time once."""
-    make, streams = LAYERS[layer], STREAMS
+    make, streams, data = LAYERS[layer], STREAMS, (source or library)(size)
     started = time.process_time()
-    held = len(compress(library(size), streams, make=make, rate=rate, seed=seed))
+    held = len(compress(data, streams, make=make, rate=rate, seed=seed))
     spent = time.process_time() - started
     learner = Learner(streams, make)
     return {
@@ -228,6 +234,11 @@ def environment() -> dict[str, str]:
     }
 
 
+def english(layer: str, rate: float = RATE, seed: int = 0, **options: Any) -> dict[str, float]:
+    """Compress an English dictionary in place of the library."""
+    return run(layer, rate, seed, **options, source=dictionary)
+
+
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -240,6 +251,12 @@ def library(size: int) -> bytes:
         if len(content) < size and "site-packages" not in path.parts:
             content += path.read_bytes()
     return content[:size]
+
+
+def dictionary(size: int) -> bytes:
+    """The first bytes of an English dictionary, from Debian's package dict-gcide."""
+    with gzip.open("/usr/share/dictd/gcide.dict.dz") as file:
+        return file.read(size)
 
 
 def demonstration(size: int, streams: int) -> None:
