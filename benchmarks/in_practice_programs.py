@@ -215,7 +215,8 @@ PROGRAMS = {
                     "AutoencodeMedium of POPGym, by examples: 104 suits, then the same in reverse "
                     "order.",
                     1 / 4,
-                    "",
+                    "One seed of RAMGRU's three learned to read its tape backwards and gives 78 %; "
+                    "the other two are below nn.GRU. As it stands, RAMGRU is no surer.",
                 ),
                 (
                     "concentration",
