@@ -181,13 +181,19 @@ FORMS = {
     "one_hot_256": {"one_hot": 256},
     "one_hot_1024": {"one_hot": 1024},
 }
+FORM_STEPS = {"one_hot_1024": 2000}  # the more keys there are, the more rarely each comes
 FEATURE_FORMS = tuple(
     Row(
         f"feature_{name}",
         "Neither the scale of the inputs nor the width of a key matters: "
         + ", ".join(f"{option} {value}" for option, value in (form or {"scale": 1}).items())
         + ".",
-        training("feature_recall", {"pairs": 16, "noise": 0.0, **form}, steps=1200, batch_size=32),
+        training(
+            "feature_recall",
+            {"pairs": 16, "noise": 0.0, **form},
+            steps=FORM_STEPS.get(name, 1200),
+            batch_size=32,
+        ),
         (ask("feature_recall", {"pairs": 16}, Bar(least=0.99), min_pairs=16, noise=0.0, **form),),
     )
     for name, form in FORMS.items()
