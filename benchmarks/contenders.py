@@ -52,11 +52,18 @@ class Contender:
         return total
 
 
-def ram(width: int, controller: str = "gru", checkpoint_every: int | None = None, **memory: Any):
+def ram(
+    width: int,
+    controller: str = "gru",
+    checkpoint_every: int | None = None,
+    num_layers: int = 1,
+    **memory: Any,
+) -> RAMGRU:
     """This project's layer; `memory` are changes of the default memory."""
     return RAMGRU(
         width,
         width,
+        num_layers,
         batch_first=True,
         memory=Memory(**memory),
         controller=controller,

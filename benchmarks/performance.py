@@ -58,7 +58,7 @@ GIB = 2**30
 class Plan:
     """The sizes of one run of the benchmark."""
 
-    shapes: tuple[Shape, ...] = ((16, 512, 256), (32, 100, 256), (1, 1024, 256))
+    shapes: tuple[Shape, ...] = ((16, 512, 256), (32, 100, 256), (64, 50, 128), (1, 1024, 256))
     seconds: float = 12.0  # per column of a table
     rounds: int = 40
     widths: tuple[int, ...] = (64, 256)  # of a stream
@@ -208,35 +208,33 @@ def layers(run: Run) -> None:
 
 
 def stream(run: Run) -> None:
-    """One time step of one stream, on one thread."""
-    rows = []
-    for width in run.plan.widths:
-        x, hidden = torch.randn(1, width), [torch.zeros(1, 1, width)]
-        gru = nn.GRU(width, width, batch_first=True)
+    """One time step of one stream or of several, on one thread."""
+    heads = {"": {}, ", tape heads": {"heads": "key key tape tape"}}
+    columns = ["layer", "µs", f"`{BASE}`"]
+    run.add("## A streaming step", "", "One step by `layer.stream(B).step(x)`, 1 thread.", "")
+    for batch, layers in ((1, 1), (8, 1), (1, 2)):
+        rows = []
+        for width in run.plan.widths:
+            x, hidden = torch.randn(batch, width), [torch.zeros(layers, batch, width)]
+            gru = nn.GRU(width, width, layers, batch_first=True)
 
-        def gru_step(gru: nn.GRU = gru, x: Tensor = x, hidden: list[Tensor] = hidden) -> None:
-            with torch.no_grad():
-                _, hidden[0] = gru(x.unsqueeze(1), hidden[0])
+            def gru_step(gru: nn.GRU = gru, x: Tensor = x, hidden: list[Tensor] = hidden) -> None:
+                with torch.no_grad():
+                    _, hidden[0] = gru(x.unsqueeze(1), hidden[0])
 
-        calls: dict[str, Callable[[], object]] = {BASE: gru_step}
-        heads = {"": {}, ", tape heads": {"heads": "key key tape tape"}}
-        for name, options in heads.items():
-            for controller in CONTROLLERS:
-                streamed = ram(width, controller, **options).stream(1)
-                calls[f"RAMGRU {controller}{name}"] = partial(streamed.step, x)
-        torch.set_num_threads(1)
-        times = run.times(calls)
-        torch.set_num_threads(run.threads)
-        for name, each in times.items():
-            speed = times_text(ratio(times[BASE].wall, each.wall))
-            rows.append([f"{name}, width {width}", digits(1e6 * each.median), speed])
-    run.add(
-        "## A streaming step",
-        "",
-        "One step of one sequence by `layer.stream(1).step(x)`, 1 thread.",
-        "",
-        *table(["layer", "µs", f"`{BASE}`"], rows),
-    )
+            calls: dict[str, Callable[[], object]] = {BASE: gru_step}
+            for name, options in heads.items() if batch * layers == 1 else [("", {})]:
+                for controller in CONTROLLERS:
+                    layer = ram(width, controller, num_layers=layers, **options)
+                    calls[f"RAMGRU {controller}{name}"] = partial(layer.stream(batch).step, x)
+            torch.set_num_threads(1)
+            times = run.times(calls)
+            torch.set_num_threads(run.threads)
+            for name, each in times.items():
+                speed = times_text(ratio(times[BASE].wall, each.wall))
+                rows.append([f"{name}, width {width}", digits(1e6 * each.median), speed])
+        what = f"### Batch {batch}" + (", two layers" if layers == 2 else "")
+        run.add(what, "", *table(columns, rows))
 
 
 def operator(cells: int, shape: tuple[int, int, int, int], reads: int) -> Callable[[], None]:
