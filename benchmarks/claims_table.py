@@ -115,7 +115,7 @@ MQAR_UPDATE = Row(
 )
 
 COMPOSED = training(
-    "mqar_compositional", {"min_key": 2, "key": 4, "pairs": 16, "length": 160}, PHRASES, steps=1200
+    "mqar_compositional", {"min_key": 2, "key": 4, "pairs": 16, "length": 160}, PHRASES, steps=800
 )
 MQAR_COMPOSITIONAL = Row(
     "mqar_compositional",
@@ -266,7 +266,7 @@ ASSOCIATIVE_RECALL = Row(
     "Trained on up to 10 items, the layer finds the successor of one item among 1,000. The bar is "
     "on the measure of the task's own paper: the cross-entropy of the requested item, in bits per "
     "sequence.",
-    training("associative_recall", {"items": 10}, PHRASES, steps=2400),
+    training("associative_recall", {"items": 10}, PHRASES, steps=600),
     tuple(
         ask(
             "associative_recall",
