@@ -30,11 +30,11 @@ _OURS[torch.ops.aten.sort.stable] = _stable_sort  # torch has no translation of 
 _create_table = _decomp.create_onnx_friendly_decomposition_table
 
 
-def _table(registered: Any) -> Any:
+def _table(registered: set[Any]) -> Any:
     """What torch's exporter decomposes, and our operators. torch's table for all would do as well,
     but Inductor refuses to call an operator that is in it."""
     ours = {operator: by for operator, by in _OURS.items() if operator not in registered}
     return {**ours, **_create_table(registered)}
 
 
-_decomp.create_onnx_friendly_decomposition_table = _table
+setattr(_decomp, _create_table.__name__, _table)

@@ -5,7 +5,6 @@ B sequences, H heads, N cells of width D, K writes and J reads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,9 +68,11 @@ def _tag(query: Tensor | None, match: Tensor | None, null: Tensor | None) -> Tag
     return None if query is None or match is None or null is None else Tag(query, match, null)
 
 
-def _step_(
-    given: Sequence[Tensor], tag: Tag | None, distinct: bool, in_operator: bool = False
-) -> Tensor:
+# The tensors of `step_` up to read_weight, all of one dtype.
+Given = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _step_(given: Given, tag: Tag | None, distinct: bool, in_operator: bool = False) -> Tensor:
     path = OPERATION.choose(*given, in_operator=in_operator).path
     if path == dispatch.TRITON:
         from ramgru.kernels.memory_scan import triton  # needs the package triton
