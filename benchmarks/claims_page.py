@@ -183,7 +183,8 @@ def _summary(found: Mapping[str, Found]) -> list[str]:
             met += f", above {above.row.name} in {sum(higher)} of {len(higher)}"
         steps = max(seed["steps"] for seed in each.seeds.values())
         seconds = f"{each.seconds.score.mean:,.0f}"
-        rows.append([f"[{name}](#{name})", met, _seeds(each), f"{steps:,}", seconds])
+        link = name.replace(".", "")  # as headings are linked to
+        rows.append([f"[{name}](#{link})", met, _seeds(each), f"{steps:,}", seconds])
     return table(["row", "bars met", "seeds", "steps", "seconds a training"], rows)
 
 

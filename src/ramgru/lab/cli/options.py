@@ -119,7 +119,7 @@ def field_help(cls: type[Any]) -> dict[str, str]:
     for base in reversed(cls.__mro__[:-1]):
         found.update(_strings(base))
         names: list[str] = []
-        for line in inspect.cleandoc(base.__doc__ or "").splitlines():  # Python 3.13 dedents it
+        for line in inspect.cleandoc(base.__doc__ or "").splitlines()[1:]:  # below the summary
             entry = ENTRY.match(line)
             if entry:
                 names = entry[1].split(", ")
