@@ -65,38 +65,45 @@ PROGRAMS = {
             rates=(2e-3, 5e-3),
             equal_seconds=False,
         ),
-        Program(
-            "compress_1m",
-            "compress",
-            "The same on the first megabyte, at the rate that suits RAMGRU and nn.LSTM at 100 kB; "
-            "one seed. bzip2 needs 1.457 bits a byte.",
-            (
-                Value("bits a byte", 1.457, low=True, most=8.0, chance=1.471),
-                Value("kB/s", 10.0, most=1e9),
-            ),
-            "Half of nn.GRU's bytes, and fewer than those of xz and bzip2. RAMGRU's heads, chunks "
-            "and rate were chosen on the first 400 kB of these sources; nn.GRU had few trials, "
-            "and prefers 0.002 at 100 kB. Seconds are of one core that other programs shared, less "
-            "so when RAMGRU was measured.",
-            rates=(5e-3,),
-            equal_seconds=False,
-            options={"size": 1_000_000},
-        ),
-        Program(
-            "compress_english",
-            "compress",
-            "The same on the first megabyte of the English dictionary in Debian's package "
-            "dict-gcide. bzip2 needs 1.978 bits a byte.",
-            (
-                Value("bits a byte", 1.978, low=True, most=8.0, chance=2.127),
-                Value("kB/s", 10.0, most=1e9),
-            ),
-            "Two thirds of nn.GRU's bytes in about as many seconds, both at this one rate. Nothing "
-            "was chosen on this text.",
-            function="english",
-            rates=(5e-3,),
-            equal_seconds=False,
-            options={"size": 1_000_000},
+        *(
+            Program(
+                name,
+                "compress",
+                f"{claim} bzip2 needs {bzip2} bits a byte.",
+                (
+                    Value("bits a byte", bzip2, low=True, most=8.0, chance=xz),
+                    Value("kB/s", 10.0, most=1e9),
+                ),
+                note,
+                function=function,
+                rates=(5e-3,),
+                equal_seconds=False,
+                options={"size": 1_000_000},
+            )
+            for name, function, xz, bzip2, claim, note in (
+                (
+                    "compress_1m",
+                    "run",
+                    1.471,
+                    1.457,
+                    "The same on the first megabyte, at the rate that suits RAMGRU and nn.LSTM at "
+                    "100 kB; one seed.",
+                    "Half of nn.GRU's bytes, and fewer than those of xz and bzip2. RAMGRU's heads, "
+                    "chunks and rate were chosen on the first 400 kB of these sources; nn.GRU had "
+                    "few trials, and prefers 0.002 at 100 kB. Seconds are of one core that other "
+                    "programs shared, less so when RAMGRU was measured.",
+                ),
+                (
+                    "compress_english",
+                    "english",
+                    2.127,
+                    1.978,
+                    "The same on the first megabyte of the English dictionary in Debian's package "
+                    "dict-gcide.",
+                    "Two thirds of nn.GRU's bytes in about as many seconds, both at this one rate. "
+                    "Nothing was chosen on this text.",
+                ),
+            )
         ),
         Program(
             "language_model",

@@ -23,7 +23,6 @@ import math
 import platform
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import training
 from torch import Tensor, nn
 
 import ramgru
@@ -107,7 +107,7 @@ class Learner(nn.Module):
         inputs = torch.cat([self.last.unsqueeze(1), chunk[:, :-1]], dim=1)
         self.last = chunk[:, -1]
         y, after = self.layer(self.codes[inputs], self.before)
-        self.before = cut(after)
+        self.before = training.detached(after)
         loss = nn.functional.cross_entropy(self.head(y).flatten(0, 1), chunk.flatten())
         self.optimizer.zero_grad()
         loss.backward()
@@ -118,11 +118,6 @@ class Learner(nn.Module):
             group["lr"] = self.rate * min(1.0, self.updates / WARM_UP) / slower
         self.optimizer.step()
         return loss.item() / math.log(2) * chunk.numel()
-
-
-def cut(state: Any) -> Any:
-    """A state without its autograd graph: of this layer, of nn.GRU or of nn.LSTM."""
-    return tuple(map(cut, state)) if isinstance(state, tuple) else state.detach()
 
 
 def chunks(steps: int) -> Iterator[tuple[int, int]]:
@@ -216,7 +211,7 @@ def run(
     spent = time.process_time() - started
     learner = Learner(streams, make)
     return {
-        "parameters": sum(p.numel() for p in learner.trained()),
+        "parameters": training.parameters(learner),
         "steps": len(list(chunks(-(-size // streams)))),
         "seconds": round(spent, 2),
         "loss": held,
@@ -245,17 +240,19 @@ def digest(data: bytes) -> str:
 
 def library(size: int) -> bytes:
     """The first bytes of the sources of Python's own library, file after file in sorted order."""
-    folder = Path(sysconfig.get_paths()["stdlib"])
     content = b""
-    for path in sorted(folder.rglob("*.py")):
-        if len(content) < size and "site-packages" not in path.parts:
+    for path in training.library():
+        if len(content) < size:
             content += path.read_bytes()
     return content[:size]
 
 
 def dictionary(size: int) -> bytes:
     """The first bytes of an English dictionary, from Debian's package dict-gcide."""
-    with gzip.open("/usr/share/dictd/gcide.dict.dz") as file:
+    path = Path("/usr/share/dictd/gcide.dict.dz")
+    if not path.exists():
+        sys.exit(f"{path}: not found; apt-get install dict-gcide")
+    with gzip.open(path) as file:
         return file.read(size)
 
 

@@ -12,16 +12,14 @@ again long after.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import random
-import sysconfig
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from training import command, parameters, recurrent
+from training import command, detached, fit, library, recurrent
 
 from ramgru import Memory
 
@@ -35,8 +33,7 @@ MEMORY = Memory(cells=16_384, heads="key:2 key:3 key:4 key:6", width=24, writes=
 @functools.cache
 def corpus() -> tuple[Tensor, Tensor]:
     """-> bytes to learn from, bytes of other files to be asked about: (STREAMS, …) each."""
-    paths = sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py"))
-    paths = [path for path in paths if "site-packages" not in path.parts]
+    paths = library()
     random.Random(0).shuffle(paths)
     held_out, text = b"", b""
     for path in paths:
@@ -73,32 +70,6 @@ class Model(nn.Module):
         return loss / math.log(2), state
 
 
-def detached(state: Any) -> Any:
-    """A state without its graph: of this layer, of nn.GRU or of nn.LSTM."""
-    return tuple(map(detached, state)) if isinstance(state, tuple) else state.detach()
-
-
-def learn(model: Model, text: Tensor, rate: float, seconds: float | None) -> tuple[int, Any]:
-    """One pass, or passes until so many seconds of processor time are over, with a rate that falls
-    to zero -> the number of steps, and the state after them."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, rate, betas=(0.9, 0.99), fused=True)
-    each_pass = (text.size(1) - 1) // CHUNK
-    started, step, done, state = time.process_time(), 0, 0.0, None
-    while done < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / WARM_UP) * (1 - done)
-        start = step % each_pass * CHUNK
-        loss, state = model.cost(text[:, start : start + CHUNK + 1], state)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        step += 1
-        done = (time.process_time() - started) / seconds if seconds else step / each_pass
-    return step, state
-
-
 @torch.no_grad()
 def bits(model: Model, text: Tensor, state: Any) -> float:
     """Bits a byte of the text, read in pieces."""
@@ -116,18 +87,22 @@ def run(
     """Train and test."""
     torch.manual_seed(seed)
     model, (text, held_out) = Model(layer), corpus()
-    started = time.process_time()
-    steps, state = learn(model, text, rate, seconds)
-    spent = time.process_time() - started
+    each_pass, state = (text.size(1) - 1) // CHUNK, None
+    starts = itertools.cycle(range(0, each_pass * CHUNK, CHUNK))
+
+    def loss() -> Tensor:
+        nonlocal state
+        start = next(starts)
+        cost, state = model.cost(text[:, start : start + CHUNK + 1], state)
+        return cost
+
+    adam = functools.partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
+    spent = fit(
+        model, loss, rate, each_pass, seconds, adam, WARM_UP
+    )  # one pass, or so many seconds
     fresh = bits(model, held_out, None)
-    return {
-        "parameters": parameters(model) - (model.codes.numel() if layer == "ramgru" else 0),
-        "steps": steps,
-        "seconds": round(spent, 2),
-        "bits a byte": fresh,
-        "the state carried": bits(model, held_out, state),
-        "loss": fresh,
-    }
+    carried = bits(model, held_out, state)
+    return {**spent, "bits a byte": fresh, "the state carried": carried, "loss": fresh}
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sysconfig
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +38,18 @@ def recurrent(
 
 def parameters(model: nn.Module) -> int:
     """Trained numbers."""
-    return sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def detached(state: Any) -> Any:
+    """A state without its graph: of RAMGRU, nn.GRU or nn.LSTM."""
+    return tuple(map(detached, state)) if isinstance(state, tuple) else state.detach()
+
+
+def library() -> list[Path]:
+    """The sources of Python's own library, in sorted order."""
+    paths = sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py"))
+    return [path for path in paths if "site-packages" not in path.parts]
 
 
 def fit(
@@ -45,17 +58,20 @@ def fit(
     rate: float,
     steps: int,
     seconds: float | None = None,
+    make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
+    warm_up: int = 20,
 ) -> dict[str, float]:
-    """Train with AdamW, a short warm-up and a rate that falls to zero -> what it cost.
+    """Train with a short warm-up and a rate that falls to zero -> what it cost.
 
-    loss: draws a batch and returns its loss; seconds: of processor time, in place of `steps`
+    loss: draws a batch and returns its loss; seconds: of processor time, in place of `steps`;
+    make: the optimizer of parameters and a rate; warm_up: steps
     """
-    optimizer = torch.optim.AdamW(model.parameters(), rate)
+    optimizer = make(model.parameters(), rate)
     started, step, done = time.process_time(), 0, 0.0
     model.train()
     while done < 1:
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 20) * (1 - done)
+            group["lr"] = rate * min(1.0, (step + 1) / warm_up) * (1 - done)
         value = loss()
         optimizer.zero_grad()
         value.backward()
