@@ -212,20 +212,20 @@ def stream(run: Run) -> None:
     heads = {"": {}, ", tape heads": {"heads": "key key tape tape"}}
     columns = ["layer", "µs", f"`{BASE}`"]
     run.add("## A streaming step", "", "One step by `layer.stream(B).step(x)`, 1 thread.", "")
-    for batch, layers in ((1, 1), (8, 1), (1, 2)):
+    for batch, depth in ((1, 1), (8, 1), (1, 2)):
         rows = []
         for width in run.plan.widths:
-            x, hidden = torch.randn(batch, width), [torch.zeros(layers, batch, width)]
-            gru = nn.GRU(width, width, layers, batch_first=True)
+            x, hidden = torch.randn(batch, width), [torch.zeros(depth, batch, width)]
+            gru = nn.GRU(width, width, depth, batch_first=True)
 
             def gru_step(gru: nn.GRU = gru, x: Tensor = x, hidden: list[Tensor] = hidden) -> None:
                 with torch.no_grad():
                     _, hidden[0] = gru(x.unsqueeze(1), hidden[0])
 
             calls: dict[str, Callable[[], object]] = {BASE: gru_step}
-            for name, options in heads.items() if batch * layers == 1 else [("", {})]:
+            for name, options in heads.items() if batch * depth == 1 else [("", {})]:
                 for controller in CONTROLLERS:
-                    layer = ram(width, controller, num_layers=layers, **options)
+                    layer = ram(width, controller, num_layers=depth, **options)
                     calls[f"RAMGRU {controller}{name}"] = partial(layer.stream(batch).step, x)
             torch.set_num_threads(1)
             times = run.times(calls)
@@ -233,7 +233,7 @@ def stream(run: Run) -> None:
             for name, each in times.items():
                 speed = times_text(ratio(times[BASE].wall, each.wall))
                 rows.append([f"{name}, width {width}", digits(1e6 * each.median), speed])
-        what = f"### Batch {batch}" + (", two layers" if layers == 2 else "")
+        what = f"### Batch {batch}" + (", two layers" if depth == 2 else "")
         run.add(what, "", *table(columns, rows))
 
 
