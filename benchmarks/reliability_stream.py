@@ -80,7 +80,7 @@ def check(seed: int, steps: int | None = None) -> str:
     name = f"{heads}, {controller}, {kind}"
     stream, times, memory, sizes = layer.stream(1), list[float](), list[int](), list[float]()
     for tenth in range(10):
-        start, size = time.perf_counter(), 0.0
+        start, size = time.process_time(), 0.0
         for n in range(tenth * steps // 10, (tenth + 1) * steps // 10):
             y = stream.step(x[n % len(x)][None])
             if n % 1000 == 0 or n < 100:
@@ -89,7 +89,7 @@ def check(seed: int, steps: int | None = None) -> str:
                     return f"!{found} at step {n} of {name}"
             if n % 10 == 0:
                 size += float(y.abs().mean())
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
         memory.append(resident())
         sizes.append(size)
     if memory[-1] - memory[1] > ROOM:
