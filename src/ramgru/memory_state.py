@@ -70,6 +70,12 @@ class MemoryState:
         vars(state).update({**others, "carried": carried, "held": held})
         return state
 
+    def with_cells_of(self, other: MemoryState) -> MemoryState:
+        """The cells of another memory of the same layer, and this one's tensors of the heads."""
+        if other.held is not None:
+            return other.with_held(other.held, self.carried)
+        return replace(other, carried=self.carried)
+
     def __getattr__(self, name: str) -> Tensor:
         """cells and rows, laid out for whoever asks first; from then on they are the state."""
         held = vars(self).get("held")

@@ -118,6 +118,12 @@ class RAMGRUState:
             memory.append(replace(after, carried={**after.carried, **kept}))
         return replace(moved, memory=tuple(memory))
 
+    def with_cells_of(self, other: RAMGRUState) -> RAMGRUState:
+        """The same with the memory's cells of another state of the same layer and batch: what it
+        stored, and neither where it was nor what it had just read. Traces are dropped."""
+        memory = zip(self.memory, other.memory, strict=True)
+        return RAMGRUState(self.hidden, tuple(m.with_cells_of(cells) for m, cells in memory))
+
     def dense(self) -> RAMGRUState:
         """The same with the rows of all cells, so that its size is independent of the past."""
         return replace(self, memory=tuple(m.dense() for m in self.memory))

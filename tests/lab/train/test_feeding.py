@@ -90,6 +90,10 @@ def test_text_runs_on_from_batch_to_batch(tmp_path):
     assert feed().continues(task, 1) is None
 
 
+def test_batches_share_a_memory_in_groups():
+    assert [feed(crowd=3).continues(MQAR, i) for i in range(6)] == [False, True, True] * 2
+
+
 @pytest.mark.parametrize("name", ["mqar", "copy", "parity"])
 @pytest.mark.parametrize("length", [0, 1, 3, 100])
 def test_chunks_put_together_are_the_batch(name, length):

@@ -117,6 +117,7 @@ def test_full_disk_ends_a_run_with_one_sentence(tmp_path, monkeypatch, capsys):
         ({"batch_size": 4}, "batch_size must stay 8 .*, got 4"),
         ({"optimizer": "adam"}, "optimizer must stay adamw .*, got adam"),
         ({"tbptt": 2}, "tbptt must stay 0 .*, got 2"),
+        ({"crowd": 2}, "crowd must stay 0 .*, got 2"),
         ({"curriculum": True}, "curriculum must stay False .*, got True"),
         ({"model": ModelConfig(layer="gru", d_model=16)}, r"model\.d_model must stay 8 .*, got 16"),
         (
@@ -198,6 +199,8 @@ def test_foreign_config_is_refused(tmp_path, content):
         ({"device": "tpu"}, "device must be auto, cpu or cuda, got 'tpu'"),
         ({"data": Path("a"), "text": Path("b")}, "give data or text, not both, got a and b"),
         ({"parallel": "fsdp", "tbptt": 4}, "tbptt must be 0 with parallel='fsdp', got 4"),
+        ({"parallel": "fsdp", "crowd": 4}, "crowd must be 0 with parallel='fsdp', got 4"),
+        ({"tbptt": 8, "crowd": 4}, "crowd must be 0 with tbptt=8, got 4"),
         ({"task": "mqra"}, "unknown task 'mqra'; did you mean mqar"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -96,6 +96,35 @@ def test_stream_carries_the_state():
     assert made.state is None
 
 
+@pytest.mark.parametrize("cells", [8, 4096], ids=["dense", "table"])
+def test_crowd_leaves_the_cells_of_the_last_batch_and_nothing_else(cells):
+    """Against a fresh state whose cells are written by hand, with every kind of head."""
+    task = TASKS["tokens"]
+    model = ModelConfig(d_model=8, memory=Memory(cells=cells, heads="key:2 learned lag tape"))
+    made = stepper(task, model=model, crowd=2)
+    first, second = task.draw(3, 0), task.draw(3, 1)
+    made.gradient(first, continues=False)
+    made.model.zero_grad()
+    made.gradient(second, continues=True)
+    found = [p.grad.clone() for p in made.model.parameters()]
+    made.model.zero_grad()
+    with torch.no_grad():
+        _, left = made.model.hidden(torch.from_numpy(first.inputs))
+    state = made.model.initial_state(3)
+    for block, entry in enumerate(left):
+        memory = [
+            replace(fresh, cells=old.cells, rows=old.rows)
+            for fresh, old in zip(state[block].memory, entry.memory)
+        ]
+        state[block] = replace(state[block], memory=tuple(memory))
+    hidden, after = made.model.hidden(torch.from_numpy(second.inputs), state)
+    mean_loss(made.model.head(hidden), second.labels).backward()
+    expected = [p.grad for p in made.model.parameters()]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    for mine, entry in zip(made.state, after):
+        torch.testing.assert_close(mine.to_tensor(), entry.detach().to_tensor())
+
+
 def test_batch_that_asks_nothing_changes_no_gradient():
     task = TASKS["tokens"]
     batch, made = task.draw(3, 0), stepper(task)

@@ -126,12 +126,14 @@ def test_streams_and_files_train(small, tmp_path):
 
 
 @pytest.mark.parametrize("model", [GRU, RAM, replace(GRU, layer=f"{__name__}:Own")])
-@pytest.mark.parametrize("kind", ["drawn", "stream"])
+@pytest.mark.parametrize("kind", ["drawn", "stream", "crowd"])
 def test_interrupted_run_goes_on_with_the_same_bits(small, tmp_path, interrupt_at, model, kind):
-    """In the middle of an epoch, of the log's interval, and of a stream."""
+    """In the middle of an epoch, of the log's interval, of a stream, and of a shared memory."""
     changes = {"model": model, "log_every": 5}
     if kind == "stream":
         changes |= {"task": text_task(tmp_path), "tbptt": 4}
+    if kind == "crowd":
+        changes |= {"crowd": 5}
     whole = train(small(**changes, out=tmp_path / "whole"), quiet=True)
     interrupt_at(7)
     stopped = train(small(**changes), quiet=True)

@@ -25,7 +25,7 @@ from ramgru.lab.train.config import TrainConfig
 FORMAT = "ramgru training state 1"
 
 # Options that a resumed run must keep; the others may change.
-FIXED = ("task", "model", "optimizer", "batch_size", "tbptt", "curriculum", "seed")
+FIXED = ("task", "model", "optimizer", "batch_size", "tbptt", "crowd", "curriculum", "seed")
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -77,9 +77,11 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def check_resumable(config: TrainConfig, facts: dict[str, Any], path: Path) -> None:
     """Raise ValueError if an option or the data differs from those that `path` was made with."""
-    now, then = configfile.to_dict(config), facts.get("config", {})
+    now = configfile.to_dict(config)
+    # An option that is younger than the run had its default.
+    then = {**configfile.to_dict(TrainConfig()), **facts.get("config", {})}
     for name in FIXED:
-        for place, new, old in _differences(now[name], then.get(name), name):
+        for place, new, old in _differences(now[name], then[name], name):
             option = place.replace("task.options.", "task.")  # as on the command line
             raise ValueError(f"{option} must stay {old} when a run is resumed, got {new}")
     if facts.get("digest") not in (None, getattr(config.task, "digest", None)):

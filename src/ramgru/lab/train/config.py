@@ -77,6 +77,11 @@ class TrainConfig:
     state is carried from chunk to chunk, gradients are not. The gradients of all chunks of a batch
     are added up for one optimizer step. A text is then read as continuous rows, and the state is
     also carried from batch to batch. 0: whole sequences."""
+    crowd: int = 0
+    """Let this many batches share a memory: each begins with the cells that the batches before it
+    have left, as a stream does that has long been running, and is fresh otherwise. A model then
+    learns what to ignore in a memory that is fuller than one sequence makes it. Only ramgru layers;
+    peers begin fresh. 0 and 1: a fresh memory for each batch."""
 
     seed: int = 0
     """Seed of the weights, the data and the dropout."""
@@ -114,7 +119,7 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in (
             *("weight_decay", "warmup", "clip", "epochs", "evaluate_every", "patience"),
-            *("tbptt", "seed", "threads", "save_every", "snapshots", "write_cost"),
+            *("tbptt", "crowd", "seed", "threads", "save_every", "snapshots", "write_cost"),
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -130,8 +135,13 @@ class TrainConfig:
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas}")
         if self.data is not None and self.text is not None:
             raise ValueError(f"give data or text, not both, got {self.data} and {self.text}")
-        if self.parallel == "fsdp" and self.tbptt:
-            raise ValueError(f"tbptt must be 0 with parallel='fsdp', got {self.tbptt}")
+        for name in ("tbptt", "crowd"):
+            if self.parallel == "fsdp" and getattr(self, name):
+                raise ValueError(
+                    f"{name} must be 0 with parallel='fsdp', got {getattr(self, name)}"
+                )
+        if self.crowd and self.tbptt:
+            raise ValueError(f"crowd must be 0 with tbptt={self.tbptt}, got {self.crowd}")
         if self.device.split(":")[0] not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device must be auto, cpu or cuda, got {self.device!r}")
 

@@ -113,7 +113,10 @@ class Feed:
         return batch
 
     def continues(self, task: Task, step: int) -> bool | None:
-        """Whether the batch of `step` continues the one before it; None without a stream."""
+        """Whether the batch of `step` goes on with a state of the one before it; None if none
+        does."""
+        if self.config.crowd:
+            return step % self.config.crowd != 0
         stream = self._stream(task)
         return None if stream is None else step % stream.chunks_per_epoch != 0
 

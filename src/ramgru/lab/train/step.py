@@ -6,6 +6,7 @@ gradients of all chunks are added up because many tasks ask questions in the las
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from ramgru.lab.train import parallel
 from ramgru.lab.train.config import TrainConfig
 from ramgru.lab.train.data import Chunk, chunks, count_answers
 from ramgru.lab.train.measure import Objective, rights
-from ramgru.sequence import SequenceModel, detach
+from ramgru.sequence import SequenceModel, State, detach
+from ramgru.state import RAMGRUState
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,7 +29,7 @@ class Stepper:
     """A model and its optimizer, on one process or as one of many.
 
     totals: (3,) float64, sums of this process since the last `drain`: loss, right answers, answers
-    state:  the recurrent state after the last batch of a stream; None without a stream
+    state:  the recurrent state after the last batch, where the next one goes on with it
     """
 
     def __init__(self, accelerator: Accelerator, model: SequenceModel, config: TrainConfig) -> None:
@@ -55,8 +57,8 @@ class Stepper:
     ) -> None:
         """Train on this process's share of a batch, with this weight of the auxiliary loss.
 
-        continues: True if the batch continues the stream where the last batch ended, False if it
-            starts a stream; None: no stream
+        continues: True if the batch goes on with the state of the last one, or with its cells
+            alone (`TrainConfig.crowd`); False if it starts anew; None: nor does the next one
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -80,6 +82,8 @@ class Stepper:
             steps = torch.tensor(int(batch.lengths.sum()), device=self.accelerator.device)
             price = write_cost * count / self.accelerator.reduce(steps, "sum")
         state = self.state if continues else None
+        if state is not None and self.config.crowd:
+            state = crowded(self.model.layers, state)
         pieces = list(chunks(batch, self.config.tbptt, self.accelerator.device))
         for i, piece in enumerate(pieces):
             last = i == len(pieces) - 1
@@ -139,6 +143,16 @@ class Stepper:
             # Adam keeps its step count on the CPU, as a scalar.
             placed = value if key == "step" else parallel.like(value, parameter)
             self.optimizer.state[parameter][key] = placed
+
+
+def crowded(layers: Sequence[Any], state: State) -> State:
+    """A fresh state of each layer, None, or with the cells of its memory in `state`."""
+    return [
+        layer.initial_state(entry.batch_size).with_cells_of(entry)
+        if isinstance(entry, RAMGRUState)
+        else None
+        for layer, entry in zip(layers, state, strict=True)
+    ]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
