@@ -73,7 +73,12 @@ def used(package: Path) -> float:
             capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
         Path(inside, "outside.pth").write_text(sysconfig.get_path("purelib"))
-        install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+        pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        # Before Python 3.12 an environment has an older setuptools, which hides this one's.
+        subprocess.run(
+            [*pip, "uninstall", "--yes", "setuptools"], check=True, stderr=subprocess.DEVNULL
+        )
+        install = [*pip, "install", "--no-deps", "--no-build-isolation"]
         subprocess.run([*install, str(package)], check=True)
         where, info, seconds = subprocess.run(
             [python, "-I", "-c", USE], capture_output=True, text=True, check=True, cwd=place
