@@ -58,7 +58,10 @@ GIB = 2**30
 class Plan:
     """The sizes of one run of the benchmark."""
 
-    shapes: tuple[Shape, ...] = ((16, 512, 256), (32, 100, 256), (64, 50, 128), (1, 1024, 256))
+    shapes: tuple[Shape, ...] = (
+        *((16, 512, 256), (32, 100, 256), (1, 1024, 256)),
+        *((64, 50, 128), (128, 32, 64), (8, 200, 32), (10_000, 2, 8)),
+    )
     seconds: float = 12.0  # per column of a table
     rounds: int = 40
     widths: tuple[int, ...] = (64, 256)  # of a stream
