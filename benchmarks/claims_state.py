@@ -65,7 +65,7 @@ STATE_BYTES = Page(
         cells(256, (0.99, 0.85)),
         cells(512),
         *(resting(count, "bfloat16", resting_in_bfloat16) for count in (256, 512)),
-        *(resting(count, "int8", resting_in_int8) for count in (512, 900)),
+        *(resting(count, "int8", resting_in_int8) for count in (128, 256, 512, 900)),
         point("gru_64", ModelConfig(layer="gru", num_layers=1)),
         *(peer("window_attention", "window", size) for size in (16, 64, 128, 1024)),
         *(peer("deltanet", "value_size", size) for size in (32, 128, 256)),
