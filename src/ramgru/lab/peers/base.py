@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from ramgru.kernels.address import short_convolution
 from ramgru.ragged import last_steps, padding_mask
 
 WIDTH = 4  # taps of the convolution: a step and the three before it
+SomeState = TypeVar("SomeState", bound="PeerState")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class PeerState:
     def tensors(self) -> list[Tensor]:
         return [getattr(self, field.name) for field in fields(self)]
 
-    def detach(self) -> Self:
+    def detach(self: SomeState) -> SomeState:
         """The same values without their graph."""
         return type(self)(*(x.detach() for x in self.tensors))
 
