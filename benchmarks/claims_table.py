@@ -181,7 +181,8 @@ FORMS = {
     "one_hot_256": {"one_hot": 256},
     "one_hot_1024": {"one_hot": 1024},
 }
-FORM_STEPS = {"one_hot_1024": 3000}  # the more keys there are, the more rarely each comes
+# The more keys there are, the more rarely each comes; a large rate moves those that were learned.
+FORM_TRAINING: dict[str, dict[str, Any]] = {"one_hot_1024": {"steps": 3000, "lr": 1e-3}}
 FEATURE_FORMS = tuple(
     Row(
         f"feature_{name}",
@@ -191,8 +192,7 @@ FEATURE_FORMS = tuple(
         training(
             "feature_recall",
             {"pairs": 16, "noise": 0.0, **form},
-            steps=FORM_STEPS.get(name, 1200),
-            batch_size=32,
+            **{"steps": 1200, "batch_size": 32, **FORM_TRAINING.get(name, {})},
         ),
         (ask("feature_recall", {"pairs": 16}, Bar(least=0.99), min_pairs=16, noise=0.0, **form),),
     )
