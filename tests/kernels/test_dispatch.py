@@ -214,7 +214,8 @@ def test_a_wheel_which_holds_no_sources_runs_native_kernels_and_says_so(tmp_path
     ignore = shutil.ignore_patterns("*.h", "*.cpp", "__pycache__", "lab")
     shutil.copytree(source, tmp_path / "ramgru", ignore=ignore)
     found = subprocess.run(
-        [sys.executable, "-P", "-c", WITHOUT_TRITON],
+        [sys.executable, "-c", WITHOUT_TRITON],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},

@@ -152,7 +152,8 @@ def test_a_task_comes_back_from_its_config_and_reads_another_file_with_its_scale
         (b"a,b\n1,\xff\n", {}, "x.csv, line 2: expected UTF-8, got the byte 0xff"),
         (" \n", {}, "x.csv is empty"),
         (b"\xef\xbb\xbf\n\n", {}, "x.csv is empty"),
-        ("a,b\n1,2\n1,2\0\n", {}, r"line 3, column b: expected a number, got '2\\x00'"),
+        # The latter of Python 3.10, whose csv reads no NUL.
+        ("a,b\n1,2\n1,2\0\n", {}, r"line 3.*: expected a (number, got '2\\x00'|row .* NUL)"),
         ("a,b\n1,2\n3,1e31\n", {}, r"line 3, column b: expected a number up to 1e\+30, got 1e\+31"),
         ("a\n" + "1e-100\n-1e-100\n" * 9 + "1\n", {"validation": 0.1}, r"x.csv: .* got larger"),
         (
