@@ -115,7 +115,11 @@ MQAR_UPDATE = Row(
 )
 
 COMPOSED = training(
-    "mqar_compositional", {"min_key": 2, "key": 4, "pairs": 16, "length": 160}, PHRASES, steps=800
+    "mqar_compositional",
+    {"min_key": 2, "key": 4, "pairs": 16, "length": 160},
+    PHRASES,
+    steps=1600,
+    lr=1e-3,
 )
 MQAR_COMPOSITIONAL = Row(
     "mqar_compositional",
@@ -181,8 +185,8 @@ FORMS = {
     "one_hot_256": {"one_hot": 256},
     "one_hot_1024": {"one_hot": 1024},
 }
-# The more keys there are, the more rarely each comes; a large rate moves those that were learned.
-FORM_TRAINING: dict[str, dict[str, Any]] = {"one_hot_1024": {"steps": 3000, "lr": 1e-3}}
+# The more keys there are, the more rarely each comes, and the noisier is the gradient of one batch.
+FORM_TRAINING = {"one_hot_1024": {"steps": 1500, "batch_size": 128}}
 FEATURE_FORMS = tuple(
     Row(
         f"feature_{name}",
