@@ -27,11 +27,12 @@ from ramgru.lab.show.sentences import joined
 from ramgru.lab.show.theme import look
 
 AXIS = "pairs"
+# Of the page's rows; the picture shows all.
 SHOWN = (
     *("int8_128", "int8_256", "int8_900", "cells_128", "cells_256"),
     *("gru_64", "window_attention_128", "window_attention_1024"),
     *("deltanet_32", "deltanet_256", "gated_deltanet_256", "mamba2_128"),
-)  # of the page's rows; the picture shows all
+)
 
 
 def main() -> None:

@@ -97,9 +97,8 @@ def run(
         return cost
 
     adam = functools.partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
-    spent = fit(
-        model, loss, rate, each_pass, seconds, adam, WARM_UP
-    )  # one pass, or so many seconds
+    # One pass, or passes until so many seconds are over.
+    spent = fit(model, loss, rate, each_pass, seconds, adam, WARM_UP)
     fresh = bits(model, held_out, None)
     carried = bits(model, held_out, state)
     return {**spent, "bits a byte": fresh, "the state carried": carried, "loss": fresh}
