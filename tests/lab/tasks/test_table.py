@@ -182,6 +182,10 @@ def test_small_changes_of_large_numbers_are_kept(tmp_path):
     np.testing.assert_allclose(*inputs, atol=1e-3)
 
 
+# NumPy warns of such a NaN where it changes the type.
+SIGNALLING_NAN = np.array([0, 0x7F800001, 0], np.uint32).view(np.float32)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -191,6 +195,7 @@ def test_small_changes_of_large_numbers_are_kept(tmp_path):
         (np.zeros((2, 2, 2, 2)), r"expected numbers of shape \(steps,\), .* got \(2, 2, 2, 2\)"),
         (np.full(9, np.longdouble("1e4000")), "row 0, column 1: expected a number, got inf"),
         (np.array([1.0, np.nan, 2.0]), "x.npy, row 1, column 1: expected a number, got nan"),
+        (SIGNALLING_NAN, "x.npy, row 1, column 1: expected a number, got nan"),
     ],
 )
 def test_arrays_that_are_none(tmp_path, content, message):

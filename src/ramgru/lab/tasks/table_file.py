@@ -162,7 +162,7 @@ def _read_array(path: str, content: bytes, digest: str) -> Columns:
             f"{path}: expected numbers of shape (steps,), (steps, columns) or (series, steps, "
             f"columns), got {array.shape}"
         )
-    with np.errstate(over="ignore"):  # what overflows is told as a cell that is no number
+    with np.errstate(all="ignore"):  # overflow and signalling NaN are told as no number
         steps = array.reshape(-1, 1 if array.ndim == 1 else array.shape[-1]).astype(np.float64)
     each = array.shape[1] if array.ndim == 3 else len(steps)
     return Columns(
