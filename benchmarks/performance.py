@@ -10,6 +10,7 @@ The page is rewritten after every table, so that an interrupted run leaves its r
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -52,6 +53,7 @@ from ramgru.lab.show.plots import bytes_text
 Shape = tuple[int, int, int]  # sequences, steps, width
 MODES = {"inside": "inside a network", "first": "first layer", "forward": "forward only"}
 GIB = 2**30
+INPUTS = 512  # of a stream: one input alone would find its cells in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -210,26 +212,40 @@ def layers(run: Run) -> None:
         run.add(*(f"Left out: {name} ({why})." for name, why in run.missing.items()), "")
 
 
+def in_turn(step: Callable[[Tensor], object], inputs: list[Tensor]) -> Callable[[], object]:
+    """A call of `step` on the next of the inputs."""
+    turns = itertools.cycle(inputs)
+    return lambda: step(next(turns))
+
+
 def stream(run: Run) -> None:
     """One time step of one stream or of several, on one thread."""
     heads = {"": {}, ", tape heads": {"heads": "key key tape tape"}}
     columns = ["layer", "µs", f"`{BASE}`"]
-    run.add("## A streaming step", "", "One step by `layer.stream(B).step(x)`, 1 thread.", "")
+    run.add(
+        "## A streaming step",
+        "",
+        "One step by `layer.stream(B).step(x)`, 1 thread, each on another input, so that it finds "
+        f"other cells: {INPUTS} inputs in turn.",
+        "",
+    )
     for batch, depth in ((1, 1), (8, 1), (1, 2)):
         rows = []
         for width in run.plan.widths:
-            x, hidden = torch.randn(batch, width), [torch.zeros(depth, batch, width)]
+            inputs = list(torch.randn(INPUTS, batch, width))
+            hidden = [torch.zeros(depth, batch, width)]
             gru = nn.GRU(width, width, depth, batch_first=True)
 
-            def gru_step(gru: nn.GRU = gru, x: Tensor = x, hidden: list[Tensor] = hidden) -> None:
+            def gru_step(x: Tensor, gru: nn.GRU = gru, hidden: list[Tensor] = hidden) -> None:
                 with torch.no_grad():
                     _, hidden[0] = gru(x.unsqueeze(1), hidden[0])
 
-            calls: dict[str, Callable[[], object]] = {BASE: gru_step}
+            calls: dict[str, Callable[[], object]] = {BASE: in_turn(gru_step, inputs)}
             for name, options in heads.items() if batch * depth == 1 else [("", {})]:
                 for controller in CONTROLLERS:
                     layer = ram(width, controller, num_layers=depth, **options)
-                    calls[f"RAMGRU {controller}{name}"] = partial(layer.stream(batch).step, x)
+                    step = layer.stream(batch).step
+                    calls[f"RAMGRU {controller}{name}"] = in_turn(step, inputs)
             torch.set_num_threads(1)
             times = run.times(calls)
             torch.set_num_threads(run.threads)

@@ -29,6 +29,7 @@ from ramgru.arguments import (
 )
 from ramgru.config import Memory
 from ramgru.gru import CONTROLLERS, GRU_KERNELS
+from ramgru.kernels.dispatch import is_eager
 from ramgru.kernels.transforms import is_readable
 from ramgru.memory import RandomAccessMemory, Steps
 from ramgru.ragged import (
@@ -44,6 +45,7 @@ from ramgru.state import RAMGRUState
 from ramgru.stepping import StepByStep
 
 Hx = Tensor | RAMGRUState | tuple[Any, ...] | None
+LONG = 2**17  # steps of a sequence that training does not keep whole
 
 
 class RAMGRU(StepByStep):
@@ -62,7 +64,9 @@ class RAMGRU(StepByStep):
                     whose S is then what `hidden_size` reports
         checkpoint_every  gradient checkpointing over time: keep for backward only the state at
                     every so many steps, at the cost of a second forward pass. Learned keys then
-                    learn from attention over these steps alone, as where a sequence is cut
+                    learn from attention over these steps alone, as where a sequence is cut. None:
+                    only for sequences of more than 131,072 steps, whose pieces hold 65,536 steps
+                    of the whole batch, or 4,096 of each sequence
         gru_kernel  implementation of controller="gru" on a CPU: "native", within rounding of
                     nn.GRU (1e-6) and faster, or "torch", nn.GRU's own code, bit for bit
 
@@ -350,8 +354,8 @@ class RAMGRU(StepByStep):
         self.check_hidden(state.hidden, B)
         if isinstance(hx, RAMGRUState):
             self._check_state(hx)
-        every = self.checkpoint_every
-        if every is None or every >= T or not torch.is_grad_enabled() or record is not None:
+        every = self._piece(B, T)
+        if every >= T or not torch.is_grad_enabled() or record is not None:
             y, h_n, after = self._run(
                 x, state, None, carries, lengths, reset, write_index, read_index, record
             )
@@ -369,6 +373,14 @@ class RAMGRU(StepByStep):
             outputs.append(y)
             state = cast(RAMGRUState, after)
         return torch.cat(outputs, dim=1), h_n, state if carries else None
+
+    def _piece(self, batch: int, steps: int) -> int:
+        """Steps between two states that are kept for backward."""
+        if self.checkpoint_every is not None:
+            return self.checkpoint_every
+        if self.bidirectional or not is_eager() or steps <= LONG:
+            return steps
+        return max(LONG // 2 // max(batch, 1), LONG // 32)
 
     def _run(
         self,

@@ -72,6 +72,43 @@ def test_less_is_kept(packed: bool) -> None:
     assert kept(128) < kept(None) / 8
 
 
+@pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
+@pytest.mark.parametrize("way", ["whole", "lengths", "packed"])
+@pytest.mark.parametrize("long", [8, 64, T])
+def test_long_sequences_are_cut_of_themselves(
+    monkeypatch: pytest.MonkeyPatch, long: int, way: str
+) -> None:
+    """Into pieces of `long` / 2 steps of the whole batch, the numbers of a pass that is not cut."""
+    unit = layer(num_layers=2)
+    lengths = None if way == "whole" else torch.tensor([4, 11, 5])
+    expected = run(unit, T, way == "packed", lengths)
+    runs: list[int] = []
+    through = type(unit)._run
+    monkeypatch.setattr(
+        type(unit),
+        "_run",
+        lambda self, x, *given: runs.append(x.shape[1]) or through(self, x, *given),
+    )
+    monkeypatch.setattr("ramgru.layer.LONG", long)
+    for one, other in zip(expected, run(unit, None, way == "packed", lengths), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-11)
+    assert max(runs) == (1 if long == 8 else T)  # 8 steps / 2 / 3 sequences
+    assert len(runs) == (2 * T if long == 8 else 1)  # forward, and again in backward
+
+
+def test_what_traces_or_transforms_a_long_sequence_is_not_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ramgru.layer.LONG", 8)
+    unit, both = layer(), layer(bidirectional=True)
+    x = torch.randn(2, T, INPUTS, dtype=torch.float64, requires_grad=True)
+    of_a_function = torch.func.grad(lambda value: unit(value)[0].sum())(x)
+    torch.testing.assert_close(of_a_function, torch.autograd.grad(unit(x)[0].sum(), x)[0])
+    exported = torch.export.export(unit, (x.detach(),)).module()
+    torch.testing.assert_close(exported(x.detach())[0], unit(x)[0])
+    both(x)[0].sum().backward()
+
+
 @pytest.mark.parametrize("every", [None, 4, 50])
 @pytest.mark.parametrize("steps", [T - 6, T + 6])
 @pytest.mark.parametrize("name", ["reset", "write_index", "read_index"])
