@@ -89,6 +89,9 @@ LARGE = {
     "usual": Case(B=3, T=40, H=4, A=16, F=16, K=4, sizes=(64, 64)),
     "four_parts": Case(B=2, T=50, H=2, A=32, F=16, K=4, sizes=(32,) * 4),
     "many": Case(K=64, sizes=(17, 33), T=20),
+    "sixteen_of_many": Case(K=2, J=16, A=16, F=16, sizes=(128, 128), T=45),
+    "seventeen": Case(K=17, sizes=(33, 20), T=45),
+    "forty": Case(K=40, sizes=(50, 6), T=45),
     "long": Case(B=2, T=600, A=3, K=2, sizes=(3, 4)),
 }
 LARGE |= {
@@ -175,13 +178,14 @@ def test_single_precision(name: str, isa: str) -> None:
 
 
 @every_isa
-@pytest.mark.parametrize("K", [1, 2, 3, 4, 8, 11])
+@pytest.mark.parametrize("K", [1, 2, 3, 4, 8, 11, 16, 17, 40])
+@pytest.mark.parametrize("T", [1, 20])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_the_nearest_cells_are_the_best_sums_also_with_ties(
-    K: int, dtype: torch.dtype, isa: str
+    K: int, T: int, dtype: torch.dtype, isa: str
 ) -> None:
     """Scores of unit codes along the axes are the numbers of the query: halves here."""
-    sizes, F, H, T = (4, 4, 4), 4, 30, 20
+    sizes, F, H = (4, 4, 4), 4, 30
     codes = torch.eye(F, dtype=dtype).repeat(H, len(sizes), 1)
     values = torch.tensor(list(itertools.permutations([0, 0.5, 0.5, 1])), dtype=dtype)
     query = values[torch.randint(len(values), (H, len(sizes)))]  # of all steps: features go round
@@ -202,7 +206,13 @@ def test_the_nearest_cells_are_the_best_sums_also_with_ties(
 
 @every_isa
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("name", ["usual", "many", "eight", "one_part", "one_written", "one_read"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("usual", "many", "eight", "one_part", "one_written", "one_read"),
+        *("sixteen_of_many", "seventeen", "forty"),
+    ],
+)
 def test_a_token_has_the_same_bits_alone_and_in_any_batch(
     name: str, dtype: torch.dtype, isa: str
 ) -> None:

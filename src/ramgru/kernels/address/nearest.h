@@ -12,6 +12,7 @@
 
 #include "../native/scratch.h"
 #include "../native/simd.h"
+#include "largest.h"
 #include "unit.h"
 
 namespace ramgru {
@@ -75,8 +76,9 @@ class TokenAddress {
  public:
   TokenAddress(const Hash<real>& hash, int64_t writes, int64_t reads)
       : hash_(hash), writes_(writes), reads_(reads), K_(std::max(writes, reads)),
-        query_(hash.width()), scores_(hash.longest()), unit_(hash.A), value_(3 * (K_ + lanes<real>)),
-        spread_(std::max(hash.A, hash.F) * lanes<real>), cell_(3 * K_), read_(reads) {}
+        query_(hash.width()), scores_(hash.longest()), unit_(hash.A), value_(2 * (K_ + lanes<real>)),
+        spread_(std::max(hash.A, hash.F) * lanes<real>), cell_(2 * K_ + sums(K_)), read_(reads),
+        largest_(K_) {}
 
   int64_t writes() const { return std::min(writes_, found_); }
   int64_t reads() const { return std::min(reads_, found_); }
@@ -103,45 +105,33 @@ class TokenAddress {
   }
 
   void find(int64_t h, const real* key, real sharpness) {
-    real *value = value_.get(), *more = value + K_ + lanes<real>, *sum = more + K_ + lanes<real>;
-    int64_t *cell = cell_.get(), *digit = cell + K_, *merged = digit + K_;
+    real *value = value_.get(), *more = value + K_ + lanes<real>;
+    int64_t *cell = cell_.get(), *digit = cell + K_, *cell_of_sum = digit + K_;
     make_query(h, key);
     found_ = best(h, 0, value, cell);
     for (int64_t u = 1; u < hash_.U; ++u) {
       int64_t n = hash_.size(u), count = best(h, u, more, digit);
       int64_t size = std::min(K_, found_ * count);
-      start(sum, merged, size);
       // The sum (i, j) is at most the (i + 1) (j + 1)-th largest, so most sums need no look.
-      for (int64_t i = 0; i < found_; ++i)
-        for (int64_t j = 0; j < count && (i + 1) * (j + 1) <= K_; ++j)
-          insert(sum, merged, size, value[i] + more[j], cell[i] * n + digit[j]);
-      std::memcpy(value, sum, size * sizeof(real));
-      std::memcpy(cell, merged, size * sizeof(int64_t));
+      largest_.collect(size, [&](auto&& put) __attribute__((always_inline)) {
+        for (int64_t i = 0, sum = 0; i < found_; ++i)
+          for (int64_t j = 0; j < count && (i + 1) * (j + 1) <= K_; ++j, ++sum) {
+            cell_of_sum[sum] = cell[i] * n + digit[j];
+            put(value[i] + more[j], sum);
+          }
+      });
+      for (int64_t k = 0; k < size; ++k) {
+        value[k] = largest_.score(k);
+        cell[k] = value[k] > largest_.none ? cell_of_sum[largest_.number(k)] : k;
+      }
       found_ = size;
     }
     weigh(std::exp(sharpness));
   }
 
  private:
-  static void start(real* value, int64_t* cell, int64_t size) {
-    for (int64_t k = 0; k < size; ++k) {
-      value[k] = -std::numeric_limits<real>::infinity();
-      cell[k] = k;
-    }
-  }
-
-  static void insert(real* value, int64_t* cell, int64_t size, real x, int64_t i) {
-    int64_t k = size;
-    for (; k > 0 && x > value[k - 1]; --k)
-      if (k < size) {
-        value[k] = value[k - 1];
-        cell[k] = cell[k - 1];
-      }
-    if (k < size) {
-      value[k] = x;
-      cell[k] = i;
-    }
-  }
+  // At least as many as pairs (i, j) with i j <= K.
+  static int64_t sums(int64_t K) { return K * (64 - __builtin_clzll(K | 1)); }
 
   // sums[j] = start[j] + sum_i x[i] rows[i, j], with rows of `stride` numbers; start may be null
   static void products(const real* x, int64_t n, const real* rows, int64_t stride,
@@ -181,8 +171,8 @@ class TokenAddress {
     const real* q = query_.get() + u * A;
     products(q, A, hash_.codes(h, u), hash_.stride(u), nullptr, scores_.get());
     int64_t size = std::min(K_, n);
-    start(value, cell, size);
-    for (int64_t i = 0; i < n; ++i) insert(value, cell, size, scores_[i], i);
+    largest_.collect_all(size, scores_.get(), n);
+    for (int64_t k = 0; k < size; ++k) value[k] = largest_.score(k), cell[k] = largest_.number(k);
     // Squared as vectors from memory, as in a block: compilers may round scalars differently.
     for (int64_t a = 0; a < A; ++a) store(spread_.get() + a * lanes<real>, broadcast(q[a]));
     keep_rounded(spread_.get());
@@ -212,6 +202,7 @@ class TokenAddress {
   Scratch<real> query_, scores_, unit_, value_, spread_;
   Scratch<int64_t> cell_;
   Scratch<real> read_;
+  Largest<real> largest_;
 };
 
 // The addresses of a block of tokens in one head, one token in each lane.

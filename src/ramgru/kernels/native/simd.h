@@ -274,6 +274,33 @@ RAMGRU_INLINE vec<real> rotated(vec<real> v, std::integer_sequence<int, lane...>
 #endif
 }
 
+// The vector that begins one lane before b, with the last lane of a.
+template <class real, int... lane>
+RAMGRU_INLINE vec<real> behind(vec<real> a, vec<real> b, std::integer_sequence<int, lane...>) {
+  constexpr int n = lanes<real>;
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, (n - 1 + lane)...);
+#else
+  return __builtin_shuffle(a, b, mask<real>{(n - 1 + lane)...});
+#endif
+}
+
+// Bit i: whether lane i of a mask is set.
+template <class real>
+RAMGRU_INLINE std::uint32_t bits_of(mask<real> m) {
+#if RAMGRU_VECTOR_BYTES == 64
+  if constexpr (sizeof(real) == 4) return _mm512_movepi32_mask((__m512i)m);
+  else return _mm512_movepi64_mask((__m512i)m);
+#elif RAMGRU_VECTOR_BYTES == 32
+  if constexpr (sizeof(real) == 4) return (std::uint32_t)_mm256_movemask_ps((__m256)m);
+  else return (std::uint32_t)_mm256_movemask_pd((__m256d)m);
+#else
+  std::uint32_t bits = 0;
+  for (int i = 0; i < (int)lanes<real>; ++i) bits |= (std::uint32_t)(m[i] & 1) << i;
+  return bits;
+#endif
+}
+
 template <class real, int half = lanes<real> / 2>
 RAMGRU_INLINE real sum(vec<real> v) {  // pairwise, in a fixed order
   if constexpr (half == 0)
