@@ -15,7 +15,6 @@ from torch import Tensor
 from ramgru import RAMGRU, RAMGRUState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "layer"))
-import layer_oracle
 from layer_cases import (
     CONTROLLERS,
     Case,
@@ -25,6 +24,7 @@ from layer_cases import (
     everything,
     whole,
 )
+from layer_oracle import oracle
 
 PROMISE = "Every path of the layer gives the numbers of single steps in float64."
 HOW = (
@@ -88,12 +88,6 @@ def steps(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Res
             y = y * (t < lengths).to(y.dtype)[:, None]
         outputs.append(y)
     return torch.stack(outputs, 1), state
-
-
-def oracle(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
-    """The layer's equations as a loop, with the gradient of learned keys."""
-    output, flat = layer_oracle.run(layer, x, state, **options)
-    return output, layer.initial_state(1).from_tensor(flat)
 
 
 def pieces(cut: int) -> Callable[[RAMGRU, Tensor, RAMGRUState, Tensors], Result]:

@@ -239,6 +239,14 @@ def per_head(index: Tensor | None, heads: int) -> Tensor | None:
     return index.unsqueeze(-1) if index.dim() == 1 else index
 
 
+def oracle(
+    layer: RAMGRU, x: Tensor, state: RAMGRUState, options: dict[str, Tensor]
+) -> tuple[Tensor, RAMGRUState]:
+    """What the layer gives for x (B, T, I), a state and the options of `forward`."""
+    output, flat = run(layer, x, state, **options)
+    return output, layer.initial_state(1).from_tensor(flat)
+
+
 def run(
     layer: RAMGRU,
     x: Tensor,  # (B, T, I)

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import layer_oracle
 import pytest
 from hypothesis import given, settings
-from layer_cases import CONTROLLERS, MIXED, Case, Result, Tensors, assert_same, cases, everything
+from layer_cases import CONTROLLERS, MIXED, Case, assert_same, cases, everything
 from layer_cases import whole as layer_itself
-from torch import Tensor
-
-from ramgru import RAMGRU, RAMGRUState
-
-
-def oracle(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> Result:
-    output, flat = layer_oracle.run(layer, x, state, **options)
-    return output, layer.initial_state(1).from_tensor(flat)
+from layer_oracle import oracle
 
 
 @pytest.mark.parametrize(("cells", "codebooks"), [(16, 1), (72, 2), (4160, 3)])
