@@ -71,7 +71,7 @@ PROGRAMS = {
                 "compress",
                 f"{claim} bzip2 needs {bzip2} bits a byte.",
                 (
-                    Value("bits a byte", bzip2, low=True, most=8.0, chance=xz),
+                    Value("bits a byte", min(xz, bzip2), low=True, most=8.0, chance=xz),
                     Value("kB/s", 10.0, most=1e9),
                 ),
                 note,
@@ -101,6 +101,16 @@ PROGRAMS = {
                     1.457,
                     1.513,
                     "The same on the first three megabytes.",
+                    "Seven per cent fewer bits than xz, and little more than half of nn.GRU's, in "
+                    "fewer seconds.",
+                ),
+                (
+                    "compress_10m",
+                    "run",
+                    10_000_000,
+                    1.272,
+                    1.399,
+                    "The same on the first ten megabytes.",
                     "",
                 ),
                 (
@@ -121,6 +131,16 @@ PROGRAMS = {
                     2.045,
                     1.986,
                     "The same on the first three megabytes.",
+                    "A quarter fewer bits than nn.GRU; the lead over xz and bzip2 grows with the "
+                    "length.",
+                ),
+                (
+                    "compress_english_10m",
+                    "english",
+                    10_000_000,
+                    1.951,
+                    1.968,
+                    "The same on the first ten megabytes.",
                     "",
                 ),
             )
