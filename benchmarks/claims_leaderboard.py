@@ -117,8 +117,10 @@ def read(docs: Path) -> Comparison | None:
 
 
 def store(comparison: Comparison, docs: Path) -> None:
-    """leaderboard.json, which the page is drawn from, and leaderboard.csv."""
-    plain = replace(comparison, command=f"{COMMAND} {NAME}")
+    """leaderboard.json, which the page is drawn from, and leaderboard.csv; without the folder of
+    the runs."""
+    config = {name: value for name, value in comparison.config.items() if name != "out"}
+    plain = replace(comparison, command=f"{COMMAND} {NAME}", config=config)
     text = json.dumps(json.loads(plain.to_json()), separators=(",", ":")) + "\n"
     files.write(docs / f"{NAME}.json", text)
     files.write(docs / f"{NAME}.csv", to_csv(plain))

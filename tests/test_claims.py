@@ -332,8 +332,9 @@ def test_the_leaderboard_merges_layers_measured_apart(c, tmp_path):
     both = board.merged(part_of(known, "attention", "one machine"), fresh)
     assert both.layers == ["gru", "attention"]
     assert both.config["machines"] == {"attention": "one machine", "gru": "another machine"}
-    board.store(both, tmp_path)
+    board.store(replace(both, config={**both.config, "out": "/a/folder/of/runs"}), tmp_path)
     assert board.read(tmp_path).layers == ["gru", "attention"]
+    assert "/a/folder" not in (tmp_path / "leaderboard.json").read_text(encoding="utf-8")
     text = board.write(both, tmp_path).read_text(encoding="utf-8")
     assert "- Machine of nn.GRU: another machine." in text
     assert "- Machine of Attention: one machine." in text
