@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_odd_weights import back_to_front, negative, of_conjugate, strided
+from test_odd_weights import back_to_front, expanded, negative, of_conjugate, strided
 from torch import Tensor
 
 from ramgru import RAMGRU, Memory, RAMGRUState, arguments
@@ -133,6 +133,44 @@ def test_a_change_after_the_check_is_found() -> None:
         made(x, state)
 
 
+def by_data(cells: Tensor) -> None:
+    cells.data[0, 0, 0] = 10**9
+
+
+def by_numpy(cells: Tensor) -> None:
+    cells.numpy()[0, 0, 0] = 10**9
+
+
+def by_swap(cells: Tensor) -> None:
+    cells.data = torch.full_like(cells, 10**9)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("change", [by_data, by_numpy, by_swap])
+def test_a_change_that_torch_does_not_count_is_found(
+    change: Callable[[Tensor], None], graph: bool
+) -> None:
+    made = layer()
+    for call in CALLS.values():
+        state = made(torch.zeros(2, 3, 5), made.initial_state(2))[1].detach()
+        call(made, state.clone())
+        change(state.memory[0].cells)
+        with (
+            torch.set_grad_enabled(graph),
+            pytest.raises(ValueError, match=r"expected .* in \[0, "),
+        ):
+            call(made, state)
+
+
+def test_a_change_between_forward_and_backward_is_found() -> None:
+    made = layer()
+    state = made(torch.zeros(2, 3, 5), made.initial_state(2))[1].detach()
+    output, _ = made(torch.zeros(2, 3, 5), state)
+    by_data(state.memory[0].cells)
+    with pytest.raises(ValueError, match=r"expected .* in \[0, "):
+        output.sum().backward()
+
+
 def test_a_changed_file_is_refused() -> None:
     """`torch.load` reads a state as it reads weights; the layer checks it."""
     made = layer()
@@ -163,7 +201,7 @@ def test_cells_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(arguments._checked) < known + 50  # forgotten with their tensors
 
 
-FORMS = {f.__name__: f for f in (negative, of_conjugate, strided, back_to_front)}
+FORMS = {f.__name__: f for f in (negative, of_conjugate, strided, back_to_front, expanded)}
 
 
 @settings(max_examples=15)
@@ -175,17 +213,21 @@ FORMS = {f.__name__: f for f in (negative, of_conjugate, strided, back_to_front)
 )
 def test_states_of_any_form(form: str, kind: str, call: str, names: set[str]) -> None:
     made = layer()
-    plain = states(made)[kind]
+    state = states(made)[kind]
 
-    def odd(name: str, t: Tensor) -> Tensor:
-        return FORMS[form](t) if name in names and t.is_floating_point() else t
+    def of_form(change: Callable[[Tensor], Tensor]) -> RAMGRUState:
+        def odd(name: str, t: Tensor) -> Tensor:
+            return change(t) if name in names and t.is_floating_point() else t
 
-    def of_memory(m: MemoryState) -> MemoryState:
-        left, right = (odd("fresh", t) for t in m.fresh or ())
-        given = {kind: odd("carried", t) for kind, t in m.carried.items()}
-        return MemoryState(m.cells, odd("rows", m.rows), m.memory_size, given, left, right)
+        def of_memory(m: MemoryState) -> MemoryState:
+            left, right = (odd("fresh", t) for t in m.fresh or ())
+            given = {kind: odd("carried", t) for kind, t in m.carried.items()}
+            return MemoryState(m.cells, odd("rows", m.rows), m.memory_size, given, left, right)
 
-    given = RAMGRUState(odd("hidden", plain.hidden), tuple(map(of_memory, plain.memory)))
+        return RAMGRUState(odd("hidden", state.hidden), tuple(map(of_memory, state.memory)))
+
+    plain = of_form(lambda t: torch.zeros(t.shape).copy_(FORMS[form](t)))
+    given = of_form(FORMS[form])
     expected, then = CALLS[call](made, plain.clone())  # first: step_ writes into what is given
     y, after = CALLS[call](made, given)
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-6)

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "../native/parallel.h"
+#include "cells.h"
 #include "slots.h"
 #include "step.h"
 #include "tag.h"
@@ -190,6 +191,7 @@ void memory_final(
 template <class storage>
 void memory_scan_forward(const MemoryForward& a) {
   using real = real_of<storage>;
+  check_cells(a.initial_cells, a.B * a.H * a.P, a.N);
   parallel(a.threads, a.B * a.H * a.slices, [&](Work& work) {
     MemorySlots slots(a, a.T + 1);
     MemoryRows<real> table;
@@ -516,6 +518,7 @@ class MemoryBackwardWalk {
 template <class storage>
 void memory_scan_backward(const MemoryBackward& a) {
   using real = real_of<storage>;
+  check_cells(a.initial_cells, a.B * a.H * a.P, a.N);
   // Sequences that share fresh factors are one item, so that their sums have one order.
   int64_t sets = a.fresh_left ? a.G : a.B * a.H;
   parallel(a.threads, sets * a.slices, [&](Work& work) {

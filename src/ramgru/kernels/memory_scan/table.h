@@ -7,6 +7,7 @@
 
 #include "../native/parallel.h"
 #include "../native/scratch.h"
+#include "cells.h"
 #include "step.h"
 
 namespace ramgru {
@@ -127,6 +128,7 @@ struct MemoryTableRows : MemoryTables {
 // Look up rows, and replace them where others are given.
 template <class real>
 void memory_table_rows(const MemoryTableRows& a) {
+  check_cells(a.cells, a.tables * a.P, a.N);
   parallel(a.threads, a.tables, [&](Work& work) {
     const int64_t D = a.D, bytes = D * sizeof(real);
     auto rows = (real*)a.rows;

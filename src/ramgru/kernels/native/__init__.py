@@ -233,5 +233,9 @@ def run(name: str, storage: torch.dtype, given: bytes | int) -> None:
     failed = _kernel(name, storage, isa())(given)
     if failed == 1:
         raise MemoryError(f"{name}: not enough memory")
+    if failed == 3:
+        raise ValueError(
+            f"{name}: expected cells of the state in [0, memory_size), or -1 for unused places"
+        )
     if failed:
         raise RuntimeError(f"{name}: the native library has other sources; to build it: {fix()}")

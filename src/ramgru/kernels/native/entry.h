@@ -5,11 +5,15 @@
 // (of the struct itself) and threads, then int64_t sizes, then pointers, null for an absent tensor.
 #pragma once
 
+#include <new>
+#include <stdexcept>
+
 #define RAMGRU_API extern "C" __attribute__((visibility("default")))
 #define RAMGRU_JOIN(a, b, c) ramgru_##a##_##b##_##c
 #define RAMGRU_SYMBOL(name, storage, isa) RAMGRU_JOIN(name, storage, isa)
 
-// Returns 0, 1 if memory ran out, or 2 if Python and C++ disagree on the struct.
+// Returns 0, 1 if memory ran out, 2 if Python and C++ disagree on the struct, or 3 if a state names a
+// cell that no memory has.
 #define RAMGRU_EXPORT_AS(name, arguments, storage, symbol)                          \
   RAMGRU_API int RAMGRU_SYMBOL(name, symbol, RAMGRU_ISA)(const ramgru::arguments* a) { \
     if (a->bytes != sizeof *a) return 2;                                            \
@@ -17,6 +21,8 @@
       ramgru::name<storage>(*a);                                                    \
     } catch (const std::bad_alloc&) {                                               \
       return 1;                                                                     \
+    } catch (const std::out_of_range&) {                                            \
+      return 3;                                                                     \
     }                                                                               \
     return 0;                                                                       \
   }

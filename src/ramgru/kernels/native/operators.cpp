@@ -2,8 +2,9 @@
 //
 // Loading this library registers `ramgru::linear_scan`, `gru`, `diagonal_gru`, `memory_scan` and
 // `memory_step_` with torch, forward and on CPUs, by the kernels of `library.so`. It links LibTorch's
-// stable ABI alone, so one build serves torch 2.10 and all later versions. Python has operators of its
-// own and does not load it; `examples/cpp` builds it. Each function follows the `cpu.py` of its operation.
+// stable ABI of 2.10 alone, which later versions are to keep; tested with torch 2.13. Python has
+// operators of its own and does not load it; `examples/cpp` builds it. Each function follows the `cpu.py`
+// of its operation.
 #define TORCH_TARGET_VERSION (((0ULL + 2) << 56) | ((0ULL + 10) << 48))
 #include <dlfcn.h>
 
@@ -78,6 +79,7 @@ class Kernel {
     a.threads = torch::stable::get_num_threads();
     int failed = call(&a);
     STD_TORCH_CHECK(failed != 1, name_, ": not enough memory");
+    STD_TORCH_CHECK(failed != 3, name_, ": expected cells in [0, memory_size), or -1 for none");
     STD_TORCH_CHECK(!failed, name_, ": the library of the kernels has other sources");
   }
 
