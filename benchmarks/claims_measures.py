@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ramgru import Key
+from ramgru import Key, QuantizedState, RAMGRUState
 from ramgru.lab.evaluate import Effort, measure_at
 from ramgru.lab.evaluate.sweep import FRESH
 from ramgru.lab.show.view import trace_model
@@ -95,21 +95,25 @@ def kept_cells(run: Path, task: Task, effort: Effort) -> dict[str, float]:
 
 def resting_in_bfloat16(run: Path, task: Task, effort: Effort) -> dict[str, float]:
     """As `answers` on MQAR, where cells rest as bfloat16 between the pairs and the questions."""
-    return _rested(run, task, effort, lambda rows: rows.bfloat16().to(rows), 2.0)
+
+    def rounded(state: RAMGRUState) -> RAMGRUState:
+        memory = (replace(m, rows=m.rows.bfloat16().to(m.rows)) for m in state.memory)
+        return replace(state, memory=tuple(memory))
+
+    return _rested(run, task, effort, rounded, 2.0)
 
 
 def resting_in_int8(run: Path, task: Task, effort: Effort) -> dict[str, float]:
     """The same with 8-bit integers, and one bfloat16 a cell that scales them."""
-
-    def rounded(rows: Tensor) -> Tensor:
-        scale = (rows.abs().amax(-1, keepdim=True) / 127).bfloat16().to(rows).clamp_min(1e-30)
-        return (rows / scale).round().clamp(-127, 127) * scale
-
-    return _rested(run, task, effort, rounded, 1.0)
+    return _rested(run, task, effort, lambda state: QuantizedState.of(state).dequantize(), 1.0)
 
 
 def _rested(
-    run: Path, task: Task, effort: Effort, rounded: Callable[[Tensor], Tensor], each: float
+    run: Path,
+    task: Task,
+    effort: Effort,
+    rounded: Callable[[RAMGRUState], RAMGRUState],
+    each: float,
 ) -> dict[str, float]:
     """score, and state_bytes where a number of a cell has `each` bytes."""
     assert isinstance(task, MQAR)
@@ -122,10 +126,7 @@ def _rested(
         labels = labels[:, 2 * task.pairs :]
         with torch.no_grad():
             _, state = model.hidden(pairs)
-            for block, before in enumerate(state):
-                memory = tuple(replace(m, rows=rounded(m.rows)) for m in before.memory)
-                state[block] = replace(before, memory=memory)
-            hidden, _ = model.hidden(rest, state)
+            hidden, _ = model.hidden(rest, [*map(rounded, state)])
             found = model.head(hidden[labels >= 0]).argmax(-1)
         right += int((found == labels[labels >= 0]).sum())
         asked, drawn = asked + found.numel(), drawn + 1

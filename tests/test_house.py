@@ -21,10 +21,10 @@ STOREYS = [
     {"errors", "files", "version", "config"},
     {"kernels"},
     {"ragged", "gru", "keys", "lag", "tape", "open_gates"},
-    {"versions", "memory_state", "state", "carried", "memory"},
+    {"versions", "memory_state", "state", "quantized_state", "carried", "memory"},
     {
         *{"layer", "arguments", "contract", "stepping", "stream", "trace"},
-        *{"fast_step", "fast_stream"},
+        *{"fast_step", "fast_stream", "explain"},
     },
     {"sequence", "generation", "pretrained", "model", "export", "onnx"},
     {"__init__"},

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ramgru.kernels import recurrence
-from ramgru.kernels.dispatch import CPU, choose, is_eager
+from ramgru.kernels.dispatch import CPU, is_eager
 from ramgru.kernels.projection import projection
 from ramgru.ragged import in_pieces, reverse, reverse_reset
 
@@ -28,7 +28,7 @@ def gru(
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`nn.GRU` within rounding: the native kernel if available, torch's own code otherwise."""
-    if choose(x, hidden, *weights[0]).path != CPU or x.shape[0] == 0:
+    if recurrence.GRU.choose(x, hidden, *weights[0]).path != CPU or x.shape[0] == 0:
         return torch_gru(x, hidden, weights, lengths, reset)
     if x.shape[1] == 1 and lengths is None and reset is None:
         return torch_gru(

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -102,10 +102,14 @@ class RAMGRUState:
         return self.map(Tensor.clone)
 
     def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+        self,
+        device: torch.device | torch.dtype | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> RAMGRUState:
-        """Moved to a device, and to a floating dtype: cell numbers stay int64, and positions of
-        tape heads, which count steps, stay float64."""
+        """Moved to a device, to a floating dtype, or both, as `torch.Tensor.to` takes them: cell
+        numbers stay int64, and positions of tape heads, which count steps, stay float64."""
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
 
         def move(x: Tensor) -> Tensor:
             return x.to(device=device, dtype=dtype if x.is_floating_point() else None)
@@ -192,14 +196,8 @@ class RAMGRUState:
 
     def save(self, path: str | Path) -> Path:
         """Write the state, without a trace, to a safetensors file, which is whole or not there."""
-        safetensors, state = files.safetensors(), self.compact()
-        tensors = {"hidden": state.hidden}
-        for n, m in enumerate(state.memory):
-            tensors |= {f"memory.{n}.{name}": value for name, value in _named(m).items()}
         sizes = [m.memory_size for m in self.memory]
-        values = {name: value.detach().contiguous() for name, value in tensors.items()}
-        header = {"ramgru_state": json.dumps([*sizes, files.UNSEALED])}
-        return files.write(path, files.sealed(safetensors.torch.save(values, header)))
+        return save_tensors(path, "ramgru_state", sizes, named(self.compact()))
 
     @staticmethod
     def load(path: str | Path, device: torch.device | str = "cpu") -> RAMGRUState:
@@ -207,32 +205,7 @@ class RAMGRUState:
 
         Raises CheckpointError: the file is missing, broken, or holds something else.
         """
-        safetensors = files.safetensors()
-        try:
-            files.check_seal(path)
-            with safetensors.safe_open(str(path), "pt", device=str(device)) as file:
-                sizes = files.parse_json((file.metadata() or {})["ramgru_state"])
-                # Copies: bits of a product depend on where in memory its factors begin.
-                values = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            memory = []
-            for n, size in enumerate(size for size in sizes if isinstance(size, int)):
-                mine = {
-                    name.removeprefix(f"memory.{n}."): value
-                    for name, value in values.items()
-                    if name.startswith(f"memory.{n}.")
-                }
-                carried = {
-                    name.removeprefix("carried."): mine[name]
-                    for name in mine
-                    if name.startswith("carried.")
-                }
-                fresh = (mine.get("fresh_left"), mine.get("fresh_right"))
-                memory.append(MemoryState(mine["cells"], mine["rows"], size, carried, *fresh))
-            return _whole(RAMGRUState(values["hidden"], tuple(memory)))
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{path} is missing") from error
-        except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
-            raise CheckpointError(f"{path} holds no state that ramgru saved: {error}") from error
+        return load_tensors(path, "ramgru_state", device, from_named)
 
     def __repr__(self) -> str:
         L, B, C = self.hidden.shape
@@ -250,6 +223,34 @@ class RAMGRUState:
 def _flat_shapes(hidden_size: int, m: MemoryState) -> list[tuple[int, ...]]:
     carried = [tuple(value.shape[1:]) for value in m.carried.values()]
     return [(hidden_size,), *carried, (m.rows.shape[1], m.memory_size, m.rows.shape[3])]
+
+
+def named(state: RAMGRUState) -> dict[str, Tensor]:
+    """The tensors of a state by the names that files use."""
+    tensors = {"hidden": state.hidden}
+    for n, m in enumerate(state.memory):
+        of_memory = {"cells": m.cells, "rows": m.rows}
+        of_memory |= {f"carried.{kind}": value for kind, value in m.carried.items()}
+        if m.fresh is not None:
+            of_memory |= {"fresh_left": m.fresh[0], "fresh_right": m.fresh[1]}
+        tensors |= {f"memory.{n}.{name}": value for name, value in of_memory.items()}
+    return tensors
+
+
+def from_named(tensors: dict[str, Tensor], sizes: Sequence[Any]) -> RAMGRUState:
+    """The state that `named` took apart; sizes: N of each memory. Raises ValueError or KeyError
+    where the tensors do not fit together."""
+    memory = []
+    for n, size in enumerate(size for size in sizes if isinstance(size, int)):
+        mine = _under(f"memory.{n}.", tensors)
+        fresh = (mine.get("fresh_left"), mine.get("fresh_right"))
+        carried = _under("carried.", mine)
+        memory.append(MemoryState(mine["cells"], mine["rows"], size, carried, *fresh))
+    return _whole(RAMGRUState(tensors["hidden"], tuple(memory)))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _whole(state: RAMGRUState) -> RAMGRUState:
@@ -270,13 +271,39 @@ def _whole(state: RAMGRUState) -> RAMGRUState:
     return state
 
 
-def _named(m: MemoryState) -> dict[str, Tensor]:
-    """The tensors of a memory by the names that files use."""
-    named = {"cells": m.cells, "rows": m.rows}
-    named |= {f"carried.{kind}": value for kind, value in m.carried.items()}
-    if m.fresh is not None:
-        named |= {"fresh_left": m.fresh[0], "fresh_right": m.fresh[1]}
-    return named
+def save_tensors(
+    path: str | Path, kind: str, values: Sequence[Any], tensors: dict[str, Tensor]
+) -> Path:
+    """Write tensors to a safetensors file with a digest. kind: names `values` in its header."""
+    safetensors = files.safetensors()
+    plain = {name: value.detach().contiguous() for name, value in tensors.items()}
+    header = {kind: json.dumps([*values, files.UNSEALED])}
+    return files.write(path, files.sealed(safetensors.torch.save(plain, header)))
+
+
+Made = TypeVar("Made")
+
+
+def load_tensors(
+    path: str | Path,
+    kind: str,
+    device: torch.device | str,
+    make: Callable[[dict[str, Tensor], Sequence[Any]], Made],
+) -> Made:
+    """What `make` builds from the tensors and values that `save_tensors` wrote. Raises
+    CheckpointError: the file is missing, broken, or holds something else."""
+    safetensors = files.safetensors()
+    try:
+        files.check_seal(path)
+        with safetensors.safe_open(str(path), "pt", device=str(device)) as file:
+            values = files.parse_json((file.metadata() or {})[kind])
+            # Copies: bits of a product depend on where in memory its factors begin.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        return make(tensors, values)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing") from error
+    except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} holds no state that ramgru saved: {error}") from error
 
 
 # Tensors and sizes only, so that `torch.load` reads a saved state as it reads weights.

@@ -123,6 +123,8 @@ def test_to(dense: bool) -> None:
     assert single.memory[0].cells.dtype == torch.int64
     expected = state.to_tensor().float()
     torch.testing.assert_close(single.to_tensor(), expected, check_dtype=False)
+    assert same(state.to(torch.float32), single)
+    assert same(state.to("cpu", torch.float32), single)
     assert state.to("meta").hidden.is_meta
     assert state.to("meta").memory[0].rows.is_meta
 

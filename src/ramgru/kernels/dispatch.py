@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -124,6 +127,18 @@ def is_number(dtype: torch.dtype) -> bool:
 
 
 _OPERATIONS: dict[str, Operation] = {}
+_noted: ContextVar[dict[str, list[Choice]] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noted() -> Iterator[dict[str, list[Choice]]]:
+    """-> the choices that are made inside a `with` in this thread, by operation, each once."""
+    found: dict[str, list[Choice]] = {}
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
 
 
 @dataclass(frozen=True)
@@ -138,7 +153,11 @@ class Operation:
         _OPERATIONS[self.name] = self
 
     def choose(self, *tensors: Tensor | None, in_operator: bool = False) -> Choice:
-        return choose(*tensors, triton=bool(self.triton), in_operator=in_operator)
+        choice = choose(*tensors, triton=bool(self.triton), in_operator=in_operator)
+        if not torch.compiler.is_compiling() and (found := _noted.get()) is not None:
+            choices = found.setdefault(self.name, [])
+            choices += [choice] * (choice not in choices)
+        return choice
 
     def summary(self) -> str:
         """The code that computes the operation on the CPU and on a GPU."""

@@ -12,9 +12,10 @@ from ramgru.kernels.fused import Fused
 from ramgru.kernels.recurrence import cpu, operator, reference
 from ramgru.kernels.recurrence import torch as portable
 
-__all__ = ["diagonal_gru", "gru", "linear_scan", "mingru", "reference"]
+__all__ = ["GRU", "diagonal_gru", "gru", "linear_scan", "mingru", "reference"]
 
 _gru = Fused(operator.gru, cpu.gru_forward, cpu.gru_backward)
+GRU = _gru.operation
 _mingru = Fused(
     portable.mingru, cpu.mingru_forward, cpu.mingru_backward, "ramgru.kernels.recurrence.triton"
 )
