@@ -79,7 +79,7 @@ def run(
         # The first year of a piece is for looking back to.
         return (predictions(piece[:, :-1]) - piece[:, 1:])[:, YEAR:].square().mean()
 
-    cost = fit(model, loss, rate, STEPS, seconds)
+    cost = fit(model, loss, rate, STEPS, seconds, draw=draw)
     with torch.no_grad():
         known = changes[: TRAINED - 1].unsqueeze(0)
         missed = (predictions(known[:, :-1]) - known[:, 1:])[0, -YEAR:].square().mean()

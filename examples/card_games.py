@@ -121,7 +121,7 @@ def run(
         cards = int(torch.randint(rules.fewest, most + 1, (1,), generator=draw))
         return loss_of(*rules.episodes(draw, BATCH, cards))
 
-    cost = fit(model, loss, rate, min(rules.steps, STEPS), seconds)
+    cost = fit(model, loss, rate, min(rules.steps, STEPS), seconds, draw=draw)
     draw.manual_seed(10**6 + seed)  # episodes that training never drew
     shown, right = rules.episodes(draw, TEST, rules.cards)
     with torch.no_grad():

@@ -36,7 +36,9 @@ import training
 from torch import Tensor, nn
 
 import ramgru
-from ramgru import RAMGRU, Memory
+from ramgru import RAMGRU, Memory, files
+from ramgru.errors import RamgruError
+from ramgru.lab.cli.output import signals
 
 try:
     from constriction import stream as coding
@@ -45,6 +47,9 @@ except ImportError:
 
 MAGIC = b"ramgru compressed 1\n"
 STREAMS = 4  # parts of the file that are read side by side
+STREAMS_MOST = 64  # the memories of so many take two gigabytes
+# Bytes that a bit can stand for: the coder gives each of 256 at least 2 ** -24 of a probability.
+MOST_OF_A_BIT = -1 / math.log2(1 - 255 / 2**24)
 FIRST_CHUNK, CHUNK = 8, 128  # steps between two updates of the weights: few at first, then more
 RATE = 5e-3  # Adam's
 WARM_UP = 10  # updates until the rate is reached
@@ -165,18 +170,17 @@ def decompress(content: bytes, **options: Any) -> bytes:
     if not content.startswith(MAGIC):
         raise ValueError("this is no file that compress.py wrote")
     header, _, body = content[len(MAGIC) :].partition(b"\n")
-    facts = json.loads(header)
-    if other := {n: facts[n] for n, value in environment().items() if facts[n] != value}:
-        raise ValueError(
-            f"the same bits need the same software and processor: written with {other}"
-        )
+    facts = checked(header, len(body))
     streams, size = facts["streams"], facts["bytes"]
     steps = -(-size // streams)
     decoder = coding.queue.RangeDecoder(np.frombuffer(body, "<u4").astype(np.uint32))
     model, symbols = coding.model.Categorical(perfect=False), np.empty((steps, streams), np.uint8)
 
     def read(step: int, probabilities: Any) -> Tensor:
-        found = decoder.decode(model, probabilities)
+        try:
+            found = decoder.decode(model, probabilities)
+        except AssertionError as error:  # the coder's
+            raise ValueError(f"its coded bytes are broken at step {step:,}") from error
         symbols[step] = found
         return torch.from_numpy(found).long()
 
@@ -186,6 +190,34 @@ def decompress(content: bytes, **options: Any) -> bytes:
     if digest(data) != facts["sha256"]:
         raise ValueError("decoded other bytes than were written: the file or the computer differs")
     return data
+
+
+def checked(header: bytes, length: int) -> dict[str, Any]:
+    """The facts of a file, before any is believed. Raises ValueError.
+
+    length: bytes of coded data
+    """
+    try:
+        facts = files.parse_json(header)
+    except ValueError as error:
+        raise ValueError(f"its header is broken: {error}") from error
+    kinds = {**dict.fromkeys((*environment(), "sha256"), str), "bytes": int, "streams": int}
+    if not isinstance(facts, dict) or {n: type(facts.get(n)) for n in kinds} != kinds:
+        raise ValueError("its header is broken: expected " + ", ".join(kinds))
+    if other := {n: facts[n] for n, value in environment().items() if facts[n] != value}:
+        raise ValueError(
+            f"the same bits need the same software and processor: written with {other}"
+        )
+    if not 1 <= facts["streams"] <= STREAMS_MOST:
+        raise ValueError(f"expected 1 to {STREAMS_MOST} streams, got {facts['streams']:,}")
+    if length % 4:
+        raise ValueError(f"expected whole words of 4 bytes behind the header, got {length:,} bytes")
+    most = int((8 * length + 64) * MOST_OF_A_BIT) if length else 0
+    if not 0 <= facts["bytes"] <= most:
+        raise ValueError(
+            f"{length:,} coded bytes hold at most {most:,}, got bytes: {facts['bytes']:,}"
+        )
+    return facts
 
 
 # Layers that take about as long a byte.
@@ -289,27 +321,30 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="of both sides; any number fits")
     parser.add_argument("--size", type=int, default=60_000, help="bytes of the demonstration")
     options = parser.parse_args()
-    if options.streams < 1:
-        parser.error(f"--streams: expected at least 1, got {options.streams}")
+    if not 1 <= options.streams <= STREAMS_MOST:
+        parser.error(f"--streams: expected 1 to {STREAMS_MOST}, got {options.streams}")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if options.file is None:
         return demonstration(options.size, options.streams)
     name = options.file.name
+    made_of = name.removesuffix(".ramgru") if options.decompress else f"{name}.ramgru"
+    out = options.out or options.file.with_name(made_of)
+    if out == options.file:
+        parser.error(f"--out: {name} has no .ramgru to take away, so name the file to write")
+    if options.out is None and out.exists():
+        parser.error(f"{out} exists; -o {out} overwrites it")
     started = time.perf_counter()
     try:
-        given = options.file.read_bytes()
-        if options.decompress:
-            made = decompress(given)
-            out = options.out or options.file.with_name(name.removesuffix(".ramgru"))
-        else:
-            made = compress(given, options.streams)
-            out = options.out or options.file.with_name(f"{name}.ramgru")
-        if out == options.file:
-            parser.error(f"--out: {name} has no .ramgru to take away, so name the file to write")
-        out.write_bytes(made)
-    except (OSError, ValueError) as error:
+        with signals():
+            given = options.file.read_bytes()
+            made = decompress(given) if options.decompress else compress(given, options.streams)
+            files.write(out, made)
+    except (OSError, ValueError, RamgruError) as error:
         sys.exit(f"{options.file}: {error}")
+    except KeyboardInterrupt as error:
+        print("interrupted; nothing was written, the same command begins again", file=sys.stderr)
+        sys.exit(128 + getattr(error, "signal", 2))
     size, seconds = max(len(given), len(made)), time.perf_counter() - started
     print(f"{len(given):,} -> {len(made):,} bytes, {size / seconds / 1000:.1f} kB/s")
 

@@ -104,7 +104,7 @@ def run(
         vectors, repeated = streams(draw, *TRAIN, edited=0.5)
         return nn.functional.binary_cross_entropy_with_logits(answers(model, vectors), repeated)
 
-    found = fit(model, loss, rate, STEPS, seconds)
+    found = fit(model, loss, rate, STEPS, seconds, draw=draw)
     draw = random.Random(10**6 + seed)  # lines that training never drew
     with torch.no_grad():
         found["loss"] = loss().item()

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from resume import Place, place
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from training import command, parameters, recurrent
@@ -75,28 +76,38 @@ class Schedule(Callback):  # type: ignore[misc]  # skorch has no types
 
     def __init__(self, rate: float, passes: int, seconds: float | None) -> None:
         self.rate, self.passes, self.seconds = rate, passes, seconds
-        self.steps = 0
+        self.begun, self.steps, self.loss = 0, 0, float("nan")  # passes, …, the last held-out one
+        self.now = Place(None, {})
 
     def on_train_begin(self, net: Any, **_: Any) -> None:
-        self.started = time.process_time()
+        self.started = time.process_time() - self.now.seconds
 
     def spent(self) -> float:
         return time.process_time() - self.started
 
-    def done(self, net: Any) -> float:
+    def done(self) -> float:
         """The part of the training that is over."""
-        return self.spent() / self.seconds if self.seconds else len(net.history) / self.passes
+        return self.spent() / self.seconds if self.seconds else self.begun / self.passes
 
     def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        if self.done() >= 1:
+            raise KeyboardInterrupt  # which ends skorch's training, as Ctrl-C does
+        self.begun += 1
         for group in net.optimizer_.param_groups:
-            group["lr"] = self.rate * max(0.0, 1 - self.done(net))
+            group["lr"] = self.rate * max(0.0, 1 - self.done())
 
     def on_batch_end(self, net: Any, training: bool = False, **_: Any) -> None:
         self.steps += training
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        if self.done(net) >= 1:
-            raise KeyboardInterrupt  # which ends skorch's training, as Ctrl-C does
+        self.loss = float(net.history[-1, "valid_loss"])
+        self.now.reached(self.steps, self.spent())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("begun", "steps", "loss")}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        vars(self).update(saved)
 
 
 def run(
@@ -119,14 +130,17 @@ def run(
         callbacks=[schedule, GradientNormClipping(1.0)],
         verbose=0,
     )
-    net.fit(x, y)
+    net.initialize()
+    parts = {"model": net.module_, "optimizer": net.optimizer_}
+    with place(**parts, schedule=schedule) as schedule.now:
+        net.partial_fit(x, y)
     cost = {
         "parameters": parameters(net.module_),
         "steps": schedule.steps,
-        "seconds": round(schedule.spent(), 2),
+        "seconds": round(schedule.now.seconds, 2),
     }
     right = float(net.score(x_test, y_test))
-    return {**cost, "loss": float(net.history[-1, "valid_loss"]), "right": right}
+    return {**cost, "loss": schedule.loss, "right": right}
 
 
 if __name__ == "__main__":

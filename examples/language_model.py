@@ -12,7 +12,6 @@ again long after.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import random
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from training import command, detached, fit, library, recurrent
 
 from ramgru import Memory
+from ramgru.lab.train.checkpoint import flatten, unflatten
 
 STREAMS, CHUNK = 8, 128  # streams that are read side by side, bytes between two steps of Adam
 LEARN, HELD_OUT = 1 << 22, 1 << 17  # bytes
@@ -70,6 +70,29 @@ class Model(nn.Module):
         return loss / math.log(2), state
 
 
+class Reader:
+    """Reads the text chunk by chunk, again and again, and carries the state along."""
+
+    def __init__(self, model: Model, text: Tensor) -> None:
+        self.model, self.text, self.chunks = model, text, (text.size(1) - 1) // CHUNK
+        self.read, self.state = 0, None  # chunks, and the state after them
+
+    def loss(self) -> Tensor:
+        start = self.read % self.chunks * CHUNK
+        self.read += 1
+        cost, self.state = self.model.cost(self.text[:, start : start + CHUNK + 1], self.state)
+        return cost
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"read": self.read, **flatten(self.state)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.read = saved["read"]
+        with torch.no_grad():
+            another = self.model(self.text[:, :1], None)[1]
+        self.state = unflatten(another, saved, "cpu")
+
+
 @torch.no_grad()
 def bits(model: Model, text: Tensor, state: Any) -> float:
     """Bits a byte of the text, read in pieces."""
@@ -87,20 +110,12 @@ def run(
     """Train and test."""
     torch.manual_seed(seed)
     model, (text, held_out) = Model(layer), corpus()
-    each_pass, state = (text.size(1) - 1) // CHUNK, None
-    starts = itertools.cycle(range(0, each_pass * CHUNK, CHUNK))
-
-    def loss() -> Tensor:
-        nonlocal state
-        start = next(starts)
-        cost, state = model.cost(text[:, start : start + CHUNK + 1], state)
-        return cost
-
+    reader = Reader(model, text)
     adam = functools.partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
     # One pass, or passes until so many seconds are over.
-    spent = fit(model, loss, rate, each_pass, seconds, adam, WARM_UP)
+    spent = fit(model, reader.loss, rate, reader.chunks, seconds, adam, WARM_UP, reader)
     fresh = bits(model, held_out, None)
-    carried = bits(model, held_out, state)
+    carried = bits(model, held_out, reader.state)
     return {**spent, "bits a byte": fresh, "the state carried": carried, "loss": fresh}
 
 

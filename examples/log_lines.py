@@ -174,6 +174,7 @@ def run(
         rate,
         STEPS,
         seconds,
+        draw=draw,
     )
     return {**cost, **scores(model, seed)}
 

@@ -110,6 +110,7 @@ def run(
         rate,
         STEPS,
         seconds,
+        draw=draw,
     )
     tokens, known = batch_of_files(random.Random(10**6 + seed), files[:HELD_OUT], TEST)
     with torch.no_grad():

@@ -58,7 +58,7 @@ def run(
             answers(suits).flatten(0, 1), wanted.flatten(), ignore_index=-1
         )
 
-    cost = fit(model, loss, rate, STEPS, seconds)
+    cost = fit(model, loss, rate, STEPS, seconds, draw=draw)
     draw.manual_seed(10**6 + seed)  # episodes that training never drew
     suits, wanted = episodes(draw, TEST, task)
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from resume import place, resumable
 from torch import Tensor, nn
 
 from ramgru import RAMGRU, Memory
@@ -60,32 +62,34 @@ def fit(
     seconds: float | None = None,
     make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
     warm_up: int = 20,
+    draw: Any = None,
 ) -> dict[str, float]:
     """Train with a short warm-up and a rate that falls to zero -> what it cost.
 
     loss: draws a batch and returns its loss; seconds: of processor time, in place of `steps`;
-    make: the optimizer of parameters and a rate; warm_up: steps
+    make: the optimizer of parameters and a rate; warm_up: steps; draw: what `loss` draws its
+    batches from, without which a stopped training cannot go on
     """
     optimizer = make(model.parameters(), rate)
-    started, step, done = time.process_time(), 0, 0.0
     model.train()
-    while done < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / warm_up) * (1 - done)
-        value = loss()
-        optimizer.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        done = (time.process_time() - started) / seconds if seconds else step / steps
+    with place(model=model, optimizer=optimizer, draw=draw) as now:
+        started = time.process_time() - now.seconds
+        while (done := now.seconds / seconds if seconds else now.step / steps) < 1:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1.0, (now.step + 1) / warm_up) * (1 - done)
+            value = loss()
+            optimizer.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            now.reached(now.step + 1, time.process_time() - started)
     model.eval()
-    spent = time.process_time() - started
-    return {"parameters": parameters(model), "steps": step, "seconds": round(spent, 2)}
+    return {"parameters": parameters(model), "steps": now.step, "seconds": round(now.seconds, 2)}
 
 
 def command(text: str | None, run: Run, rate: float, **choices: Iterable[str]) -> None:
-    """The command line of a program: one training of one layer, and its results.
+    """The command line of a program: one training of one layer, and its results. After Ctrl-C,
+    SIGTERM or a kill, the same command goes on.
 
     choices: of further options of `run`, the default first
     """
@@ -101,6 +105,8 @@ def command(text: str | None, run: Run, rate: float, **choices: Iterable[str]) -
         parser.add_argument(f"--{name}", choices=known, default=known[0], help="(default: first)")
     options = parser.parse_args()
     more = {name: getattr(options, name) for name in choices}
-    found = run(options.layer, options.rate, options.seed, options.seconds, **more)
+    given = "-".join(str(value) for value in vars(options).values() if value is not None)
+    with resumable(f"{Path(sys.argv[0]).stem}-{given}"):
+        found = run(options.layer, options.rate, options.seed, options.seconds, **more)
     for name, value in found.items():
         print(f"{name}: {value:,.4g}")

@@ -32,7 +32,7 @@ def trained(kind: type[nn.Module], seed: int) -> Any:
     """The network to begin with, the same for all that is done with it."""
     torch.manual_seed(seed)
     draw, model = random.Random(seed), with_embedding(kind(64, 96, batch_first=True), 64)
-    fit(model, lambda: loss_of(model, batch_of_logs(draw, BATCH, SMALL)[0]), 1e-2, FIRST)
+    fit(model, lambda: loss_of(model, batch_of_logs(draw, BATCH, SMALL)[0]), 1e-2, FIRST, draw=draw)
     return model
 
 
@@ -56,7 +56,12 @@ def run(
             model["rnn"] = RAMGRU.from_gru(model["rnn"], memory=MEMORY)
             assert torch.equal(model["rnn"](x)[0], former)
     cost = fit(
-        model, lambda: loss_of(model, batch_of_logs(draw, BATCH, SMALL)[0]), rate, THEN, seconds
+        model,
+        lambda: loss_of(model, batch_of_logs(draw, BATCH, SMALL)[0]),
+        rate,
+        THEN,
+        seconds,
+        draw=draw,
     )
     return {**cost, **before, **scores(model, seed)}
 
