@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -67,7 +67,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     guess = f"; did you mean {' or '.join(close)}?" if close else ";"
-    return f"{guess} Known: {', '.join(names)}" if names else ""
+    return f"{guess} Known: {listed(names)}" if names else ""
+
+
+def listed(names: Sequence[str], most: int = 50) -> str:
+    """'a, b, c' for a message; of many names, the first ones and how many there are."""
+    more = f", … ({len(names):,} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def parse(name: str, value: Any, kind: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from ramgru.errors import DataError
 from ramgru.lab.tasks import IGNORE, Table, from_config, to_config
-from ramgru.lab.tasks.table_file import read_columns
+from ramgru.lab.tasks.table_file import MOST_COLUMNS, read_columns
 
 MONTHS = "month;sales;visitors\n" + "".join(
     f"2024-{n + 1:02d};{10 * n + n % 4};{n}\n" for n in range(40)
@@ -168,6 +169,34 @@ def test_what_is_not_understood_is_one_sentence(tmp_path, content, options, mess
     path = write(tmp_path, content)
     with pytest.raises(DataError, match=message):
         Table(path, **{"target": "a", "validation": 0, **options}).draw(2, 0)
+
+
+def test_a_table_may_be_wide(tmp_path):
+    """Time grows with the number of columns, not with its square; errors stay short."""
+    names = [f"c{n}" for n in range(MOST_COLUMNS)]
+    rows = "\n".join(",".join([str(n)] * len(names)) for n in range(6))
+    path = write(tmp_path, ",".join(names) + "\n" + rows)
+    start = time.process_time()
+    task = Table(path, target="c7", skip=",".join(names[9:]), validation=0)
+    assert task.features == 10
+    assert Table(path, target="c7", validation=0).features == MOST_COLUMNS + 1
+    for target in ("", "x"):
+        with pytest.raises(DataError, match=r"… \(16,384 in all\)$") as error:
+            Table(path, target=target)
+        assert len(str(error.value)) < 1000
+    assert time.process_time() - start < 5  # of which quadratic time would take ten times as much
+    names[-1] = names[0]
+    with pytest.raises(DataError, match="got 'c0' twice"):
+        read_columns(write(tmp_path, ",".join(names) + "\n" + rows))
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.npy"])
+def test_a_table_may_be_too_wide(tmp_path, name):
+    path = tmp_path / name
+    array = np.zeros((2, MOST_COLUMNS + 1))
+    np.save(path, array) if name == "x.npy" else np.savetxt(path, array, "%d", delimiter=",")
+    with pytest.raises(DataError, match="expected at most 16,384 columns, got 16,385"):
+        read_columns(str(path))
 
 
 def test_small_changes_of_large_numbers_are_kept(tmp_path):

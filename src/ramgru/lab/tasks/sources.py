@@ -6,7 +6,9 @@ import hashlib
 import os
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,6 +29,7 @@ READERS = {
 }
 _IDS = re.compile(rb'\s*(\{[^[]*"(tokens|input_ids)"\s*:\s*)?\[\s*\d+\s*[],]')
 PIPED = Path("runs", "piped")
+BLOCK = 1 << 20  # bytes of a pipe that are read at once
 
 
 def reader(path: Path, *, text: bool) -> str:
@@ -72,15 +75,28 @@ def piped(path: str, *, text: bool) -> Path:
     """A regular file: of a pipe or "-" (standard input), a copy that a resumed run finds again."""
     if path != "-" and not _is_pipe(path):
         return Path(path)
+    name = "standard input" if path == "-" else path
     try:
-        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+            content = _whole(file, name)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     if not content.strip():
-        raise DataError(f"{'standard input' if path == '-' else path} is empty")
-    name = hashlib.sha256(content).hexdigest()[:16] + _ending(content, text)
+        raise DataError(f"{name} is empty")
+    copy = PIPED / (hashlib.sha256(content).hexdigest()[:16] + _ending(content, text))
     PIPED.mkdir(parents=True, exist_ok=True)
-    return files.write(PIPED / name, content)
+    return files.write(copy, content)
+
+
+def _whole(file: BinaryIO, name: str) -> bytes:
+    """All that a pipe brings. DataError as soon as that is more than any task reads."""
+    blocks, size = list[bytes](), 0
+    while block := file.read(min(BLOCK, archive.MOST + 1 - size)):
+        blocks.append(block)
+        size += len(block)
+        if size > archive.MOST:
+            raise DataError(f"{name}: expected at most {archive.MOST:,} bytes, got more")
+    return b"".join(blocks)
 
 
 def _is_pipe(path: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ramgru.errors import DataError
+from ramgru.lab.spec import listed
 from ramgru.lab.tasks import archive, checks, sampling
 from ramgru.lab.tasks.base import IGNORE, Batch, Slice, Task
 from ramgru.lab.tasks.registry import register
@@ -188,7 +189,7 @@ class Table(FromFile):
         return held
 
     def _asked(self) -> np.ndarray:
-        """(N,) bool: the rows of this split that ask something."""
+        """`asked`, computed."""
         rows, held = self.rows(self.path), self._held()
         asked = held if self.split == "validation" else ~held
         if self.predict == "forecast":
@@ -213,22 +214,33 @@ class Table(FromFile):
                 places = places[places >= last]
         return np.array(windows, dtype=np.int64)
 
-    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
-        """Windows that end anywhere in the training part; or those that ask about each held-out row
+    def windows(self, rows: int, rng: np.random.Generator) -> np.ndarray:
+        """(rows, 3) of each example: its first row, the row after its last, and the first row that
+        it asks about. They end anywhere in the training part; or they ask about each held-out row
         once, with the rows before it."""
-        data, (asked, windows, beyond) = self.rows(self.path), self._questions()
+        windows = self._questions().windows
         if not windows.size:
             raise DataError(
                 f"{self.path} is too short: its {self.split} part "
                 f"(validation={self.validation:g}) has no row to ask about"
             )
         chosen = windows[sampling.each_once(rng, rows, len(windows))]
-        begin, end, ask = chosen.T
-        if self.split == "train" and self.ask == "row":
-            end = ask + 1 + (rng.random(rows) * (end - ask)).astype(np.int64)
-            first = data.starts[np.searchsorted(data.starts, ask, side="right") - 1]
-            begin = np.maximum(first, end - self.length)
-            ask = begin  # every row of the window
+        if self.split == "validation" or self.ask == "end":
+            return chosen
+        _, end, ask = chosen.T
+        starts = self.rows(self.path).starts
+        end = ask + 1 + (rng.random(rows) * (end - ask)).astype(np.int64)
+        first = starts[np.searchsorted(starts, ask, side="right") - 1]
+        begin = np.maximum(first, end - self.length)
+        return np.stack([begin, end, begin], axis=1)  # asked about every row
+
+    def asked(self) -> np.ndarray:
+        """(N,) bool: the rows of this split that ask something."""
+        return self._questions().asked
+
+    def _draw(self, rows: int, rng: np.random.Generator) -> Batch:
+        data, (asked, _, beyond) = self.rows(self.path), self._questions()
+        begin, end, ask = self.windows(rows, rng).T
         lengths = end - begin
         step = np.arange(int(lengths.max()))
         place = np.minimum(begin[:, None] + step, len(asked) - 1)  # (B, T)
@@ -292,10 +304,11 @@ def _fitted(task: Table) -> Fit:
     skipped = [name.strip() for name in task.skip.split(",") if name.strip()]
     for name in skipped:
         columns.index(path, "--task.skip", name)
-    left = [name for name in columns.names if name not in (*skipped, task.series)]
+    apart = {*skipped, task.series}
+    left = [name for name in columns.names if name not in apart]
     target = task.target or (left[0] if len(left) == 1 else "")
     if not target:
-        raise DataError(f"{path}: give --task.target, one of its columns {', '.join(left)}")
+        raise DataError(f"{path}: give --task.target, one of its columns {listed(left)}")
     columns.index(path, "--task.target", target)
     object.__setattr__(task, "target", target)
     forecast, is_class = task.predict == "forecast", task.predict == "class"

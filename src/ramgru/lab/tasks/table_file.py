@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from ramgru.lab.tasks.text import read
 
 DELIMITERS = ",;\t"
 ENDINGS = (".csv", ".tsv", ".npy")
+MOST_COLUMNS = 1 << 14  # as many as a spreadsheet has
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +44,15 @@ class Columns:
     place: Callable[[int], str]
     digest: str
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
     def index(self, path: str, option: str, name: str) -> int:
         """The number of a column; DataError if there is none of this name."""
-        if name not in self.names:
+        if name not in self._places:
             raise DataError(f"{option}: {path} has no column {name!r}{nearest(name, self.names)}")
-        return self.names.index(name)
+        return self._places[name]
 
     def numbers(self, path: str, column: int) -> np.ndarray:
         """(N,) a column of finite numbers; DataError names the first cell that is none."""
@@ -104,6 +110,7 @@ def _read_text(path: str, content: bytes, digest: str) -> Columns:
     try:
         for row in reader:
             if row:  # not a blank line
+                _check_width(path, len(row))
                 rows.append([cell.strip() for cell in row])
                 lines.append(reader.line_num)
     except csv.Error as error:
@@ -116,7 +123,8 @@ def _read_text(path: str, content: bytes, digest: str) -> Columns:
     if any(_number(cell) is None for cell in rows[0]):
         names = tuple(rows.pop(0))
         header = lines.pop(0)
-        twice = next((name for name in names if names.count(name) > 1 or not name), None)
+        times = Counter(names)
+        twice = next((name for name in names if times[name] > 1 or not name), None)
         if twice is not None:
             raise DataError(
                 f"{path}, line {header}: expected a different name for each column, got {twice!r}"
@@ -130,6 +138,11 @@ def _read_text(path: str, content: bytes, digest: str) -> Columns:
     cells = tuple(map(_column, zip(*rows)))
     series = np.zeros(len(rows), dtype=np.int64)
     return Columns(names, cells, series, lambda row: f"line {lines[row]}", digest)
+
+
+def _check_width(path: str, columns: int) -> None:
+    if columns > MOST_COLUMNS:
+        raise DataError(f"{path}: expected at most {MOST_COLUMNS:,} columns, got {columns:,}")
 
 
 def _column(cells: Sequence[str]) -> np.ndarray:
@@ -162,6 +175,7 @@ def _read_array(path: str, content: bytes, digest: str) -> Columns:
             f"{path}: expected numbers of shape (steps,), (steps, columns) or (series, steps, "
             f"columns), got {array.shape}"
         )
+    _check_width(path, 1 if array.ndim == 1 else array.shape[-1])
     with np.errstate(all="ignore"):  # overflow and signalling NaN are told as no number
         steps = array.reshape(-1, 1 if array.ndim == 1 else array.shape[-1]).astype(np.float64)
     each = array.shape[1] if array.ndim == 3 else len(steps)
