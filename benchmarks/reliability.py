@@ -144,8 +144,9 @@ NOTES = """
 - Standard output may be ASCII, closed, a pipe whose reader has ended, or a full disk: training
   goes on. What is a bug ends with exit code 70 and a file that holds its trace.
 - Equal bits: the same process settings (threads, instruction set, torch) give the same bits run
-  after run, in one process or continued in another. Another number of threads or another
-  instruction set gives the same numbers within float32's rounding, not the same bits.
+  after run, in one process or continued in another. Kernels of this package do so on any number
+  of threads; torch's own products do not promise it. Another instruction set gives the same
+  numbers within float32's rounding.
 """
 
 

@@ -14,9 +14,12 @@ import numpy as np
 import torch
 
 from ramgru import RAMGRU, Memory, RAMGRUModel, RAMGRUState, files
-from ramgru.errors import RamgruError
+from ramgru.errors import DataError, RamgruError
 from ramgru.lab import tasks
-from ramgru.lab.compare.results import read_evaluation
+from ramgru.lab.compare import budget, runs
+from ramgru.lab.compare.compare import DATA, ReportConfig, compare, report
+from ramgru.lab.compare.config import CompareConfig
+from ramgru.lab.compare.results import from_json, read_evaluation
 from ramgru.lab.evaluate import Effort, EvaluateConfig, evaluate
 from ramgru.lab.tasks import read_examples, write_examples
 from ramgru.lab.train import ModelConfig, TrainConfig, checkpoint, log, train
@@ -29,7 +32,8 @@ PROMISE = (
 HOW = (
     "One bit, drawn from the seed, is flipped in one of the files in turn: configuration, log, "
     "checkpoint, model, evaluation of a run; a saved model; examples as npz and as Parquet; a "
-    "saved state. The file is read. Harmless is a result equal to the former one in every bit."
+    "saved state; the report's data, the costs and the budget of a comparison. The file is read. "
+    "Harmless is a result equal to the former one in every bit."
 )
 CASES = 1000
 
@@ -97,7 +101,6 @@ def subjects(run: Path, folder: Path) -> list[tuple[Path, Read]]:
         (run / "checkpoint.safetensors", checkpoint.load),
         (run / "model" / "model.safetensors", lambda path: load_run(run)[2].state_dict()),
         (run / "evaluation.json", read_evaluation),
-        (run / "costs.json", files.read_json),
         (model / "config.json", saved),
         (model / "model.safetensors", saved),
         (folder / "examples.npz", examples),
@@ -105,6 +108,36 @@ def subjects(run: Path, folder: Path) -> list[tuple[Path, Read]]:
         (folder / "state", state),
     ]
     return [(path, read) for path, read in found if path.exists()]
+
+
+def of_a_comparison(folder: Path) -> list[tuple[Path, Read]]:
+    """The files of a finished comparison of a few steps, with what reads them."""
+    if not (folder / DATA).exists():
+        config = CompareConfig(
+            task=tasks.get("mqar", vocab_size=16, pairs=2, length=8),
+            model=ModelConfig(d_model=8, num_layers=1),
+            layers=("gru",),
+            equal="nothing",
+            seconds=0.01,
+            batch_size=4,
+            effort=Effort(questions=8, examples=2, max_length=16),
+            out=folder,
+        )
+        compare(config, quiet=True)
+
+    def again(path: Path) -> Any:
+        """What is broken is refused, and then measured again."""
+        try:
+            return files.read_json(path, with_digest=True)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: {error}") from error
+
+    def data(path: Path) -> Any:
+        report(ReportConfig(path), quiet=True)
+        return from_json(path.read_text(encoding="utf-8"))
+
+    (costs,) = folder.glob(f"*/{runs.COSTS}")
+    return [(costs, again), (folder / budget.FILE, again), (folder / DATA, data)]
 
 
 def cases(subjects: list[tuple[Path, Read]]) -> Callable[[int], str]:
@@ -130,4 +163,5 @@ def cases(subjects: list[tuple[Path, Read]]) -> Callable[[int], str]:
 
 def prepare(folder: Path) -> Callable[[int], str]:
     folder.mkdir(parents=True, exist_ok=True)
-    return cases(subjects(small_run(folder / "run"), folder))
+    found = subjects(small_run(folder / "run"), folder)
+    return cases([*found, *of_a_comparison(folder / "comparison")])

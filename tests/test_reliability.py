@@ -48,6 +48,20 @@ def test_readers_of_random_files(parts, tmp_path):
     assert found["refused"] > 40
 
 
+def test_each_command_gets_each_signal_as_often(parts):
+    kills = parts["kills"]
+    drawn = Counter(map(kills.drawn, range(kills.CASES)))
+    assert set(drawn.values()) == {100}
+    assert len(drawn) == len(kills.COMMANDS) * len(kills.SIGNALS)
+    times = [kills.moment(seed, 10.0) for seed in range(kills.CASES)]
+    assert max(times[: kills.FIRST]) > 9.5 > max(times[kills.FIRST :])
+
+
+def test_changed_bits_of_a_comparison(parts, tmp_path):
+    found = outcomes(parts["flips"].cases(parts["flips"].of_a_comparison(tmp_path)), range(60))
+    assert found["refused"] > 50
+
+
 def forgets_cells_only(parts, state, reset, whole=fast_step.begin_anew):
     return replace(whole(parts, state, reset), hidden=state.hidden)
 

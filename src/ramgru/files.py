@@ -143,12 +143,16 @@ def read(path: str | Path, most: int) -> bytes:
     return content
 
 
-def read_json(path: str | Path, most: int = JSON_MOST) -> Any:
+def read_json(path: str | Path, most: int = JSON_MOST, *, with_digest: bool = False) -> Any:
     """The value in a JSON file, without its digest.
 
+    with_digest: refuse a file without one, which a changed bit in its name hides
     Raises OSError as `read` does; ValueError if it is not JSON, or if its digest differs.
     """
-    return unsealed(parse_json(read(path, most).decode("utf-8")))
+    values = parse_json(read(path, most).decode("utf-8"))
+    if with_digest and not (isinstance(values, dict) and DIGEST in values):
+        raise ValueError("it has no digest")
+    return unsealed(values)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -135,6 +135,18 @@ def test_a_budget_in_seconds_is_converted_into_steps_once(small):
     assert stamps(config.folder) == before
 
 
+def test_a_digest_whose_name_has_changed_is_told(small):
+    """Costs and budget are then measured again."""
+    config = replace(small, layers=("gru",), seconds=0.02)
+    compare(config, quiet=True)
+    (costs,) = config.folder.glob("*/costs.json")
+    paths = (costs, config.folder / "budget.json")
+    for path in paths:
+        path.write_bytes(path.read_bytes().replace(b'"sha256"', b'"sha257"'))
+    compare(config, quiet=True)
+    assert not [path for path in paths if b"sha257" in path.read_bytes()]
+
+
 def test_a_budget_in_tokens_is_converted_into_steps(small):
     config = replace(small, tokens=5 * 32 * 16)  # batches of 32 sequences of 16
     assert config.training(config.task, "gru", 1e-3, 0, config.steps).steps == 5

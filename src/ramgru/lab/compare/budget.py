@@ -39,7 +39,7 @@ def steps_of(training: TrainConfig, folder: Path, seconds: float) -> int:
     key = f"{seconds:g} s of {run_name(timed)}"
     path = folder / FILE
     try:
-        known: dict[str, int] = files.read_json(path)
+        known: dict[str, int] = files.read_json(path, with_digest=True)
     except (OSError, ValueError):  # missing or broken: measured again
         known = {}
     if key not in known:

@@ -125,7 +125,7 @@ def _costs(
 ) -> dict[str, Any]:
     path = folder / COSTS
     try:
-        values: dict[str, Any] = files.read_json(path)
+        values: dict[str, Any] = files.read_json(path, with_digest=True)
     except (OSError, ValueError):  # missing or broken: measured again
         _, task, model = load_run(folder)
         values = costs(model, task.draw(config.batch_size, seed=0), events)

@@ -34,7 +34,7 @@ class Part:
         key = files.digest([asked, weights.hexdigest(), __version__])
         self.values: dict[str, Any] = {"of": key, "sizes": {}}
         try:
-            found = files.read_json(self.path)
+            found = files.read_json(self.path, with_digest=True)
             if found["of"] == key:
                 self.values = found
         except (OSError, ValueError, KeyError, TypeError):
