@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
 pytestmark = [
     pytest.mark.integrations,
@@ -47,3 +49,32 @@ def test_forecasts(program, capsys):
     pytest.importorskip(library)
     assert run(program) < most
     assert "mean absolute error" in capsys.readouterr().out
+
+
+@pytest.fixture
+def repeat_previous(monkeypatch):
+    pytest.importorskip("torchrl")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("torchrl_repeat_previous")
+
+
+@pytest.mark.parametrize(("layer", "steps", "least"), [("ramgru", 60, 0.9), ("lstm", 4, -1)])
+def test_ppo_trains_and_plays(layer, steps, least, repeat_previous):
+    found = repeat_previous.run(layer, steps=steps, task=repeat_previous.EASY)
+    assert found["steps"] == steps
+    assert least <= found["score"] <= 1
+    assert set(repeat_previous.CHANCE) <= set(found)
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_game_earns_one_point_or_costs_one(wrong, repeat_previous):
+    decks, k = repeat_previous.MEDIUM
+    game = repeat_previous.RepeatPrevious(3, repeat_previous.MEDIUM)
+    state, total, seen = game.reset(), 0, []
+    while not state["done"].any():
+        seen.append(state["suit"].argmax(-1))
+        action = (seen[max(0, len(seen) - k)] + wrong) % repeat_previous.SUITS
+        state = game.step(state.set("action", action))["next"]
+        total += state["reward"]
+    assert len(seen) == 52 * decks - 1
+    assert torch.allclose(total, torch.full((3, 1), 1.0 - 2 * wrong), atol=1e-5)
