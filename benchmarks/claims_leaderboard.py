@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from claims_runs import ROOT
-from pages import COMMAND, picture, table
+from pages import COMMAND, marked, picture, table
 
 from ramgru import files
 from ramgru.lab.compare import CompareConfig, compare
@@ -167,7 +167,8 @@ def _protocol(comparison: Comparison) -> list[str]:
         "",
         f"A task's score is the mean over all its sizes ({len(first.slices())} for {first.task}). "
         "The mean over tasks is that of (score − chance) / (1 − chance): 0 is a guess, and 100 % "
-        "is every answer right at every size. Below each number: its 95 % interval over seeds.",
+        "is every answer right at every size. Below each number: its 95 % interval over seeds. "
+        "Bold: our layers, and the best of a column where few share it.",
         "",
     ]
     if missing:
@@ -195,9 +196,11 @@ def _hours(comparison: Comparison) -> float:
 
 
 def _overall(comparison: Comparison) -> list[str]:
-    header, found, _ = leaderboard_rows(comparison)
+    header, found, best = leaderboard_rows(comparison)
     ours = {look(layer).label for layer in comparison.layers if is_ours(layer)}
-    rows = [[f"**{name}**" if name in ours else name, *cells] for name, *cells in found]
+    rows = [
+        [f"**{name}**" if name in ours else name, *cells] for name, *cells in marked(found, best)
+    ]
     chances = [percent(task.runs[0].rows[0].chance) for task in comparison.tasks]
     rows.append(["chance", "0 %", *chances, "", "", ""])
     return [
@@ -220,7 +223,7 @@ def _pictures(comparison: Comparison, docs: Path) -> list[str]:
 
 
 def _task(task: Results, docs: Path) -> list[str]:
-    header, rows, _ = score_rows(task)
+    header, rows, best = score_rows(task)
     sizes = ", ".join(f"{key} {value:,}" for key, value in task.trained.items())
     lines = [f"### {task.task}", "", f"{task.metric.capitalize()}; trained on {sizes}.", ""]
     axis = axis_of(task)
@@ -232,4 +235,4 @@ def _task(task: Results, docs: Path) -> list[str]:
             drawn, trained=task.trained.get(axis), axis=axis, metric=task.metric
         )
         lines += picture(figure, NAME, task.task, f"{task.metric} on {task.task} by {axis}.", docs)
-    return [*lines, *table(header, rows)]
+    return [*lines, *table(header, marked(rows, best))]

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import claims_bytes
 from claims_rows import Bar, Page, Question, Row
 from claims_runs import Record
-from pages import COMMAND, picture, table
+from pages import COMMAND, marked, picture, table
 
 from ramgru import files
+from ramgru.lab.compare.tables import best_of
 from ramgru.lab.show import plots
 from ramgru.lab.show.data import Curve, Line, Score, over_seeds
 from ramgru.lab.show.plots import bytes_text, percent
 from ramgru.lab.show.sentences import joined, slice_text
-from ramgru.lab.show.theme import look
 from ramgru.lab.train import ModelConfig
 
 LONGEST = Bar("seconds", most=15 * 60, every=True)  # of a training
-NAMED = ("ramgru", "gated_deltanet", "window_attention", "gru")  # in the picture of bytes
 # Values that are not shares, and their labels.
 COUNTED = {
     "seconds": "seconds",
@@ -148,11 +148,12 @@ def write(page: Page, records: Mapping[str, Record], docs: Path) -> Path | None:
         return None
     folder = docs / "study"
     folder.mkdir(parents=True, exist_ok=True)
+    named = ", by the names of rows that the command takes" if page.compact else ""
     lines = [
         f"# {page.title}",
         "",
         f"Written by `{COMMAND} {page.name}`; do not edit. `{page.name}.json` beside this page "
-        "holds the values of each seed.",
+        f"holds the values of each seed{named}.",
         "",
         f"{page.text} The layer has the library's defaults unless a row names a change. "
         "A bar is on the mean over seeds unless it says “each seed”; intervals are Student's "
@@ -161,11 +162,11 @@ def write(page: Page, records: Mapping[str, Record], docs: Path) -> Path | None:
         *(_compact if page.compact else _summary)(found),
     ]
     if missing := [row.name for row in page.rows if row.name not in found]:
-        lines += [f"Not measured at this state of the code: {joined(missing)}.", ""]
+        lines += [f"Not measured at this state of the code: {joined(missing)}.{page.missing}", ""]
     for name in dict.fromkeys(m for each in found.values() for m in each.machines):
         lines += [f"Machine: {name}.", ""]
     if page.compact:
-        figure = _against_state(found)
+        figure = claims_bytes.draw(found)
         lines += picture(figure, page.name, "recall", "recall by state", docs, "../")
     else:
         for each in found.values():
@@ -194,32 +195,20 @@ def _seeds(found: Found) -> str:
 
 
 def _compact(found: Mapping[str, Found]) -> list[str]:
-    """One line per row, one column per question."""
+    """One line per row, one column per question; the best of a column is bold."""
     first = next(iter(found.values()))
+    asked = range(len(first.row.questions))
     header = ["", "state", "parameters", *map(_size, first.row.questions), "seeds", "rate"]
-    rows = []
-    for name, each in found.items():
-        shown = []
-        for number in range(len(each.row.questions)):
-            value = each.of(number, Bar())
-            interval = value.interval()
-            shown.append(percent(value.score.mean) + (f"<br>{interval}" if interval else ""))
-        cells = [name, bytes_text(held(each)), f"{each.record['parameters']:,}", *shown]
+    rows, means = [], []
+    for each in found.values():
+        values = [each.of(number, Bar()) for number in asked]
+        means.append([value.score.mean for value in values])
+        shown = [f"{percent(v.score.mean)}\n{v.interval()}".rstrip() for v in values]
+        name, state = claims_bytes.title(each), bytes_text(claims_bytes.held(each))
+        cells = [name, state, f"{each.record['parameters']:,}", *shown]
         rows.append([*cells, _seeds(each), f"{each.record['lr']:g}"])
-    return table(header, rows)
-
-
-def held(found: Found) -> int:
-    """Bytes of state of a sequence, as measured where numbers are narrow."""
-    first = next(iter(found.seeds.values()))["found"][0]
-    return int(first.get("state_bytes", found.record["state_bytes"]))
-
-
-def kind(found: Found) -> str:
-    """What a row belongs to: a layer, or a layer with cells in narrow numbers."""
-    name, layer = found.row.name, found.row.training.model.layer.partition(",")[0]
-    narrow = name.partition("_")[0]
-    return f"RAM-GRU ({narrow})" if narrow in ("bfloat16", "int8") else layer
+    best = best_of(list(zip(*means)), [True] * len(asked))
+    return table(header, marked(rows, {(row, column + 2) for row, column in best}))
 
 
 def _section(page: Page, found: Found, above: Found | None, docs: Path) -> list[str]:
@@ -324,32 +313,3 @@ def _by_axis(found: Found, axis: str) -> Line:
     xs = [question.axes[axis] for question in found.row.questions]
     scores = [found.of(number, Bar()).score for number in range(len(xs))]
     return Line(found.row.training.model.layer, xs, scores)
-
-
-def _against_state(found: Mapping[str, Found]) -> Any:
-    """Scores of the last question but one, where the models differ most, by bytes of state."""
-    kinds: dict[str, list[Found]] = {}
-    for each in found.values():
-        kinds.setdefault(kind(each), []).append(each)
-    lines = [
-        Line(name, [held(each) for each in rows], [each.of(-2, Bar()).score for each in rows])
-        for name, rows in kinds.items()
-    ]
-    first: Sequence[Question] = next(iter(found.values())).row.questions
-    metric = f"recall at {slice_text(first[-2].axes)}"
-    axis = "bytes of state of a sequence"
-    figure = plots.recall_against_pairs(lines, axis=axis, metric=metric, stand_out=NAMED)
-    return plots.titled(figure, state_finding(lines, first[-2].axes["pairs"]))
-
-
-def state_finding(lines: Sequence[Line], pairs: int) -> str:
-    """The best score of ours and of each rival, and its bytes."""
-
-    def best(name: str) -> str:
-        (line,) = (each for each in lines if each.layer == name)
-        mean, size = max((s.mean, -x) for x, s in zip(line.x, line.scores))
-        return f"{percent(mean)} in {bytes_text(-size)}"
-
-    there = [name for name in NAMED if name in {line.layer for line in lines}]
-    shown = joined([f"{look(name).label} {best(name)}" for name in there])
-    return f"Asked for {pairs} pairs, trained on 16: {shown}"

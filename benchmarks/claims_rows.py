@@ -89,6 +89,7 @@ class Page:
 
     compact: one table with a line per row, and scores against bytes of state, in place of a
     section per row; then all rows have the same questions
+    missing: what follows the names of rows without results
     """
 
     name: str
@@ -96,6 +97,7 @@ class Page:
     text: str
     rows: tuple[Row, ...]
     compact: bool = False
+    missing: str = ""
 
 
 def training(

@@ -57,8 +57,9 @@ STATE_BYTES = Page(
     "One block of width 64, trained on 16 pairs for 900 steps at a learning rate of 0.01, which "
     "the peers' home tasks chose too, and asked for up to 1,024. The RAM-GRU has three key heads "
     "that write one cell a step. The state of a peer is a matrix; that of attention is its window "
-    "of keys and values, where 1,024 steps are all of 256 pairs. In the rows named bfloat16 and "
-    "int8, cells are rounded to 16 or 8 bits after the pairs were read.",
+    "of keys and values, where 1,024 steps are all of 256 pairs. In the rows with cells in "
+    "bfloat16 and in 8 bits, cells are rounded after the pairs were read. Bold: the best of a "
+    "column, where few share it.",
     (
         *(cells(count) for count in (32, 64)),
         cells(128, (0.97, 0.6)),

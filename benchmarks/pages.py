@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -35,3 +36,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Markdown lines, followed by an empty one. A cell may hold several lines."""
     lines = [f"| {' | '.join(cells)} |".replace("\n", "<br>") for cells in (header, *rows)]
     return [lines[0], "|---|" + "---:|" * (len(header) - 1), *lines[1:], ""]
+
+
+def marked(rows: Sequence[Sequence[str]], best: Collection[tuple[int, int]]) -> list[list[str]]:
+    """The rows with the first line of these cells (row, column) in bold, but for columns in which
+    more than a third of the rows are best."""
+    count = Counter(column for _, column in best)
+    return [
+        [
+            _bold(cell) if (r, c) in best and 3 * count[c] <= len(rows) else cell
+            for c, cell in enumerate(row)
+        ]
+        for r, row in enumerate(rows)
+    ]
+
+
+def _bold(cell: str) -> str:
+    first, newline, rest = cell.partition("\n")
+    return f"**{first}**{newline}{rest}"

@@ -1,8 +1,9 @@
-"""Put results into the README: those of `make run` with their picture, and recall for its bytes.
+"""Put results into the README: those of `make run`, and recall for its bytes.
 
 make run && python benchmarks/claims.py state_bytes && python benchmarks/readme.py
 
-What has no results at hand stays as it is.
+The picture of `make run` is for docs/guide/read_the_report.md. What has no results at hand stays as
+it is.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import claims_runs
-from claims_page import Found, held, kind
+from claims_bytes import held, title
+from claims_page import Found
 from claims_rows import Bar
 from claims_runs import Record
 from claims_state import STATE_BYTES
-from pages import DOCS, standalone, table
+from pages import DOCS, marked, standalone, table
 
 from ramgru import files
 from ramgru.lab.compare.compare import DATA
 from ramgru.lab.compare.results import Results, from_json
+from ramgru.lab.compare.tables import best_of
 from ramgru.lab.show import plots, svg
 from ramgru.lab.show.data import Line
 from ramgru.lab.show.plots import bytes_text, percent
@@ -27,11 +30,10 @@ from ramgru.lab.show.sentences import joined
 from ramgru.lab.show.theme import look
 
 AXIS = "pairs"
-# Of the page's rows; the picture shows all.
+# Of the page's rows, by their bytes; the picture shows all.
 SHOWN = (
-    *("int8_128", "int8_256", "int8_900", "cells_128", "cells_256"),
-    *("gru_64", "window_attention_128", "window_attention_1024"),
-    *("deltanet_32", "deltanet_256", "gated_deltanet_256", "mamba2_128"),
+    *("gru_64", "int8_900", "cells_256"),
+    *("window_attention_128", "mamba2_128", "window_attention_1024"),
 )
 
 
@@ -63,12 +65,13 @@ def efficiency(records: Mapping[str, Record]) -> list[str]:
     found = [Found(rows_of[name], records[name]) for name in SHOWN if name in records]
     pairs = [question.axes[AXIS] for question in found[0].row.questions]
     asked = [n for n, count in enumerate(pairs) if count >= 64]
-    rows = []
+    rows, values = [], []
     for each in found:
-        scores = [percent(each.of(n, Bar()).score.mean) for n in asked]
-        layer, space, narrow = kind(each).partition(" ")
-        rows.append([look(layer).label + space + narrow, bytes_text(held(each)), *scores])
-    return table(["", "state", *(f"{pairs[n]:,} pairs" for n in asked)], rows)
+        means = [each.of(n, Bar()).score.mean for n in asked]
+        values.append([held(each), *means])
+        rows.append([title(each), bytes_text(held(each)), *map(percent, means)])
+    best = best_of(list(zip(*values)), [False, *(True for _ in asked)])
+    return table(["", "state", *(f"{pairs[n]:,} pairs" for n in asked)], marked(rows, best))
 
 
 def draw(results: Results) -> str:

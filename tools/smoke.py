@@ -2,6 +2,7 @@
 
 The environments see this one's torch, numpy and setuptools, but not its ramgru. Prints what it
 found; exits 1 if the wheel lacks a file, holds sources, does not run, or takes long to import.
+`smoke.py` without a folder uses the ramgru that is installed beside it, on any system.
 """
 
 from __future__ import annotations
@@ -80,16 +81,30 @@ def used(package: Path) -> float:
         )
         install = [*pip, "install", "--no-deps", "--no-build-isolation"]
         subprocess.run([*install, str(package)], check=True)
-        where, info, seconds = subprocess.run(
-            [python, "-I", "-c", USE], capture_output=True, text=True, check=True, cwd=place
-        ).stdout.splitlines()
+        where, info, seconds = runs(python, place)
         assert where.startswith(inside), f"another ramgru was imported: {where}"
-        command = str(Path(place, "bin", "ramgru"))
-        for words in (["--version"], ["info"], ["train", "--help"]):
-            subprocess.run([command, *words], check=True, cwd=place, stdout=subprocess.DEVNULL)
     print(f"{package.name}, Python {sys.version.split()[0]}: {info}")
     return float(seconds)
 
 
+def runs(python: str, place: str) -> list[str]:
+    """Use the layer and the commands of an environment -> what USE prints."""
+    found = subprocess.run(
+        [python, "-I", "-c", USE], capture_output=True, text=True, check=True, cwd=place
+    )
+    command = str(Path(python).with_name("ramgru"))
+    for words in (["--version"], ["info"], ["train", "--help"]):
+        subprocess.run([command, *words], check=True, cwd=place, stdout=subprocess.DEVNULL)
+    return found.stdout.splitlines()
+
+
+def installed() -> int:
+    """Use the ramgru of this environment."""
+    with tempfile.TemporaryDirectory() as place:
+        where, info, seconds = runs(sys.executable, place)
+    print(f"{where}, Python {sys.version.split()[0]}, {float(seconds):.3f} s: {info}")
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1])) if len(sys.argv) > 1 else installed())
