@@ -36,7 +36,8 @@ def page(results: dict[str, Any], chosen: Callable[..., str | None]) -> str:
         "All layers are tuned alike: of the rates that a section names, the one with the lowest "
         "held-out loss on the first seed. Unless a section says otherwise, peers have at least as "
         "many parameters, and train for as many seconds of processor time on one thread. Means "
-        "over seeds, with Student's 95 % intervals.",
+        "over seeds, with Student's 95 % intervals. A bar is on RAMGRU's mean, whatever its "
+        "interval.",
         "",
         *sections,
     ]
@@ -51,9 +52,11 @@ def section(program: Program, found: dict[str, Any]) -> list[str]:
     layers = [layer for layer in LAYERS if layer in found]
     rows = []
     for value in program.values:
-        cells = [shown(value, numbers(found[layer], value.name)) for layer in layers]
+        measured = {layer: numbers(found[layer], value.name) for layer in layers}
+        cells = [shown(value, each) for each in measured.values()]
         chance = "" if value.chance is None else text(value, value.chance)
-        rows.append([value.name, *cells, chance, bar(value, numbers(found[layers[0]], value.name))])
+        means = {layer: mean(each) for layer, each in measured.items() if each}
+        rows.append([value.name, *cells, chance, "<br>".join(bars(value, means))])
     for name in ("parameters", "steps", "seconds"):
         rows.append(
             [name, *(f"{mean(numbers(found[layer], name)):,.0f}" for layer in layers), "", ""]
@@ -94,8 +97,26 @@ def shown(value: Value, each: list[float]) -> str:
     return f"{text(value, score.mean)}<br>{text(value, score.low)} – {text(value, score.high)}"
 
 
-def bar(value: Value, each: list[float]) -> str:
-    if value.bar is None or not each:
-        return ""
-    met = mean(each) <= value.bar if value.low else mean(each) >= value.bar
-    return f"{'≤' if value.low else '≥'} {text(value, value.bar)}: {'met' if met else 'not met'}"
+def bars(value: Value, means: dict[str, float]) -> list[str]:
+    """Each bar of a value, and whether ours meets it. means: of the layers that were measured"""
+    ours, found = means.get(LAYERS[0]), []
+    if ours is None:
+        return []
+    if value.bar is not None:
+        found.append(verdict(value, text(value, value.bar), ours, value.bar))
+    for peer in value.peers if value.factor is not None else ():
+        if peer not in means:
+            found.append(f"{NAMES[peer]}: not measured")
+        elif value.factor == 1.0:
+            name = f"{NAMES[peer]}'s {text(value, means[peer])}"
+            found.append(verdict(value, name, ours, means[peer], strict=not value.equal))
+        else:
+            name = f"{value.factor:g} × {NAMES[peer]}'s {text(value, means[peer])}"
+            found.append(verdict(value, name, ours, value.factor * means[peer]))
+    return found
+
+
+def verdict(value: Value, name: str, ours: float, bar: float, strict: bool = False) -> str:
+    sign = ("<" if value.low else ">") if strict else ("≤" if value.low else "≥")
+    met = (ours < bar if value.low else ours > bar) or (ours == bar and not strict)
+    return f"{sign} {name}: {'met' if met else 'not met'}"

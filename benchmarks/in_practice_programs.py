@@ -16,10 +16,18 @@ NAMES = {"ramgru": "RAMGRU", "gru": "nn.GRU", "lstm": "nn.LSTM"}
 
 @dataclass(frozen=True)
 class Value:
-    """One number that a program reports. bar: what ours should reach."""
+    """One number that a program reports.
+
+    bar:    what ours should reach
+    factor: of a peer's mean, which ours should reach, too; 1: ours should be better
+    equal:  whether being as good is enough for a factor of 1
+    """
 
     name: str
     bar: float | None = None
+    factor: float | None = None
+    peers: tuple[str, ...] = ("gru",)
+    equal: bool = False
     low: bool = False  # whether less is better
     share: bool = False  # shown in percent
     most: float = 1.0  # the largest possible value
@@ -57,7 +65,7 @@ PROGRAMS = {
             "the cost of learning included. Sizes of the peers are chosen for a like number of "
             "seconds; `chance` is xz -9e, which is faster by far. bzip2 needs 1.948 bits a byte.",
             (
-                Value("bits a byte", low=True, most=8.0, chance=1.947),
+                Value("bits a byte", factor=0.9, low=True, most=8.0, chance=1.947),
                 Value("kB/s", most=1e9),
             ),
             "The memory holds what followed the last 1 to 14 bytes after it was seen once; peers "
@@ -71,7 +79,7 @@ PROGRAMS = {
                 "compress",
                 f"{claim} bzip2 needs {bzip2} bits a byte.",
                 (
-                    Value("bits a byte", min(xz, bzip2), low=True, most=8.0, chance=xz),
+                    Value("bits a byte", min(xz, bzip2), 0.9, low=True, most=8.0, chance=xz),
                     Value("kB/s", 10.0, most=1e9),
                 ),
                 note,
@@ -152,7 +160,7 @@ PROGRAMS = {
             "from a fresh state, and with the state carried over from that pass. Peers read for as "
             "many seconds.",
             (
-                Value("bits a byte", low=True, most=8.0),
+                Value("bits a byte", factor=0.85, peers=LAYERS[1:], low=True, most=8.0),
                 Value("the state carried", low=True, most=8.0),
             ),
             "A quarter fewer bits: what was read once can be told again. In these seconds ours "
@@ -166,7 +174,7 @@ PROGRAMS = {
             "Monthly airline passengers, each of the last three years forecast from all before it: "
             "mean absolute percentage error. `chance` is last year's months, raised by a year's "
             "growth.",
-            (Value("error, %", low=True, most=100.0, chance=6.564),),
+            (Value("error, %", factor=1.0, low=True, most=100.0, chance=6.564),),
             "The layers are alike within their intervals, and so no better than each other; those "
             "of RAMGRU and nn.GRU also hold the error of the trivial method.",
             rates=(3e-3, 1e-2),
@@ -185,7 +193,7 @@ PROGRAMS = {
         Program(
             "log_lines",
             "log_lines",
-            "The next word of a package manager's log: versions that an earlier line told of the "
+            "The next word of a package manager's log: versions that an earlier line named of the "
             "same package. Trained on invented logs of 8 packages, asked about such logs, about 96 "
             "packages, and about the 5,000 lines of a real /var/log/dpkg.log, of which the layers "
             "have seen nothing before.",
@@ -234,12 +242,24 @@ PROGRAMS = {
             (Value("right", 0.95, share=True, chance=0.25),),
             "At the lowest rate, 200 steps are too few for ours as well.",
         ),
+        Program(
+            "ppo_repeat_medium",
+            "torchrl_repeat_previous",
+            "RepeatPreviousMedium of POPGym, from rewards: torchrl's PPO plays 32 games, then makes "
+            "4 updates from them. At every step the right action is the suit of the 32nd last card; "
+            "the score of new games is POPGym's, from -1 to 1. Steps are updates.",
+            (Value("score", 0.5, chance=-0.5),),
+            "Four lag heads learn how far to look back within 40 rollouts, 132 thousand actions; "
+            "with two, some seeds learned nothing. In these seconds, nn.GRU and nn.LSTM play three "
+            "to four times as many games, and stay little above guessing.",
+            rates=(1e-2, 3e-2),
+        ),
         *(
             Program(
                 game,
                 "card_games",
                 f"{claim} POPGym's score is twice the share of right answers, less one.",
-                (Value("right", share=True, chance=chance),),
+                (Value("right", factor=1.0, share=True, chance=chance),),
                 note,
                 rates=(3e-3, 1e-2),
                 options={"game": game},
@@ -286,7 +306,7 @@ PROGRAMS = {
             "file: names seen earlier in the file. The trivial guess, the last name again, is "
             "right in the share that the row names.",
             (
-                Value("names seen before", share=True),
+                Value("names seen before", factor=1.5, share=True),
                 Value("the name before", share=True),
                 Value("other tokens", share=True),
             ),
@@ -300,7 +320,7 @@ PROGRAMS = {
             "Which of nine men speaks, from 7 to 29 steps of 12 numbers: JapaneseVowels of the UCI "
             "archive, trained by skorch, the class told from `h_n[-1]`. The rate is chosen on a "
             "fifth of the training data.",
-            (Value("right", share=True, chance=1 / 9),),
+            (Value("right", factor=1.0, equal=True, share=True, chance=1 / 9),),
             "Series of at most 29 steps hold nothing that must be looked up, and nn.GRU takes "
             "twice as many steps in these seconds: it tells 3 more of the 370 speakers. The rate "
             "of 0.01, which the held-out loss did not choose, gave RAMGRU 96.8 %.",

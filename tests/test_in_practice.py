@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import random
+import runpy
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,14 +37,12 @@ def paths(monkeypatch):
         monkeypatch.syspath_prepend(str(ROOT / folder))
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-@pytest.mark.parametrize("layer", ["ramgru", "gru"])
-def test_a_program_trains_and_reports(name, layer, monkeypatch):
+def small_program(name, monkeypatch, steps: int = 2):
     program = importlib.import_module(name)
     small = {
-        "STEPS": 2,
-        "FIRST": 2,
-        "THEN": 2,
+        "STEPS": steps,
+        "FIRST": steps,
+        "THEN": steps,
         "BATCH": 2,
         "TRAIN": (2, 16),
         "TEST": 2,
@@ -48,15 +51,156 @@ def test_a_program_trains_and_reports(name, layer, monkeypatch):
     }
     small |= {"TEST": (2, 64)} if name == "duplicates" else {}
     small |= {"FILES": 4, "HELD_OUT": 2} if name == "names_in_code" else {}
-    small |= {"LEARN": 8 * 260, "HELD_OUT": 8 * 20} if name == "language_model" else {}
+    if name == "language_model":
+        small |= {"LEARN": 8 * 130 * steps, "HELD_OUT": 8 * 20}
+        monkeypatch.setattr(program, "corpus", program.corpus.__wrapped__)
     for module in (program, importlib.import_module("log_lines")):
         for option, value in small.items():
             if hasattr(module, option):
                 monkeypatch.setattr(module, option, value)
+    return program
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("layer", ["ramgru", "gru"])
+def test_a_program_trains_and_reports(name, layer, monkeypatch):
+    program = small_program(name, monkeypatch)
     found = program.run(layer, 1e-3, seed=0)
     assert found["steps"] == 2
     assert found["loss"] > 0
     assert set(getattr(program, "CHANCE", {})) <= set(found)
+
+
+def given_again(
+    command, monkeypatch, every: int, number: int = signal.SIGTERM, place=torch.nn.utils
+) -> int:
+    """Stop a command in each so many steps, and give it again until it ends; -> how often.
+
+    place: the module whose clip_grad_norm_ the steps call
+    """
+    clip, steps, codes = place.clip_grad_norm_, itertools.count(1), []
+
+    def stopping(*given, **more):
+        if next(steps) % every == 0:
+            signal.raise_signal(number)
+        return clip(*given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "clip_grad_norm_", stopping)
+        while True:
+            try:
+                command()
+                break
+            except SystemExit as ended:
+                codes.append(ended.code)
+    assert set(codes) == {128 + number}
+    return len(codes)
+
+
+def in_a_folder(name, run, monkeypatch, folder, **options):
+    """A command in a folder, and a list that gets what its runs find, but for the seconds."""
+    training, found = importlib.import_module("training"), []
+    monkeypatch.chdir(folder)
+    given = [f"--{option}={value}" for option, value in options.items()]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *given])
+
+    def kept(*given, **more):
+        found.append({**run(*given, **more), "seconds": 0})
+        return {}
+
+    return partial(training.command, "", kept, 1e-2), found
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("layer", ["ramgru", "lstm"])
+def test_a_stopped_program_goes_on(name, layer, monkeypatch, tmp_path, capsys):
+    program = small_program(name, monkeypatch, 4)
+    if name == "upgrade":
+        monkeypatch.setattr(program, "trained", program.trained.__wrapped__)
+    command, found = in_a_folder(name, program.run, monkeypatch, tmp_path, layer=layer)
+    command()
+    assert given_again(command, monkeypatch, every=3) == (2 if name == "upgrade" else 1)
+    assert found[1] == found[0]
+    said = capsys.readouterr().err
+    place = Path("runs", "examples", f"{name}-{layer}-0.01-0")
+    assert f"interrupted; the same command goes on from {place}" in said
+    assert f"going on after step 3 of {place}.1.pt" in said
+    assert not [*place.parent.iterdir()]
+
+
+PROGRAM = """
+import random, resume, sys, torch
+from training import command, fit
+
+resume.EVERY = 0.0
+
+def run(layer, rate, seed, seconds, wait):
+    torch.manual_seed(seed)
+    draw = random.Random(seed)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout())
+
+    def loss():
+        print("a step", flush=True)
+        if wait == "yes":
+            sys.stdin.readline()
+        return model(torch.tensor([[draw.random() for _ in range(4)]])).square().mean()
+
+    found = fit(model, loss, rate, 30, draw=draw)
+    return {**found, "weight": model[0].weight.sum().item(), "drawn": draw.random()}
+
+command("", run, 1e-2, wait=("no", "yes"))
+"""
+
+
+def test_a_killed_program_goes_on(tmp_path, monkeypatch, capsys):
+    """After SIGTERM, then after SIGKILL; a file that is broken is told."""
+    monkeypatch.chdir(tmp_path)
+    Path("small.py").write_text(PROGRAM)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "examples")}
+    monkeypatch.setattr(sys, "argv", ["small.py"])
+    runpy.run_path("small.py")
+    whole = capsys.readouterr().out.splitlines()
+
+    def run(steps: int, number: int = 0) -> tuple[int, list[str], str]:
+        """Send a signal in the step after so many -> exit code, output, messages."""
+        process = subprocess.Popen(
+            [sys.executable, "small.py", "--wait=yes"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(steps):
+            assert process.stdout.readline() == "a step\n"
+            process.stdin.write("\n")
+            process.stdin.flush()
+        if number:
+            process.stdout.readline()
+            process.send_signal(number)
+        out, said = process.communicate("\n" * 40)
+        return process.returncode, out.splitlines(), said
+
+    code, _, said = run(5, signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM
+    place = Path("runs", "examples", "small-ramgru-0.01-0-yes")
+    assert f"interrupted; the same command goes on from {place}" in said
+    kept = Path(f"{place}.1.pt")
+    content = kept.read_bytes()
+    kept.write_bytes(content[:-1] + b"?")
+    monkeypatch.setattr(sys, "argv", ["small.py", "--wait=yes"])
+    with pytest.raises(SystemExit, match="of another program, or broken; remove it"):
+        runpy.run_path("small.py")
+    kept.write_bytes(content)
+    code, _, said = run(7, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert f"going on after step 6 of {kept}" in said
+    code, out, said = run(0)
+    assert (code, f"going on after step 13 of {kept}" in said) == (0, True)
+    assert out[:17] == ["a step"] * 17
+    same = [line for line in whole[30:] if not line.startswith("seconds")]
+    assert [line for line in out[17:] if not line.startswith("seconds")] == same
+    assert not [*place.parent.iterdir()]
 
 
 @pytest.mark.integrations
@@ -71,6 +215,24 @@ def test_skorch_trains_for_passes_or_seconds(seconds, monkeypatch):
     each = -(-270 * 4 // 5 // vowels.BATCH)
     assert found["steps"] == (2 * each if seconds is None else each)
     assert found["right"] > vowels.CHANCE["right"]
+
+
+@pytest.mark.integrations
+@pytest.mark.filterwarnings("ignore")
+def test_skorch_goes_on(monkeypatch, tmp_path):
+    pytest.importorskip("skorch")
+    vowels = importlib.import_module("japanese_vowels")
+    numbers = np.random.default_rng(0)
+    x = numbers.random((45, vowels.LONGEST, vowels.CHANNELS), np.float32)
+    data = {"x": x, "lengths": numbers.integers(7, 30, 45)}, np.arange(45) % vowels.SPEAKERS
+    monkeypatch.setattr(vowels, "PASSES", 3)
+    monkeypatch.setattr(vowels, "read", lambda part: data)
+    command, found = in_a_folder("vowels", vowels.run, monkeypatch, tmp_path)
+    command()
+    place = importlib.import_module("skorch.callbacks.regularization")
+    assert given_again(command, monkeypatch, 4, signal.SIGINT, place) == 2
+    assert found[1] == found[0]
+    assert not [*Path("runs", "examples").iterdir()]
 
 
 @pytest.mark.parametrize("cards", [2, 30])
@@ -94,10 +256,82 @@ def test_card_games_ask_what_they_say(cards):
         last[rank] = place
 
 
-NEEDED = {"compress": ["constriction"], "japanese_vowels": ["skorch", "sktime"]}
+@pytest.fixture
+def invented_chorales(tmp_path, monkeypatch):
+    """chorales.py with random rolls in place of scores."""
+    chorales = importlib.import_module("chorales")
+    draw = torch.Generator().manual_seed(0)
+    rolls = [torch.rand(n, chorales.KEYS, generator=draw) < 0.05 for n in range(70, 80)]
+    monkeypatch.setattr(chorales, "ROLLS", tmp_path / "runs" / "chorales.npz")
+    monkeypatch.setattr(chorales, "parsed", lambda: rolls)
+    chorales.chorales.cache_clear()
+    yield chorales
+    chorales.chorales.cache_clear()
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, *NEEDED])
+@pytest.mark.parametrize("layer", ["ramgru", "lstm"])
+def test_chorales_are_parsed_once_and_learned(layer, invented_chorales, monkeypatch):
+    for option, value in {"STEPS": 2, "BATCH": 2}.items():
+        monkeypatch.setattr(invented_chorales, option, value)
+    parts = invented_chorales.chorales()
+    assert [len(part) for part in parts] == [6, 2, 2]
+    assert sorted(len(one) for part in parts for one in part) == [*range(70, 80)]
+    invented_chorales.chorales.cache_clear()
+    monkeypatch.setattr(invented_chorales, "parsed", None)
+    found = invented_chorales.run(layer, 1e-3, seed=0)
+    assert found["steps"] == 2
+    assert found["loss"] > 0
+    assert found["NLL"] > 0
+
+
+def test_a_roll_tells_what_sounds_as_a_step_begins():
+    chorales = importlib.import_module("chorales")
+    quarter, triplets = (0.0, 1.0, 60), [(1 + n / 3, 1 / 3, 64 + n) for n in range(3)]
+    passing, last = (2.25, 0.25, 72), (2.5, 0.5, 60)
+    roll = chorales.roll([quarter, *triplets, passing, last])
+    sounding = [(row.nonzero().flatten() + chorales.LOWEST).tolist() for row in roll]
+    assert sounding == [[60], [60], [64], [65], [], [60]]
+
+
+def test_chorales_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "music21", None)
+    with pytest.raises(SystemExit, match="pip install music21"):
+        importlib.import_module("chorales").parsed()
+
+
+def test_a_chorale_at_another_pitch_is_the_same():
+    same = importlib.import_module("chorales").same
+    draw = torch.Generator().manual_seed(0)
+    one, other = torch.rand(2, 40, 88, generator=draw) < 0.05
+    assert same(one, one[:38].roll(5, 1))
+    assert not same(one, one[:30])
+    assert not same(one, other)
+
+
+def test_the_likelihood_of_a_step_sees_only_earlier_ones(invented_chorales):
+    torch.manual_seed(0)
+    model = invented_chorales.Model("gru").eval()
+    one = (torch.rand(1, 20, invented_chorales.KEYS) < 0.05).float()
+    changed = one.clone()
+    changed[:, 10:] = 1 - changed[:, 10:]
+    with torch.no_grad():
+        logits, others = model(one), model(changed)
+    assert torch.equal(logits[:, :11], others[:, :11])
+    assert not torch.equal(logits[:, 11:], others[:, 11:])
+    rolls = [one[0], one[0, :5]]  # padding costs nothing
+    apart = sum(model.cost([roll]).item() for roll in rolls)
+    assert model.cost(rolls).item() == pytest.approx(apart, rel=1e-5)
+    assert invented_chorales.likelihood(model, rolls) == pytest.approx(apart / 25, rel=1e-5)
+
+
+NEEDED = {
+    "compress": ["constriction"],
+    "japanese_vowels": ["skorch", "sktime"],
+    "torchrl_repeat_previous": ["torchrl"],
+}
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "chorales", *NEEDED])
 def test_a_program_explains_itself(name):
     for library in NEEDED.get(name, ()):
         pytest.importorskip(library)
@@ -181,11 +415,13 @@ def test_a_forecast_of_the_truth_has_no_error():
     assert air.CHANCE["error, %"] < 10  # the trivial method is a good one
 
 
-def run_compress(*arguments: object) -> None:
+def run_compress(*arguments: object, code: int = 0) -> str:
+    """-> what it says about an error"""
     command = [sys.executable, ROOT / "examples" / "compress.py", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     found = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert found.returncode == 0, found.stderr
+    assert found.returncode == code, found.stderr
+    return found.stderr
 
 
 def test_another_process_with_other_threads_decodes_the_same_bytes(tmp_path):
@@ -210,13 +446,64 @@ def test_a_broken_file_is_refused():
     pytest.importorskip("constriction")
     compress = importlib.import_module("compress")
     packed = compress.compress(b"to be or not to be" * 10)
+
+    def named(**facts: object) -> bytes:
+        """The file with other facts in its header; None: without."""
+        magic, header, body = packed.split(b"\n", 2)
+        values = {n: v for n, v in {**json.loads(header), **facts}.items() if v is not None}
+        return b"\n".join((magic, json.dumps(values).encode(), body))
+
+    assert compress.decompress(named()) == b"to be or not to be" * 10
+    words = len(packed.split(b"\n", 2)[2])
+    broken = "its header is broken: expected ramgru, torch, processor, sha256, bytes, streams"
     for content, message in (
+        (named(bytes=10**15), rf"{words} coded bytes hold at most [\d,]+, got bytes: 1,000,0"),
+        (named(bytes=-1), "got bytes: -1"),
+        (named(bytes=True), broken),
+        (named(bytes=1.0), broken),
+        (named(streams=0), "expected 1 to 64 streams, got 0"),
+        (named(streams=10**9), "expected 1 to 64 streams, got 1,000,000,000"),
+        (named(streams="4"), broken),
+        (named(sha256=None), broken),
+        (named(torch=None), broken),
+        (compress.MAGIC + b"[]\n", broken),
+        (compress.MAGIC + b"{\n", "its header is broken: Expecting property name"),
+        (compress.MAGIC + b"[" * 10**5 + b"\n", "its header is broken: it is nested too deeply"),
+        (packed + b"1", "expected whole words of 4 bytes"),
+        (packed[:-words] + b"\xff" * words, "its coded bytes are broken at step 0"),
         (packed[:-8] + bytes(4) + packed[-4:], "the file or the computer differs"),
         (packed.replace(b'"torch": "', b'"torch": "0.'), "the same bits need the same software"),
         (b"something else", "no file that compress.py wrote"),
     ):
         with pytest.raises(ValueError, match=message):
             compress.decompress(content)
+
+
+def test_a_file_is_overwritten_only_if_it_is_named(tmp_path):
+    pytest.importorskip("constriction")
+    path, packed = tmp_path / "n.txt", tmp_path / "n.txt.ramgru"
+    path.write_bytes(b"abc")
+    run_compress(path)
+    path.write_bytes(b"mine")
+    assert f"{path} exists; -o {path} overwrites it" in run_compress("-d", packed, code=2)
+    assert "exists" in run_compress(path, code=2)
+    assert path.read_bytes() == b"mine"
+    run_compress("-d", packed, "-o", path)
+    assert path.read_bytes() == b"abc"
+    assert "cannot write" in run_compress(path, "-o", tmp_path / "none" / "x", code=1)
+
+
+def test_a_stopped_compressor_writes_nothing(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("constriction")
+    compress, path = importlib.import_module("compress"), tmp_path / "n.txt"
+    path.write_bytes(b"abc")
+    monkeypatch.setattr(sys, "argv", ["compress.py", str(path)])
+    monkeypatch.setattr(compress, "compress", lambda *given: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as ended:
+        compress.main()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert "nothing was written, the same command begins again" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_results_are_kept_and_not_measured_again(tmp_path, monkeypatch):
@@ -244,3 +531,30 @@ def test_results_are_kept_and_not_measured_again(tmp_path, monkeypatch):
     written = (tmp_path / "in_practice.md").read_text(encoding="utf-8")
     assert "| right | 50.0 %" in written
     assert "≥ 95.0 %: not met" in written
+
+
+def test_bars_are_told_as_met_or_not():
+    programs, page = (importlib.import_module(f"in_practice_{n}") for n in ("programs", "page"))
+    low = programs.Value("bits", 1.5, 0.9, low=True)
+    means = {"ramgru": 1.81, "gru": 2.0}
+    assert page.bars(low, means) == ["≤ 1.500: not met", "≤ 0.9 × nn.GRU's 2.000: not met"]
+    assert page.bars(low, means | {"ramgru": 1.79})[1] == "≤ 0.9 × nn.GRU's 2.000: met"
+    assert page.bars(low, {"ramgru": 1.0}) == ["≤ 1.500: met", "nn.GRU: not measured"]
+    assert page.bars(low, {}) == page.bars(programs.Value("bits"), means) == []
+    same, both = {"ramgru": 0.5, "gru": 0.5, "lstm": 0.2}, ("gru", "lstm")
+    better = programs.Value("right", factor=1.0, peers=both, share=True)
+    assert page.bars(better, same) == ["> nn.GRU's 50.0 %: not met", "> nn.LSTM's 20.0 %: met"]
+    as_good = programs.Value("right", factor=1.0, equal=True, share=True)
+    assert page.bars(as_good, same) == ["≥ nn.GRU's 50.0 %: met"]
+    half_more = programs.Value("right", factor=1.5, share=True)
+    assert page.bars(half_more, same) == ["≥ 1.5 × nn.GRU's 50.0 %: not met"]
+
+
+def test_every_program_has_a_bar():
+    programs = importlib.import_module("in_practice_programs")
+    without = [
+        name
+        for name, program in programs.PROGRAMS.items()
+        if not any(v.bar is not None or v.factor is not None for v in program.values)
+    ]
+    assert not without
