@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -73,6 +74,7 @@ class Plan:
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     reads: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     scaling: Shape = (16, 256, 256)
+    heads: Shape = (32, 100, 64)
     chunk: Shape = (8, 64, 128)
     chunks: int = 1000  # before a carried memory is measured
     matrix: int = 2048
@@ -91,6 +93,7 @@ QUICK = Plan(
     batches=(1, 2),
     reads=(1, 4),
     scaling=(2, 20, 16),
+    heads=(2, 20, 16),
     chunk=(2, 8, 16),
     chunks=3,
     matrix=128,
@@ -218,6 +221,18 @@ def in_turn(step: Callable[[Tensor], object], inputs: list[Tensor]) -> Callable[
     return lambda: step(next(turns))
 
 
+def step_of(gru: nn.GRU, batch: int = 1) -> Callable[[Tensor], object]:
+    """A function of one input (batch, I), which goes on from the state of the last one."""
+    hidden = torch.zeros(gru.num_layers, batch, gru.hidden_size)
+
+    def step(x: Tensor) -> None:
+        nonlocal hidden
+        with torch.no_grad():
+            _, hidden = gru(x.unsqueeze(1), hidden)
+
+    return step
+
+
 def stream(run: Run) -> None:
     """One time step of one stream or of several, on one thread."""
     heads = {"": {}, ", tape heads": {"heads": "key key tape tape"}}
@@ -233,14 +248,8 @@ def stream(run: Run) -> None:
         rows = []
         for width in run.plan.widths:
             inputs = list(torch.randn(INPUTS, batch, width))
-            hidden = [torch.zeros(depth, batch, width)]
             gru = nn.GRU(width, width, depth, batch_first=True)
-
-            def gru_step(x: Tensor, gru: nn.GRU = gru, hidden: list[Tensor] = hidden) -> None:
-                with torch.no_grad():
-                    _, hidden[0] = gru(x.unsqueeze(1), hidden[0])
-
-            calls: dict[str, Callable[[], object]] = {BASE: in_turn(gru_step, inputs)}
+            calls: dict[str, Callable[[], object]] = {BASE: in_turn(step_of(gru, batch), inputs)}
             for name, options in heads.items() if batch * depth == 1 else [("", {})]:
                 for controller in CONTROLLERS:
                     layer = ram(width, controller, num_layers=depth, **options)
@@ -307,6 +316,46 @@ def scaling(run: Run) -> None:
     rows = [[K, operators[K].milliseconds(), found[K].milliseconds()] for K in found]
     head = ["reads", "operator, ms", f"{OURS}, ms"]
     run.add(f"### Cells that a step reads: {name_of(run.plan.scaling)}", "", *table(head, rows))
+
+
+HEADS = ("key", "learned", "lag", "tape", "key learned", "key key:2 learned lag tape")
+
+
+def heads(run: Run) -> None:
+    """A train step and a step of a stream by the heads of the memory."""
+    (B, T, width), inputs = run.plan.heads, list(torch.randn(INPUTS, 1, run.plan.heads[2]))
+    run.add(
+        f"## Heads: {name_of(run.plan.heads)}",
+        "",
+        "A train step inside a network, and one step of one stream on one thread.",
+        "",
+    )
+    options: dict[str, dict[str, str]] = {f"`{names}`": {"heads": names} for names in HEADS}
+    options["the default, 11 heads"] = {}
+    made = {
+        f"{name}{with_}": ram(width, controller, **given)
+        for controller, with_ in (("gru", ""), ("mingru", ", mingru"))
+        for name, given in options.items()
+    }
+    found = {BASE: who.of(nn.GRU(width, width, batch_first=True))}
+    found |= {name: who.of(layer) for name, layer in made.items()}
+    trained = run.trained(found, leaf(B, T, width))
+    torch.set_num_threads(1)
+    calls: dict[str, Callable[[], object]] = {BASE: in_turn(step_of(found[BASE].module), inputs)}
+    calls |= {name: in_turn(layer.stream(1).step, inputs) for name, layer in made.items()}
+    streamed = run.times(calls)
+    torch.set_num_threads(run.threads)
+    rows = []
+    for name in found:
+        row = [name]
+        for times, text in (
+            (trained, Times.milliseconds),
+            (streamed, lambda each: digits(1e6 * each.median)),
+        ):
+            row += [text(times[name]), times_text(ratio(times[BASE].wall, times[name].wall))]
+        rows.append(row)
+    head = ["heads", "train step, ms", f"`{BASE}`", "stream step, µs", f"`{BASE}`"]
+    run.add(*table(head, rows))
 
 
 class Chunks:
@@ -423,12 +472,13 @@ SECTIONS = {
     "layers": layers,
     "stream": stream,
     "scaling": scaling,
+    "heads": heads,
     "carried": carried,
     "memory": memory,
 }
 
 
-def header(arguments: Sequence[str]) -> str:
+def header(title: str, arguments: Sequence[str]) -> str:
     peers = []
     for package in ("mingru-scans", "minGRU-pytorch", "transformers"):
         try:
@@ -438,7 +488,7 @@ def header(arguments: Sequence[str]) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in machine.describe().items())
     given = "".join(f" {a}" for a in arguments)
     return (
-        f"# Performance\n\nWritten by `python benchmarks/performance.py{given}`; do not edit. "
+        f"# {title}\n\nWritten by `python benchmarks/performance.py{given}`; do not edit. "
         f"{facts}; kernels: {native.info()['runs']}.\n\nAll numbers are from one run. Contenders "
         "take turns, in an order that is reversed every other round. Shapes are (sequences, "
         "steps, inputs and hidden units); float32 unless the name says otherwise. Peers: "
@@ -452,6 +502,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, few rounds")
     parser.add_argument("--threads", type=int, default=min(2, machine.cpu_count()))
     parser.add_argument("--output", type=Path, default=Path("docs/performance.md"))
+    parser.add_argument("--title", default="Performance", help="of the page (default Performance)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*is rounded up")
@@ -467,7 +518,11 @@ def main() -> int:
     run = Run(QUICK if options.quick else Plan(), options.threads, options.output)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     quick = ["--quick"] if options.quick else []
-    run.add(header([*quick, "--only", options.only, "--threads", str(options.threads)]))
+    given = [*quick, "--only", options.only, "--threads", str(options.threads)]
+    for name, value in (("title", options.title), ("output", options.output)):
+        if str(value) != str(parser.get_default(name)):
+            given += [f"--{name}", shlex.quote(str(value))]
+    run.add(header(options.title, given))
     begin = time.perf_counter()
     for name in SECTIONS:
         if name in names:

@@ -28,6 +28,7 @@ def test_performance_writes_every_section(tmp_path):
         "## Layers beside their peers",
         "## A streaming step",
         "## How a train step scales",
+        "## Heads: (2, 20, 16)",
         "## Chunks of a stream",
         "## Memory of a train step",
     ):
@@ -68,6 +69,7 @@ def test_gpu_rehearses_every_section_on_the_cpu(tmp_path):
         "## Layers",
         "## Operators",
         "## How a train step scales",
+        "## Heads: (2, 20, 16)",
     ):
         assert f"\n{title}" in f"\n{found.stdout}"
     assert not list(tmp_path.iterdir())
