@@ -12,7 +12,8 @@ SANITIZE := build/sanitize
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: lock audit run test check unit exports interpret sanitizer sanitize integrations format docs package pythons clean
+.PHONY: lock audit run test check unit exports interpret sanitizer sanitize integrations browser format docs
+.PHONY: package pythons clean
 
 run: $(VENV)/installed-all
 	$(BIN)/ramgru compare mqar --open
@@ -33,7 +34,6 @@ unit: $(VENV)/installed-dev
 
 # Every combination of layers and calls, exported and compiled; hours.
 exports: $(VENV)/installed-dev
-	$(PIP) --editable ".[dev,onnx]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m slow \
 		tests/layer/test_export.py tests/test_onnx.py tests/test_without_ramgru.py tests/test_export_page.py
 
@@ -94,10 +94,18 @@ integrations:
 	$(MAKE) VENV=$(VENV) $(VENV)/installed-dev,integrations
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest -q -m integrations tests/adapters
 
+# The tests of the interactive page, in the Chromium that CHROMIUM names, else in one that playwright
+# downloads.
+FIND := from playwright.sync_api import sync_playwright as play; print(play().start().chromium.executable_path)
+browser: $(VENV)/installed-dev,browser
+	test -n "$$CHROMIUM" || $(BIN)/playwright install --with-deps chromium
+	CHROMIUM="$${CHROMIUM:-$$($(BIN)/python -c '$(FIND)')}" OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -q tests/lab/show/test_live.py
+
 # Both files of versions anew, from pyproject.toml and the versions in constraints.txt: delete a line
 # there, or all, for a newer version. Needs uv: `pip install uv`.
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.10 --no-annotate --no-header --quiet
-LOCKED := dev onnx docs integrations bench browser
+LOCKED := dev docs integrations bench browser release fuzz
 lock:
 	sed -n '/^#/p' constraints.txt > constraints.new
 	$(COMPILE) $(LOCKED:%=--extra %) --constraint constraints.txt >> constraints.new

@@ -1,6 +1,6 @@
 """A step of a stream in onnxruntime beside `RAMGRU.stream`: python benchmarks/onnx_step.py
 
-Needs `pip install 'ramgru[onnx]'`. One sequence, one thread; the numbers are the best of several
+Needs `pip install ".[onnx]"`. One sequence, one thread; the numbers are the best of several
 rounds, which alternate.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def required(*extras: str) -> set[str]:
 
 def test_each_package_of_an_extra_is_pinned():
     """`vowels` is installed without its dependencies."""
-    extras = ("dev", "onnx", "docs", "integrations", "bench", "browser")
+    extras = ("dev", "docs", "integrations", "bench", "browser", "release", "fuzz")
     assert required(*extras) <= {name for name, _ in pins("constraints.txt")}
 
 
@@ -48,3 +49,19 @@ def test_no_older_torch_is_promised_than_the_one_that_is_tested():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     promised = re.search(r'"torch>=([\d.]+)"', text)[1]
     assert dict(pins("constraints.txt"))["torch"].startswith(f"{promised}.")
+
+
+def test_no_text_installs_ramgru_from_an_index():
+    """The name is on none: whoever registers it would be installed."""
+    advice = re.compile(r"pip install ['\"]?ramgru")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("no repository")
+    found = []
+    for path in map(ROOT.joinpath, listed.stdout.splitlines()):
+        if path.is_file() and path != Path(__file__):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            found += [f"{path}: {match}" for match in advice.findall(text)]
+    assert not found

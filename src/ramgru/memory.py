@@ -20,7 +20,7 @@ from ramgru.kernels.address import tag_rows
 from ramgru.kernels.key_attention import key_attention
 from ramgru.kernels.memory_scan import Tag, memory_scan, step_
 from ramgru.kernels.projection import Projection, gated_sum
-from ramgru.kernels.transforms import is_readable
+from ramgru.kernels.transforms import apply, is_readable
 from ramgru.keys import Address, Addresses, KeyHeads
 from ramgru.lag import LagHeads, ReadAllLags
 from ramgru.memory_state import MemoryState
@@ -385,9 +385,8 @@ class RandomAccessMemory(nn.Module):
         candidate = s.candidate[:, :, part, : self.width]
         heads = range(part.start, part.stop)
         cell = torch.cat([s.write.cells(head) for head in heads], dim=-1)
-        with_rule: Tensor = ReadAllLags.apply(
-            y, lags.shares(), candidate, cell, held, fresh, reset, part.start
-        )
+        given = (y, lags.shares(), candidate, cell, held, fresh, reset, part.start)
+        with_rule: Tensor = apply(ReadAllLags, *given)
         return with_rule
 
     def part(self, kind: type[Head]) -> slice:

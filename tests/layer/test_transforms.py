@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jacrev, jvp, vmap
+from torch.autograd import forward_ad
+from torch.func import functional_call, grad, jacrev, jvp, stack_module_state, vmap
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
@@ -18,6 +19,7 @@ import ramgru.tape
 from ramgru import RAMGRU, Memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
+EVERY = "key:2 learned lag:5 tape"
 every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 
 
@@ -178,11 +180,56 @@ def test_gradient_checkpointing_changes_no_gradient(controller: str) -> None:
 
 
 @every_controller
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
-def test_forward_mode_is_refused(controller: str) -> None:
-    layer, x = make(controller=controller), normal(1, 3, 2)
-    with pytest.raises(NotImplementedError, match=r"jvp|forward mode"):
+def test_ensembles(controller: str) -> None:
+    layers = [make(EVERY, controller=controller, learned=True) for _ in range(3)]
+    x = normal(2, 4, 2)
+
+    def run(*weights: dict[str, Tensor]) -> Tensor:
+        return functional_call(layers[0], weights, (x,))[0]
+
+    found = vmap(run)(*stack_module_state(layers))
+    for y, layer in zip(found, layers, strict=True):
+        torch.testing.assert_close(y, layer(x)[0], rtol=0, atol=1e-12)
+
+
+jit_is_deprecated = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+WAYS_OUT = r"torch\.autograd\.functional\.jvp.* torch\.func\.jacrev"
+
+
+@every_controller
+@pytest.mark.parametrize("heads", EVERY.split())
+@jit_is_deprecated
+def test_forward_mode_is_refused(heads: str, controller: str) -> None:
+    layer, x = make(heads, controller=controller), normal(1, 3, 2)
+    y, weight = layer(x)[0], layer.memories[0].candidate.weight
+    with pytest.raises(NotImplementedError, match=WAYS_OUT):
         jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        with pytest.raises(NotImplementedError, match=WAYS_OUT):
+            layer(dual)
+        with pytest.raises(NotImplementedError, match=WAYS_OUT):
+            layer.step(dual[:, 0], layer.initial_state(1))
+        with pytest.raises(NotImplementedError, match=WAYS_OUT):
+            torch.autograd.grad(y, weight, forward_ad.make_dual(y.detach(), y.detach()))
+
+
+@jit_is_deprecated
+def test_forward_mode_of_lags_alone_is_refused() -> None:
+    layer, x = make("lag:5"), normal(1, 3, 2)
+    name = next(name for name, _ in layer.named_parameters() if name.endswith("logits"))
+    logits = layer.get_parameter(name).detach()
+    with pytest.raises(NotImplementedError, match=WAYS_OUT):
+        jvp(lambda p: functional_call(layer, {name: p}, (x,))[0], (logits,), (logits,))
+
+
+@every_controller
+def test_two_ways_to_a_product_of_forward_mode(controller: str) -> None:
+    layer, x, v = make(EVERY, controller=controller), normal(1, 3, 2), normal(1, 3, 2)
+    _, product = torch.autograd.functional.jvp(lambda x: layer(x)[0], x, v)
+    whole = jacrev(lambda x: layer(x)[0])(x)
+    assert product.abs().max() > 0
+    torch.testing.assert_close(product, (whole * v).sum((-3, -2, -1)), rtol=0, atol=1e-12)
 
 
 @every_controller

@@ -76,12 +76,18 @@ def back_to_front(x: Tensor) -> Tensor:
     return x.movedim(0, -1).contiguous().movedim(-1, 0)
 
 
+def expanded(x: Tensor) -> Tensor:
+    """Other numbers: the first entry in place of all, once in memory."""
+    return x[:1].expand_as(x)
+
+
 FORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "wrapped": Wrapped,
     "negative": negative,
     "of a conjugate": of_conjugate,
     "strided": strided,
     "back to front": back_to_front,
+    "expanded": expanded,
     "a part of a whole": lambda x: torch.cat([x.flatten(), x.flatten()])[x.numel() :].view(x.shape),
 }
 
@@ -134,7 +140,6 @@ def test_any_form_of_any_weight(
     name: str, form: str, how: str, warm: bool, controller: str
 ) -> None:
     """Before the first step or after some, as another tensor or as other `.data`."""
-    expected = plain_numbers(controller)
     odd = layer(controller=controller)
     if warm:
         numbers(odd)
@@ -142,6 +147,12 @@ def test_any_form_of_any_weight(
     own = owner._parameters if name in NAMES else owner._buffers
     last = name.rpartition(".")[2]
     other = FORMS[form](own[last].detach().clone())
+    expected = plain_numbers(controller)
+    if form == "expanded":
+        plain = layer(controller=controller)
+        with torch.no_grad():
+            plain.state_dict(keep_vars=True)[name].copy_(other)
+        expected = numbers(plain)
     if how == "data" and form != "wrapped":
         own[last].data = other
     else:

@@ -41,27 +41,42 @@ def threads():
     torch.set_num_threads(before)
 
 
-SMALLER_TEAM = f"""
-import sys
+SAME = f"""
+import os, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
+if "one processor" in sys.argv:
+    os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
 from test_threads import CONTROLLERS, assert_same, numbers
 for controller in CONTROLLERS:
     expected = numbers(controller, 1)
-    for _ in range(2):
-        assert_same(controller, 2, expected)
+    for threads in map(int, sys.argv[1].split()):
+        assert_same(controller, threads, expected)
 """
 
 
-@pytest.mark.parametrize("variable", ["OMP_THREAD_LIMIT=1", "OMP_DYNAMIC=true"])
-def test_openmp_gives_fewer_threads_than_torch_asks_for(variable):
-    name, value = variable.split("=")
+def check_in_a_process(threads: str, *words: str, **variables: str) -> None:
+    """Each of these numbers of threads, in turn, beside one thread."""
     found = subprocess.run(
-        [sys.executable, "-c", SMALLER_TEAM],
+        [sys.executable, "-c", SAME, threads, *words],
         capture_output=True,
         text=True,
-        env={**os.environ, name: value},
+        env={**os.environ, **variables},
     )
     assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "threads"),
+    [("OMP_THREAD_LIMIT=1", "2 2"), ("OMP_DYNAMIC=true", "2 2"), ("OMP_THREAD_LIMIT=2", "4 8")],
+)
+def test_openmp_gives_fewer_threads_than_torch_asks_for(variable: str, threads: str) -> None:
+    name, value = variable.split("=")
+    check_in_a_process(threads, **{name: value})
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no way to choose a processor")
+def test_more_threads_than_processors() -> None:
+    check_in_a_process("2 4", "one processor")
 
 
 @pytest.mark.parametrize("controller", CONTROLLERS)

@@ -78,7 +78,7 @@ class _Function(torch.autograd.Function):
             return None, None, None, *[None] * ctx.inputs
         grads = tuple(None if g is None else g.resolve_neg() for g in grads)
         differentiable = torch.is_grad_enabled()  # create_graph=True
-        if differentiable or not dispatch.are_plain(*grads):
+        if differentiable or not (dispatch.is_eager() and dispatch.are_plain(*grads)):
             with torch.enable_grad():
                 found = _by_fallback(
                     ctx.fallback, tensors, ctx.options, grads, needed, differentiable

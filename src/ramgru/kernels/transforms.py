@@ -5,12 +5,19 @@ The vmap rules fold the mapped dimension into the batch, so that one call comput
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+NO_FORWARD_MODE = (
+    "ramgru: a layer with a memory has no derivatives in forward mode (torch.func.jvp, jacfwd, "
+    "torch.autograd.forward_ad); torch.autograd.functional.jvp(f, x, v) gives the same product by "
+    "two backward passes, and torch.func.jacrev(f)(x) a whole Jacobian"
+)
 
 
 def call(function: type[torch.autograd.Function], operator: Any, args: tuple[Any, ...]) -> Any:
@@ -21,7 +28,26 @@ def call(function: type[torch.autograd.Function], operator: Any, args: tuple[Any
     if torch.compiler.is_compiling():
         return operator(*args)
     active = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return function.apply(*args) if active else operator(*args)
+    return apply(function, *args) if active else operator(*args)
+
+
+def apply(function: type[torch.autograd.Function], *args: Any) -> Any:
+    """`function.apply`; in forward mode, of a Function that says how to go without."""
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0:
+        function = _refusing(function)
+    return function.apply(*args)
+
+
+@functools.cache
+def _refusing(function: type[torch.autograd.Function]) -> type[torch.autograd.Function]:
+    """A class of its own, since torch.compile takes no Function that has a `jvp`."""
+
+    class Refusing(function):  # type: ignore[valid-type, misc]
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Any) -> Any:
+            raise NotImplementedError(NO_FORWARD_MODE)
+
+    return Refusing
 
 
 def is_readable(x: Tensor) -> bool:

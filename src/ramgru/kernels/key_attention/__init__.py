@@ -13,6 +13,7 @@ from torch.autograd import Function
 from ramgru.kernels import dispatch
 from ramgru.kernels.key_attention import cpu, reference
 from ramgru.kernels.key_attention import torch as portable
+from ramgru.kernels.transforms import apply
 
 __all__ = ["key_attention", "reference"]
 
@@ -47,7 +48,7 @@ def key_attention(
     if not is_grad_enabled():
         return y
     tensors = (query, key, scale, gate, candidate, null, reset, lengths)
-    attached: Tensor = _Attach.apply(y, *tensors, window, head)
+    attached: Tensor = apply(_Attach, y, *tensors, window, head)
     return attached
 
 

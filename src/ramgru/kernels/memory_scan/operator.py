@@ -18,7 +18,7 @@ from ramgru.kernels.memory_scan.inputs import DIFFERENTIABLE, Inputs, empty_resu
 from ramgru.kernels.memory_scan.second import SecondBackward
 from ramgru.kernels.memory_scan.uneven import even, uneven_gradients
 from ramgru.kernels.memory_scan.vmap import batch_size, fold_named, unfold_named
-from ramgru.kernels.transforms import call, fold, one_by_one
+from ramgru.kernels.transforms import apply, call, fold, one_by_one
 
 OPERATION = dispatch.Operation(
     "memory_scan", "memory_scan_forward", "ramgru.kernels.memory_scan.triton"
@@ -198,7 +198,7 @@ class _Backward(torch.autograd.Function):
             for name, value in zip(DIFFERENTIABLE, grad_grads, strict=True)
         ]
         given = (*wanted, *tensors, ctx.memory_size, ctx.counts)
-        found = SecondBackward.apply(grad_output, grad_rows, *given)
+        found = apply(SecondBackward, grad_output, grad_rows, *given)
         by_name = dict(zip(DIFFERENTIABLE, found[2:], strict=True))
         return (
             found[0],
