@@ -100,7 +100,7 @@ FIND := from playwright.sync_api import sync_playwright as play; print(play().st
 browser: $(VENV)/installed-dev,browser
 	test -n "$$CHROMIUM" || $(BIN)/playwright install --with-deps chromium
 	CHROMIUM="$${CHROMIUM:-$$($(BIN)/python -c '$(FIND)')}" OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -q tests/lab/show/test_live.py
+		$(BIN)/python -m pytest -q tests/lab/show/test_browser.py
 
 # Both files of versions anew, from pyproject.toml and the versions in constraints.txt: delete a line
 # there, or all, for a newer version. Needs uv: `pip install uv`.

@@ -122,7 +122,8 @@ class Answer:
     """One question of a sample, the model's answer, and the provenance of its read.
 
     step: the step of the question. weight (T,): of each step's write in the read at that step.
-    expected: the right answer; written: the step that holds it; None if not known.
+    expected: the right answer; written: the step that holds it; None if not known. error: how far
+    numbers are from the right ones, on average; None for other answers, and if not known.
     """
 
     step: int
@@ -130,16 +131,56 @@ class Answer:
     answered: str
     weight: Sequence[float]
     written: int | None = None
+    error: float | None = None
 
     @property
     def right(self) -> bool | None:
-        """None if the right answer is not known."""
-        return None if self.expected is None else self.expected == self.answered
+        """None if the right answer is not known, and for numbers, which are judged by their
+        error."""
+        if self.expected is None or self.error is not None:
+            return None
+        return self.expected == self.answered
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The column whose numbers are told: its name, and its standard deviation in the file, by which
+    errors are judged."""
+
+    name: str
+    spread: float
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One input and its answers: tokens (T labels), and an answer to each question."""
+    """One input and its answers: tokens (T labels), an answer to each question, and the scale of
+    answers that are numbers."""
 
     tokens: Sequence[str]
     answers: Sequence[Answer] = field(default_factory=list)
+    scale: Scale | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A step at which the model is asked.
+
+    expected: the right answer: a token or class (int), bits (F,), or numbers (O,) in the unit of
+    their column, NaN beyond the end; None if not known. written: the step that holds it; None if
+    not known. origin (O,): the numbers of a model that answers 0.
+    """
+
+    step: int
+    expected: int | np.ndarray | None = None
+    written: int | None = None
+    origin: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """inputs: (T,) int64 tokens or (T, F) float32 features; questions in the order of steps; the
+    scale of answers that are numbers."""
+
+    inputs: np.ndarray
+    questions: Sequence[Question]
+    scale: Scale | None = None

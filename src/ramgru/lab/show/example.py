@@ -1,57 +1,37 @@
 """One input to inspect: drawn from the task, or typed.
 
 Tasks over tokens read ids (or text, if the task has a vocabulary); tasks over features read bits,
-or numbers with commas between the channels of a step.
+or numbers with commas between the channels of a step; a table reads rows of its file, or another.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ramgru.errors import DataError
+from ramgru.lab.show import rows
+from ramgru.lab.show.data import Example, Question
+from ramgru.lab.spec import listed
 from ramgru.lab.tasks.base import IGNORE, Task
 from ramgru.lab.tasks.mqar import MQAR, MQARUpdate
 from ramgru.lab.tasks.programs import Interpreter, Programs
 from ramgru.lab.tasks.programs.language import split
+from ramgru.lab.tasks.table import Table
 from ramgru.lab.tasks.text import Text
 
 LONGEST = 4096  # provenance is a matrix of T × T
 FROM_FILE = 512  # steps that are read of a file
 
 
-@dataclass(frozen=True)
-class Question:
-    """A step at which the model is asked.
-
-    expected: the right answer: a token or class (int) or bits (F,); None if not known.
-    written: the step that holds it; None if not known.
-    """
-
-    step: int
-    expected: int | np.ndarray | None = None
-    written: int | None = None
-
-
-@dataclass(frozen=True)
-class Example:
-    """inputs: (T,) int64 tokens or (T, F) float32 features; questions in the order of steps."""
-
-    inputs: np.ndarray
-    questions: list[Question]
-
-
 def draw(task: Task, seed: int) -> Example:
     """One example of the task, without padding."""
+    if isinstance(task, Table):
+        return rows.draw(task, seed)
     batch = task.draw(1, seed)
     length = int(batch.lengths[0])
     labels = batch.labels[0, :length]
-    if labels.dtype.kind == "f":
-        raise ValueError(
-            f"inspect shows answers that are right or wrong; {task.name} tells numbers"
-        )
     asked = labels != IGNORE
     questions = []
     for step in np.flatnonzero(asked if labels.ndim == 1 else asked.any(-1)).tolist():
@@ -70,6 +50,11 @@ def parse(task: Task, text: str) -> Example:
     """
     if not text.strip():
         raise ValueError(f"input: expected at least one token of task {task.name}, got none")
+    if isinstance(task, Table):
+        raise ValueError(
+            f"input: the run reads {listed(task.fitted.columns)} of a file: expected "
+            f"--file FILE instead of {text!r}"
+        )
     if isinstance(task, Programs):
         return _program(task, text)
     if isinstance(task, Text):
@@ -89,10 +74,15 @@ def parse(task: Task, text: str) -> Example:
 
 
 def read(task: Task, path: Path) -> Example:
-    """The example in a file: the first steps of its text, in the form of `parse`.
+    """The example in a file: the first steps of its text, in the form of `parse`; of a table, its
+    first rows.
 
     Raises DataError if the file cannot be read or is not UTF-8, ValueError as `parse` does.
     """
+    if isinstance(task, Table):
+        example = rows.read(task, path, FROM_FILE)
+        check_length(len(example.inputs))
+        return example
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -105,7 +95,10 @@ def read(task: Task, path: Path) -> Example:
 
 
 def token_labels(task: Task, inputs: np.ndarray) -> list[str]:
-    """A label for each step of inputs (T,) or (T, F); for real numbers, the number of the step."""
+    """A label for each step of inputs (T,) or (T, F); for real numbers, the number of the step, and
+    for the rows of a table, their cells."""
+    if isinstance(task, Table):
+        return rows.labels(task, inputs)
     if inputs.ndim == 2 and not np.isin(inputs, (0, 1)).all():
         return [str(step) for step in range(len(inputs))]
     if inputs.ndim == 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ramgru.errors import CheckpointError, RamgruError
+from ramgru.errors import RamgruError
 from ramgru.lab.show import html, live, machine, memory_plots, sentences
-from ramgru.lab.show.data import Answer
-from ramgru.lab.show.example import Example, draw, parse, read
+from ramgru.lab.show.data import Answer, Example
+from ramgru.lab.show.example import draw, parse, read
 from ramgru.lab.show.history import moments, rival_of
 from ramgru.lab.show.html import Code, Page, Picture, Section, Table, Text, facts
 from ramgru.lab.show.live import Live
@@ -24,6 +23,7 @@ from ramgru.lab.tasks.base import Task
 from ramgru.lab.train.configfile import read_config
 from ramgru.lab.train.data import held_out_seed
 from ramgru.lab.train.run import CONFIG, LOG, load_run
+from ramgru.lab.train.status import has_memory
 
 PAGE = "inspect.html"
 MOST_ROWS = 200  # questions in the table
@@ -41,7 +41,8 @@ class InspectConfig:
     input: str | None = None
     """Input to read: token ids, or text if the task has a vocabulary; None: draw an example."""
     file: Path | None = None
-    """File with the input, in the form of `input`; its first 512 steps are read."""
+    """File with the input, in the form of `input`, or a table with the columns of the run's own;
+    its first 512 steps are read."""
     beside: Path | None = None
     """Run of another layer on the same task, whose answers are shown beside; None: the nn.GRU that
     was trained on it in the same folder, if there is one."""
@@ -89,7 +90,6 @@ def inspect(config: InspectConfig, *, quiet: bool = False) -> Path:
         view,
         story,
         where=f"Inside {run.name}: one input of {task.name}",
-        typed=" ".join(view.sample.tokens),
         command=_command(config, run),
     )
     html.write(made, path)
@@ -111,9 +111,8 @@ def newest_with_memory(root: Path = Path("runs")) -> Path:
     """The newest run of layer ramgru. Raises RamgruError if there is none."""
     found = [path for path in root.glob(f"**/{CONFIG}") if (path.parent / LOG).exists()]
     for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, str(p)), reverse=True):
-        with contextlib.suppress(CheckpointError):  # a custom layer that is not imported
-            if read_config(path).model.name == "ramgru":
-                return path.parent
+        if has_memory(path.parent):
+            return path.parent
     raise RamgruError(
         f"no run of layer ramgru in {root}/: expected one made by `ramgru train`, or its path"
     )
@@ -129,9 +128,8 @@ def _command(config: InspectConfig, run: Path) -> str:
     return shlex.join(words)
 
 
-def page(view: View, story: dict[str, Any], *, where: str, typed: str, command: str) -> Page:
-    """The page of one view. story: of `tell`. where: the run and the task. typed: the input as it
-    would be typed."""
+def page(view: View, story: dict[str, Any], *, where: str, command: str) -> Page:
+    """The page of one view. story: of `tell`. where: the run and the task."""
     tokens = view.sample.tokens
     cells = Picture(
         memory_plots.occupancy(view.occupancy),
@@ -145,10 +143,11 @@ def page(view: View, story: dict[str, Any], *, where: str, typed: str, command: 
     ]
     if view.unit is not None:
         sections.append(Section(f"Cell {view.unit.cell}", _unit(view, view.unit)))
+    typed = [] if story["series"] else [Code(" ".join(tokens))]
     sections.append(
-        Section("Repeat it", [Code(command), Code(typed), facts("The machine", machine.describe())])
+        Section("Repeat it", [Code(command), *typed, facts("The machine", machine.describe())])
     )
-    title = sentences.beside(view.sample.answers, story.get("rival"))
+    title = sentences.beside(view.sample, story.get("rival"))
     lead = f"{where}. {_place(view)}."
     return Page(title or where, lead, sections, css=live.CSS, script=live.SCRIPT)
 
@@ -159,13 +158,15 @@ def _finding(view: View) -> str:
 
 def text(view: View) -> str:
     """The view in the terminal: one line a question, then the cells and the chosen cell."""
-    lines = [_place(view), sentences.right_of(view.sample.answers)]
+    lines = [_place(view), sentences.right_of(view.sample)]
     tokens = view.sample.tokens
     for answer in view.sample.answers[:MOST_LINES]:
         line = f"  {_MARKS[answer.right]} step {answer.step}: {tokens[answer.step]}"
         line += f" → {answer.answered}"
-        if answer.right is False:
+        if answer.right is False or answer.error is not None:
             line += f", expected {answer.expected}"
+        if answer.error is not None:
+            line += f", error {sentences.error_text(answer.error)}"
         if source := _source(answer, tokens):
             line += f"   mostly from {source}"
         lines.append(line)
@@ -200,6 +201,12 @@ def _source(answer: Answer, tokens: Sequence[str]) -> str:
     return f"step {step}, {tokens[step]} ({answer.weight[step]:.2f})"
 
 
+def _verdict(answer: Answer) -> str:
+    if answer.error is not None:
+        return f"error {sentences.error_text(answer.error)}"
+    return {True: "✓ right", False: "✗ wrong", None: ""}[answer.right]
+
+
 def _answers(view: View, rival: dict[str, Any] | None) -> Table:
     tokens = view.sample.tokens
     rows = [
@@ -208,7 +215,7 @@ def _answers(view: View, rival: dict[str, Any] | None) -> Table:
             tokens[answer.step],
             "not known" if answer.expected is None else answer.expected,
             answer.answered,
-            {True: "✓ right", False: "✗ wrong", None: ""}[answer.right],
+            _verdict(answer),
             _source(answer, tokens),
             f"{sum(answer.weight):.3f}",
             *([rival["said"][n]] if rival else []),

@@ -18,6 +18,10 @@ const percent = (x) => (x > 0 && x < 0.01 ? (100 * x).toFixed(2) : (100 * x).toF
 const weight = (x) => x.toFixed(3);
 const quoted = (token) => `“${token}”`;
 const counted = (n) => n.toLocaleString("en");
+const known = (list) => list.filter((x) => x !== null);
+const mean = (list) => list.reduce((sum, x) => sum + x, 0) / list.length;
+const number = (x, digits = 5) => (Math.abs(x) >= 1e4 ? x.toFixed(0) : String(+x.toPrecision(digits)));
+const LINES = ["solid", "dashed", "dotted", "dashes and dots"]; // as live.css draws the channels
 
 /** [a, x, b, y, …] as [[a, x], [b, y], …] */
 const pairs = (flat) => flat.flatMap((x, i) => (i % 2 ? [] : [[x, flat[i + 1]]]));
@@ -33,7 +37,13 @@ function show(root, story) {
   // In a text, the answer to step t is the token at t + 1.
   const place = (i) => story.steps[i] + (story.next ? 1 : 0);
   const right = (said, i) => (story.right[i] === null ? null : said[i] === story.right[i]);
-  const rival = story.rival ?? null;
+  const rival = story.rival ?? null, { numbers } = story;
+  const width = T + (numbers?.ahead ?? 0); // of a series, in steps
+  // Of numbers, an error as people read it.
+  const off = (error) => number(error, 3) + (numbers.spread ? `, ${percent(error / numbers.spread)} of the spread of ${numbers.name}` : "");
+  // A step as it is named: the numbers of a series say nothing but its place.
+  const named = (t) => `step ${t}` + (story.series && !story.columns ? "" : `, ${story.tokens[t]}`);
+  let dots = null, height = null; // of the told numbers, and where one stands
   const chips = [];
   const answers = [];
 
@@ -53,7 +63,11 @@ function show(root, story) {
         answers[i] = chip;
       }
       if (t >= T) chip.classList.add("beyond");
-      if (story.series) chip.style.left = `${(100 * (t + 0.5)) / T}%`;
+      if (story.series) {
+        chip.style.left = `${(100 * (t + 0.5)) / width}%`;
+        chip.style.width = `${100 / width}%`;
+        chip.style.setProperty("--place", (t + 0.5) / width);
+      }
       chips.push(chip);
       reading.append(chip);
       if (story.next && story.tokens[t] === "⏎") reading.append(make("br"));
@@ -66,46 +80,88 @@ function show(root, story) {
       select.append(make("option", { value: n }, `block ${head.block}, head ${head.head}: ${head.kind}`));
     }
     if (last === 0) part("training").hidden = true;
-    if (rival === null) root.classList.add("alone");
   }
 
+  // Each column of a table has a scale of its own; the channels of another series share one.
   function drawSeries() {
-    const values = story.series.flat(), low = Math.min(...values), high = Math.max(...values);
-    const chart = make("svg", { class: "series", viewBox: `0 0 ${T} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
-    for (const channel of story.series) {
-      const points = channel.map((v, t) => `${t + 0.5},${70 - (66 * (v - low)) / (high - low || 1)}`);
-      chart.append(make("polyline", { points: points.join(" ") }));
+    const span = (values) => [Math.min(...values), Math.max(...values)];
+    const at = (v, [low, high]) => 70 - (66 * (v - low)) / (high - low || 1);
+    const chart = make("svg", { class: "series", viewBox: `0 0 ${width} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    const spans = story.series.map((channel) => span(story.columns ? channel : story.series.flat()));
+    const said = [];
+    let own = null;
+    if (numbers) {
+      const told = [numbers.right, ...story.moments.map((m) => m.told)].flatMap(known);
+      const read = story.columns.indexOf(numbers.name);
+      own = span(read < 0 ? told : [...told, ...story.series[read]]);
+      if (read >= 0) spans[read] = own;
+      else {
+        const points = numbers.right.map((v, i) => (v === null ? "" : `${story.steps[i] + numbers.ahead + 0.5},${at(v, own)}`));
+        chart.append(make("polyline", { class: "right", points: points.join(" ") }));
+        said.push(`${numbers.name} from ${number(own[0])} to ${number(own[1])} (thin)`);
+      }
+      dots = make("path", { class: "dots" });
+      height = (v) => at(v, own);
     }
+    story.series.forEach((channel, n) => {
+      const points = channel.map((v, t) => `${t + 0.5},${at(v, spans[n])}`);
+      chart.append(make("polyline", { class: `channel-${n}`, points: points.join(" ") }));
+      if (story.columns) said.push(`${story.columns[n]} from ${number(spans[n][0])} to ${number(spans[n][1])} (${LINES[n]})`);
+    });
+    if (dots) chart.append(dots);
     reading.append(chart);
-    part("axes").textContent = `Steps 0 to ${T - 1} from left to right; values from ${low} to ${high}.`;
+    part("axes").textContent = story.columns
+      ? `Rows 0 to ${T - 1} from left to right; ${said.join(", ")}${said.length > 1 ? "; each line on a scale of its own" : ""}.`
+      : `Steps 0 to ${T - 1} from left to right; values from ${spans[0][0]} to ${spans[0][1]}.`;
+  }
+
+  // Answers are written below a series where they have room beside each other.
+  function fit() {
+    if (!story.series) return;
+    reading.classList.remove("crowded");
+    const room = Math.min(...story.steps.slice(1).map((t, i) => t - story.steps[i])) * (reading.clientWidth / width);
+    const widest = Math.max(...answers.map((chip) => chip.querySelector("small").offsetWidth));
+    reading.classList.toggle("crowded", widest + 4 > room);
+    if (dots) dots.style.strokeWidth = Math.min(4, Math.max(1.5, (0.8 * reading.clientWidth) / width));
   }
 
   // What is shown of every answer, whichever one is asked about.
   function drawAnswers() {
-    const { said } = moment();
+    const { said, error } = moment();
+    if (dots) dots.setAttribute("d", moment().told.map((v, i) => `M${story.steps[i] + numbers.ahead + 0.5} ${height(v)}h0`).join(""));
     answers.forEach((chip, i) => {
       const ok = right(said, i), theirs = rival ? right(rival.said, i) : null;
       chip.dataset.mark = ok === null ? "open" : ok ? (theirs === false ? "ours" : "right") : theirs ? "theirs" : "wrong";
-      const verdict = ok === null ? "" : ok ? ", right" : `, wrong, expected ${story.right[i]}`;
+      let verdict = ok === null ? "" : ok ? ", right" : `, wrong, expected ${story.right[i]}`;
+      if (numbers) {
+        const known = error[i] !== null;
+        chip.dataset.mark = known ? "number" : "open";
+        chip.style.setProperty("--error", known ? Math.min(error[i] / (numbers.spread || 1), 1) : 0);
+        verdict = known ? `, error ${off(error[i])}, expected ${story.right[i]}` : "";
+      }
       const beside = rival ? `; ${rival.name}: ${rival.said[i]}` : "";
-      const named = (t) => `step ${t}` + (story.series ? "" : `, ${story.tokens[t]}`);
       const [from, w] = seen().from[i];
       const source = from === undefined ? "; found nothing" : `; read from ${named(from)}, weight ${weight(w)}`;
       chip.setAttribute("aria-label", `${named(story.steps[i])}: answered ${said[i]}${verdict}${source}${beside}`);
       const small = chip.querySelector("small");
-      if (small) small.textContent = said[i] + (ok === null ? "" : ok ? " ✓" : " ✗");
+      if (small) small.textContent = said[i] + (numbers || ok === null ? "" : ok ? " ✓" : " ✗");
     });
+    fit();
     const judged = story.right.filter((x) => x !== null).length;
     const score = (said) => counted(said.filter((_, i) => right(said, i)).length);
     const { step } = moment(), total = story.moments[last].step;
     const when = step === 0 ? "Untrained" : step === total ? `After all ${counted(total)} steps` : `After ${counted(step)} of ${counted(total)} steps`;
     let text = when + ": ";
-    text += judged ? `RAM-GRU ${score(said)} of ${counted(judged)} answers right` : "the right answers of this input are not known";
-    if (judged && rival) text += `, fully trained ${rival.name} ${score(rival.said)}`;
-    const known = story.targets.map((t, i) => [t, i]).filter(([t]) => t.length && story.written);
-    if (known.length) {
-      const met = known.filter(([t, i]) => t.includes(seen().from[i][0])).length;
-      text += `. ${counted(met)} of ${counted(known.length)} reads of this head weigh the right step most`;
+    if (numbers) {
+      const errors = known(error);
+      text += errors.length ? `RAM-GRU has a mean error of ${off(mean(errors))} (${number(numbers.spread)})` : "the right answers lie beyond the end of the file";
+      if (errors.length && rival) text += `, fully trained ${rival.name} of ${number(mean(known(rival.error)), 3)}`;
+    } else text += judged ? `RAM-GRU ${score(said)} of ${counted(judged)} answers right` : "the right answers of this input are not known";
+    if (judged && rival && !numbers) text += `, fully trained ${rival.name} ${score(rival.said)}`;
+    const asked = story.targets.map((t, i) => [t, i]).filter(([t]) => t.length && story.written);
+    if (asked.length) {
+      const met = asked.filter(([t, i]) => t.includes(seen().from[i][0])).length;
+      text += `. ${counted(met)} of ${counted(asked.length)} reads of this head weigh the right step most`;
     }
     part("score").textContent = text + ".";
     part("moment").setAttribute("aria-valuetext", when);
@@ -147,17 +203,19 @@ function show(root, story) {
     arcs.setAttribute("viewBox", `0 0 ${width} ${height}`);
     arcs.replaceChildren();
     const [x0, y0] = middle(place(now.asked));
-    sources.slice(0, 4).reverse().forEach(([s, w], n, shown) => {
-      const [x1, y1] = middle(s), best = n === shown.length - 1;
+    const labels = []; // [x, y] of each, the largest weight first
+    sources.slice(0, 4).forEach(([s, w], n) => {
+      const [x1, y1] = middle(s), best = n === 0;
       const lift = Math.min(46, 16 + Math.abs(x1 - x0) / 6);
       const bend = s === place(now.asked) ? 14 : 0;
       const d = `M ${x0 + bend} ${y0} C ${x0 + bend} ${y0 - lift}, ${x1 - bend} ${y1 - lift}, ${x1 - bend} ${y1}`;
       const path = make("path", { d, class: best ? "arc best" : "arc", pathLength: 1 });
       path.style.strokeWidth = 1 + 3 * (w / total);
-      arcs.append(path, make("polygon", { class: best ? "tip best" : "tip", points: `${x1 - bend - 4},${y1 - 6} ${x1 - bend + 4},${y1 - 6} ${x1 - bend},${y1 + 1}` }));
-      if (best || w / total > 0.15) {
-        const x = Math.min(Math.max(x1, 18), width - 18);
-        arcs.append(make("text", { x, y: Math.max(y1 - 9, 10), class: "weight" }, weight(w)));
+      arcs.prepend(path, make("polygon", { class: best ? "tip best" : "tip", points: `${x1 - bend - 4},${y1 - 6} ${x1 - bend + 4},${y1 - 6} ${x1 - bend},${y1 + 1}` }));
+      const x = Math.min(Math.max(x1 + (x1 > x0 ? 20 : -20), 18), width - 18), y = Math.max(y1 - 9, 10);
+      if ((best || w / total > 0.15) && labels.every(([a, b]) => Math.abs(a - x) > 38 || Math.abs(b - y) > 13)) {
+        labels.push([x, y]);
+        arcs.append(make("text", { x, y, class: "weight" }, weight(w)));
       }
     });
   }
@@ -167,7 +225,7 @@ function show(root, story) {
     strip.setAttribute("viewBox", `0 0 ${width} ${height}`);
     strip.replaceChildren();
     gate.forEach((g, t) => {
-      const label = `step ${t}, ${story.tokens[t]}: gate ${g.toFixed(2)}`;
+      const label = `${named(t)}: gate ${g.toFixed(2)}`;
       const thick = Math.max(each - (each > 3 ? 1 : 0), 0.5);
       strip.append(
         make("rect", { x: t * each, y: 8 + 40 * (1 - g), width: thick, height: 40 * g + 0.5, class: "gate" }),
@@ -229,26 +287,26 @@ function show(root, story) {
       const away = (c) => Math.hypot(centre(c)[0] - x, centre(c)[1] - y);
       const c = [...written.keys()].reduce((best, c) => (best === null || away(c) < away(best) ? c : best), null);
       const near = c !== null && away(c) < 8 * scale;
-      const steps = near ? seen().write.flatMap((list, t) => (t <= at && list.includes(c) ? [`${t} (${story.tokens[t]})`] : [])) : [];
-      part("cell").textContent = near ? `Cell ${c}: written at step ${steps.slice(0, 8).join(", ")}` : "";
+      const steps = near ? seen().write.flatMap((list, t) => (t <= at && list.includes(c) ? [named(t).replace("step ", "")] : [])) : [];
+      part("cell").textContent = near ? `Cell ${c}: written at step ${steps.slice(0, 8).join("; ")}` : "";
     };
   }
 
   function drawPanel(sources) {
-    const i = now.asked, at = story.steps[i], head = story.heads[now.head], { said, sure } = moment();
-    const verdict = (said, i) => ({ null: "", true: " ✓ right", false: " ✗ wrong" })[right(said, i)];
-    const row = (name, said, sure) => make("tr", {}, make("th", { scope: "row" }, name),
-      make("td", {}, said[i] + verdict(said, i)),
-      make("td", {}, sure?.[i] == null ? "" : `gives the right one ${percent(sure[i])}`));
-    const rows = [row("RAM-GRU", said, sure)];
-    if (rival) rows.push(row(rival.name, rival.said, rival.sure));
+    const i = now.asked, at = story.steps[i], head = story.heads[now.head];
+    const verdict = (said, i) => (numbers ? "" : { null: "", true: " ✓ right", false: " ✗ wrong" }[right(said, i)]);
+    const about = ({ sure, error }) => (error?.[i] != null ? `error ${off(error[i])}` : sure?.[i] == null ? "" : `gives the right one ${percent(sure[i])}`);
+    const row = (name, one) => make("tr", {}, make("th", { scope: "row" }, name),
+      make("td", {}, one.said[i] + verdict(one.said, i)), make("td", {}, about(one)));
+    const rows = [row("RAM-GRU", moment())];
+    if (rival) rows.push(row(rival.name, rival));
     if (story.right[i] !== null) rows.push(make("tr", {}, make("th", { scope: "row" }, "right answer"), make("td", {}, story.right[i]), make("td")));
-    const asked = story.next ? `After step ${at}, ${quoted(story.tokens[at])}` : story.series ? `Step ${at}` : `Step ${at} asks ${quoted(story.tokens[at])}`;
+    const asked = story.next ? `After step ${at}, ${quoted(story.tokens[at])}` : story.columns ? `Step ${at}: ${story.tokens[at]}` : story.series ? `Step ${at}` : `Step ${at} asks ${quoted(story.tokens[at])}`;
     const all = seen().all[i];
     const items = sources.map(([s, w]) => {
       const mine = story.written && story.targets[i].includes(s);
-      const what = story.series ? "" : ` ${quoted(story.tokens[s])}`;
-      return make("li", {}, make("b", {}, `step ${s}${what}`), `: weight ${weight(w)}` +
+      const what = story.series ? named(s) : `step ${s} ${quoted(story.tokens[s])}`;
+      return make("li", {}, make("b", {}, what), `: weight ${weight(w)}` +
         (all > 0 ? `, ${percent(w / all)} of all it found` : "") + (mine ? "; it holds the right answer" : ""));
     });
     const shown = moment().seen.map((one) => one.from[i][0]);
@@ -319,12 +377,14 @@ function show(root, story) {
 
   build();
   root.classList.add("ready");
+  root.classList.toggle("numbers", Boolean(numbers));
   if (!answers.length) return;
   const { said } = moment();
   const best = story.steps.findIndex((_, i) => right(said, i) && story.targets[i].includes(seen().from[i][0]) && !(rival && right(rival.said, i)));
   drawAnswers();
-  ask(Math.max(best, 0));
-  new ResizeObserver(() => draw()).observe(stage);
+  // The last answer to a series has all of it to read from.
+  ask(best < 0 && story.series ? answers.length - 1 : Math.max(best, 0));
+  new ResizeObserver(() => { fit(); draw(); }).observe(stage);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 }
 

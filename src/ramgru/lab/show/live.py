@@ -35,7 +35,6 @@ class Live:
             "<", "\\u003c"
         )
         steps = f"{len(self.story['tokens']):,} steps, {len(self.story['steps']):,} answers"
-        rival = escape(self.story.get("rival", {}).get("name", ""))
         return f"""<div class="live" id="{name}">
 <script type="application/json">{data}</script>
 <noscript><p>This part needs JavaScript; the tables below hold the same answers.</p></noscript>
@@ -54,11 +53,7 @@ class Live:
 <svg class="arcs" data-part="arcs" aria-hidden="true"></svg>
 </div>
 <p class="legend"><span><span class="asked">&nbsp;asked&nbsp;</span></span>
-<span>framed: a step in the read, darker with its weight</span>
-<span>dotted frame: the step that holds the right answer</span>
-<span class="if-rival"><i>line</i>: RAM-GRU right, {rival} wrong</span>
-<span class="if-rival"><i class="double">double</i>: the reverse</span>
-<span><i class="dotted">dots</i>: wrong</span><span data-part="axes"></span></p>
+{self._legend()}<span data-part="axes"></span></p>
 <figure><svg class="strip" data-part="strip" role="img" aria-labelledby="{name}-gate"></svg>
 <figcaption id="{name}-gate" data-part="gate"></figcaption></figure>
 <div class="both">
@@ -68,3 +63,20 @@ class Live:
 <b>✚</b> written by its source. <output data-part="cell"></output></figcaption></figure>
 </div>
 </div>"""
+
+    def _legend(self) -> str:
+        """What the marks of steps and answers mean, of those that this input has."""
+        found = ["framed: a step in the read, darker with its weight"]
+        if self.story["written"]:
+            found.append("dotted frame: the step that holds the right answer")
+        if self.story["numbers"]:
+            name = escape(self.story["numbers"]["name"])
+            found.append(f"<i class='told'>●</i> {name} as the model tells it")
+            found.append("<i class='off'>▮</i> its error, at full height one spread or more")
+        else:
+            if "rival" in self.story:
+                rival = escape(self.story["rival"]["name"])
+                found.append(f"<i class='line'>line</i>: RAM-GRU right, {rival} wrong")
+                found.append("<i class='double'>double</i>: the reverse")
+            found.append("<i class='dotted'>dots</i>: wrong")
+        return "".join(f"<span>{one}</span>\n" for one in found)

@@ -202,6 +202,7 @@ def _head(head: int) -> dict[str, Any]:
 
 def _token_axis(axes: Axes, tokens: Sequence[str]) -> None:
     if len(tokens) <= TOKEN_TICKS:
+        axes.set_xlabel("input of each step")
         longest = max(map(len, tokens), default=0)
         crowded = (longest + 1) * len(tokens) > 90  # upright labels do not overlap
         axes.set_xticks(range(len(tokens)), tokens, rotation=90 if crowded else 0)

@@ -1,8 +1,9 @@
 """Pictures of a comparison: learning curves, and scores against size, distance, state or time.
 
 Every function takes the plain data of data.py and returns a figure in the plum theme. A page shows
-the finding above it; a picture that stands alone is `titled` with it. Of more than four lines, the
-best of ours and the best others stand out.
+the finding above it; a picture that stands alone is `titled` with it, by `scores_finding` or
+`curves_finding` where it has no other. Of more than four lines or points, the best of ours and the
+best others stand out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from ramgru.lab.show.data import Curve, Line, Point, Score
-from ramgru.lab.show.sentences import bytes_text, percent, time_text
+from ramgru.lab.show.sentences import bytes_text, percent, slice_text, time_text
 from ramgru.lab.show.theme import color, look, style
 
 LINE = 0.2  # inches that one row of a legend takes
@@ -158,17 +159,19 @@ def _against(
     with style():
         figure = Figure(figsize=(7.2, 3.2))
         axes = figure.subplots()
+        bold = _standing_out({point.layer: point.score.mean for point in points})
         for order, point in enumerate(points):
             seen = look(point.layer, order)
+            paint: dict[str, Any] = {"markersize": 9, "capsize": 3}
             axes.errorbar(
                 [point.cost],
                 [point.score.mean],
                 yerr=_error(point.score),
                 color=seen.color,
                 marker=seen.marker,
-                markersize=9,
                 linestyle="none",
-                capsize=3,
+                zorder=(3 if point.layer in bold else 2) - 0.01 * order,
+                **(paint if point.layer in bold else FAINT | {"markersize": 6}),
                 label=f"{seen.label}: {percent(point.score.mean)} in {text(point.cost)}",
             )
         _share(axes)
@@ -189,6 +192,45 @@ def titled(figure: Figure, finding: str) -> Figure:
     figure.axes[0].set_title(text, loc="left")
     figure.set_figheight(figure.get_figheight() + LINE * (text.count("\n") + 1))
     return figure
+
+
+def scores_finding(lines: Sequence[Line], axis: str, metric: str) -> str:
+    """'At 256 pairs, the recall of RAM-GRU is 90.0 %, of nn.GRU 0.4 %': at the largest size, of the
+    lines that stand out, and the highest of the others."""
+    _need(lines, "lines")
+    size = max(x for line in lines for x in line.x)
+    found = {line.layer: dict(zip(line.x, line.scores)).get(size) for line in lines}
+    named = {line.layer: line.label or look(line.layer, n).label for n, line in enumerate(lines)}
+    scores = {layer: score.mean for layer, score in found.items() if score is not None}
+    where = bytes_text(size) if axis.startswith("bytes") else slice_text({axis: int(size)})
+    return f"At {where}, the {metric} {_ranked(scores, named)}"
+
+
+def curves_finding(curves: Sequence[Curve], metric: str = "recall") -> str:
+    """'In training, the highest held-out recall of RAM-GRU is 75.0 %, of nn.GRU 6.2 %': the mean
+    over a layer's runs."""
+    _need(curves, "curves")
+    best: dict[str, list[float]] = {}
+    for curve in curves:
+        best.setdefault(curve.layer, []).append(max(curve.metric, default=0.0))
+    named = {layer: look(layer, n).label for n, layer in enumerate(best)}
+    scores = {layer: sum(each) / len(each) for layer, each in best.items()}
+    return f"In training, the highest held-out {metric} {_ranked(scores, named)}"
+
+
+def _ranked(scores: Mapping[str, float], named: Mapping[str, str]) -> str:
+    """'of RAM-GRU is 90.0 %, of nn.GRU 0.4 %, of the 2 others at most 0.1 %', the highest first."""
+    bold = _standing_out(scores)
+    shown = sorted((layer for layer in scores if layer in bold), key=lambda x: -scores[x])
+    parts = [
+        f"of {named[layer]} {'' if n else 'is '}{percent(scores[layer])}"
+        for n, layer in enumerate(shown)
+    ]
+    others = [score for layer, score in scores.items() if layer not in bold]
+    if others:
+        many = f"the {len(others)} others at most" if len(others) > 1 else "the other"
+        parts.append(f"of {many} {percent(max(others))}")
+    return ", ".join(parts)
 
 
 def _standing_out(scores: Mapping[str, float]) -> set[str]:

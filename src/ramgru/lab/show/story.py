@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from ramgru.config import KINDS, Head
-from ramgru.lab.show.example import Example, Question, token_labels
-from ramgru.lab.show.view import answer_text, targets, trace_model
+from ramgru.lab.show import rows
+from ramgru.lab.show.data import Example, Question
+from ramgru.lab.show.example import token_labels
+from ramgru.lab.show.view import answer_text, answers, error_of, targets, trace_model
 from ramgru.lab.tasks.base import Task
+from ramgru.lab.tasks.table import Table
 from ramgru.lab.tasks.text import TokenSource
 from ramgru.sequence import SequenceModel
 from ramgru.trace import LayerTrace
@@ -59,9 +62,12 @@ def tell(
     heads = list(ranking)[:HEADS]
     told = [_moment(moment, task, example, heads) for moment in moments]
     right = [_text(task, q.expected) for q in example.questions]
+    columns = _columns(task, example.inputs)
     story: dict[str, Any] = {
         "tokens": token_labels(task, example.inputs),
-        "series": _series(task, example.inputs),
+        "series": None if columns is None else list(columns.values()),
+        "columns": list(columns) if columns and isinstance(task, Table) else None,
+        "numbers": _scale(task, example),
         "next": isinstance(task, TokenSource),
         "steps": [q.step for q in example.questions],
         "right": right,
@@ -145,15 +151,19 @@ def _largest(names: Sequence[int], weights: np.ndarray) -> list[float]:
 
 
 def _answers(model: SequenceModel, task: Task, example: Example) -> dict[str, Any]:
-    """said: the answer to each question. sure: the probability of the right one, where known."""
-    with torch.no_grad():
-        hidden, _ = model.hidden(torch.from_numpy(example.inputs)[None])
-        logits = model.head(hidden[0, [q.step for q in example.questions]]).float()
+    """said: the answer to each question. sure: the probability of the right one, where known. Of
+    numbers also told, the first number of each answer, and error."""
+    chosen, outputs = answers(model, task, example)
     one_of = bool(task.vocab_size or task.classes)
-    chosen = logits.argmax(-1) if one_of else (logits > 0).long()
-    said = [_text(task, answer) for answer in chosen.numpy()]
-    sure = [_sure(row, q, one_of) for row, q in zip(logits, example.questions)]
-    return {"said": said, "sure": sure}
+    found = {
+        "said": [_text(task, answer) for answer in chosen],
+        "sure": [_sure(row, q, one_of) for row, q in zip(outputs, example.questions)],
+    }
+    if example.scale is not None:
+        errors = [error_of(q, answer) for q, answer in zip(example.questions, chosen)]
+        found["told"] = [_rounded(answer[0]) for answer in map(np.asarray, chosen)]
+        found["error"] = [None if error is None else _rounded(error) for error in errors]
+    return found
 
 
 def _sure(logits: Tensor, question: Question, one_of: bool) -> float | None:
@@ -166,11 +176,35 @@ def _text(task: Task, answer: Any) -> str | None:
     return None if answer is None else answer_text(task, answer)
 
 
-def _series(task: Task, inputs: np.ndarray) -> list[list[float]] | None:
-    """The channels of a series of real numbers; None for tokens and bits."""
+def _columns(task: Task, inputs: np.ndarray) -> dict[str, list[float]] | None:
+    """The channels of a series of real numbers, of a table in its own units and the column that is
+    told first; None for tokens and bits."""
+    if isinstance(task, Table):
+        columns = rows.cells(task, inputs)
+        names = sorted(columns, key=lambda name: name != task.target)[:SERIES]
+        return {name: [_rounded(x) for x in columns[name]] for name in names}
     if inputs.ndim == 1 or np.isin(inputs, (0, 1)).all():
         return None
-    return [[round(float(x), 4) for x in channel] for channel in inputs.T[:SERIES]]
+    channels = enumerate(inputs.T[:SERIES])
+    return {str(n): [round(float(x), 4) for x in channel] for n, channel in channels}
+
+
+def _scale(task: Task, example: Example) -> dict[str, Any] | None:
+    """Of answers that are numbers: the name of their column, its spread, how many rows later the
+    first number of an answer stands, and the right ones."""
+    if example.scale is None or not isinstance(task, Table):
+        return None
+    first = [None if q.expected is None else np.asarray(q.expected)[0] for q in example.questions]
+    return {
+        "name": example.scale.name,
+        "spread": _rounded(example.scale.spread),
+        "ahead": int(task.predict == "forecast"),
+        "right": [None if x is None or np.isnan(x) else _rounded(x) for x in first],
+    }
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.6g}")
 
 
 def _numbers(values: Tensor) -> np.ndarray:

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ramgru.lab.show.data import Answer, Occupancy, Sample
-from ramgru.lab.show.example import Example, check_length, token_label, token_labels
+from ramgru.lab.show.data import Answer, Example, Occupancy, Question, Sample
+from ramgru.lab.show.example import check_length, token_label, token_labels
+from ramgru.lab.show.sentences import number_text
 from ramgru.lab.tasks.base import Task
+from ramgru.lab.tasks.table import Table
 from ramgru.layer import RAMGRU
 from ramgru.sequence import SequenceModel
 from ramgru.trace import LayerTrace, trace
@@ -102,7 +104,9 @@ def look(
         blocks=len(traces),
         head=head,
         sample=Sample(
-            token_labels(task, example.inputs), _answers(model, task, inputs, example, weights)
+            token_labels(task, example.inputs),
+            _answers(model, task, example, weights),
+            example.scale,
         ),
         occupancy=Occupancy.of(_array(found.occupancy())),
         gates=_array(found.write_gate)[0].max(-1),  # (T, H, K) -> (T, H)
@@ -153,13 +157,9 @@ def targets(example: Example) -> list[tuple[int, np.ndarray]]:
 
 
 def _answers(
-    model: SequenceModel, task: Task, inputs: Tensor, example: Example, weights: np.ndarray
+    model: SequenceModel, task: Task, example: Example, weights: np.ndarray
 ) -> list[Answer]:
     """The answer to each question. weights: (T, S), the provenance of every read."""
-    with torch.no_grad():
-        hidden, _ = model.hidden(inputs)
-        logits = model.head(hidden[0, [question.step for question in example.questions]])
-    chosen = logits.argmax(-1) if task.vocab_size or task.classes else (logits > 0).long()
     return [
         Answer(
             step=question.step,
@@ -167,13 +167,41 @@ def _answers(
             answered=answer_text(task, answered),
             weight=weights[question.step].tolist(),
             written=question.written,
+            error=error_of(question, answered),
         )
-        for question, answered in zip(example.questions, chosen.numpy())
+        for question, answered in zip(example.questions, answers(model, task, example)[0])
     ]
 
 
+def answers(
+    model: SequenceModel, task: Task, example: Example
+) -> tuple[list[int | np.ndarray], Tensor]:
+    """What a model answers to each of Q questions: a token or class, bits, or numbers in the unit
+    of their column; and the outputs (Q, O) that say so."""
+    with torch.no_grad():
+        hidden, _ = model.hidden(torch.from_numpy(example.inputs)[None])
+        outputs = model.head(hidden[0, [q.step for q in example.questions]]).float()
+    if example.scale is not None:
+        assert isinstance(task, Table)  # no other task tells numbers
+        told = outputs.double().numpy() * task.fitted.unit
+        return [row + q.origin for row, q in zip(told, example.questions)], outputs
+    one_of = bool(task.vocab_size or task.classes)
+    return list((outputs.argmax(-1) if one_of else (outputs > 0).long()).numpy()), outputs
+
+
+def error_of(question: Question, answer: int | np.ndarray) -> float | None:
+    """The mean distance of numbers from the right ones, as far as these are known."""
+    if question.origin is None or question.expected is None:
+        return None
+    return float(np.nanmean(np.abs(answer - question.expected)))
+
+
 def answer_text(task: Task, answer: int | np.ndarray) -> str:
-    """A token, a class or bits as they are shown."""
+    """A token, a class, bits or numbers as they are shown."""
+    if isinstance(task, Table):
+        if task.classes:
+            return task.fitted.classes[int(answer)]
+        return ", ".join("?" if np.isnan(x) else number_text(x) for x in np.atleast_1d(answer))
     if np.ndim(answer):
         return "".join(str(int(bit)) for bit in np.asarray(answer))
     return token_label(task, int(answer))
