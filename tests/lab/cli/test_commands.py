@@ -107,6 +107,35 @@ def test_resume_takes_the_options_of_the_run(capsys):
     assert "TASK must stay 'mqar' when here goes on, got 'parity'" in capsys.readouterr().err
 
 
+def test_what_comes_next_fits_the_run(capsys):
+    """A layer without a memory is not to be inspected; a comparison keeps its options."""
+    gru = ("--model.layer", "gru", "--out", "elsewhere/gru")
+    few = ("--effort.questions", "8", "--effort.examples", "2", "--effort.max-length", "64")
+    assert main(["train", "mqar", *SIZES, *MODEL[:4], *SHORT, *gru]) == 0
+    assert "ramgru inspect" not in capsys.readouterr().out
+    assert main(["evaluate", "elsewhere/gru", *few]) == 0
+    assert capsys.readouterr().out.endswith("\nnext:\n  ramgru runs elsewhere/gru\n")
+    assert main(["runs", "--root", "elsewhere"]) == 0
+    out = capsys.readouterr().out
+    assert "ramgru inspect" not in out
+    assert out.endswith("  ramgru runs 1 --root elsewhere\n")
+    assert main(["train", "mqar", *SIZES, *MODEL, *SHORT, "--out", "ours"]) == 0
+    assert main(["evaluate", "ours", *few]) == 0
+    assert "\nnext:\n  ramgru inspect ours\n  ramgru runs ours\n" in capsys.readouterr().out
+
+
+def test_compare_suggests_itself_with_more_seeds(capsys, monkeypatch):
+    from ramgru.lab.cli import compare
+
+    monkeypatch.setattr(compare, "compare", lambda config: config.folder)
+    monkeypatch.setenv("COLUMNS", "100")
+    options = "mqar --layers gru --task.pairs 4 --out x"
+    assert main(f"compare {options} --open".split()) == 0
+    assert f"  ramgru compare {options} --seeds 0 1 2\n" in capsys.readouterr().out
+    assert main(f"compare {options} --seeds 3".split()) == 0
+    assert "ramgru compare" not in capsys.readouterr().out
+
+
 def test_compare_and_its_report(capsys, tmp_path):
     few = ("--effort.questions", "8", "--effort.examples", "2", "--effort.max-length", "64")
     options = (*SIZES, *MODEL, "--steps", "2", "--batch-size", "4", "--layers", "ramgru", "gru")
@@ -213,6 +242,29 @@ def test_help_is_one_screen_as_wide_as_the_terminal(capsys, monkeypatch, command
         words_of = [line.removesuffix(" \\").split() for line in lines]
         assert all(len(line) <= columns or len(of) == 1 for line, of in zip(lines, words_of))
         assert len(lines) <= 24 or columns < 80
+
+
+@pytest.mark.parametrize("command", DEFAULTS)
+def test_help_points_to_all_of_it(capsys, command):
+    with contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    assert f"ramgru {command} --help-all\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("evaluate", ["--effort.max-length N Longest sequence (no limit)", "(torch's own choice)"]),
+        ("train", ["--model.memory.heads HEADS", "Sizes, listed by ramgru train TASK --help-all"]),
+    ],
+)
+def test_help_says_what_a_default_means(capsys, monkeypatch, command, words):
+    monkeypatch.setenv("COLUMNS", "80")
+    with contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    for phrase in words:
+        assert phrase in out
 
 
 @pytest.mark.parametrize("command", DEFAULTS)

@@ -12,6 +12,8 @@ import pytest
 from ramgru import files
 from ramgru.lab.cli import browse, main
 from ramgru.lab.cli.runs import ago, entries, find
+from ramgru.lab.compare.compare import COMMAND, DATA, REPORT, check_own, compare
+from ramgru.lab.compare.config import CompareConfig
 from ramgru.lab.train.run import CONFIG, LOG, locked
 from ramgru.lab.train.status import BROKEN, FINISHED, INTERRUPTED, RUNNING, runs
 
@@ -80,6 +82,36 @@ def test_one_is_found_by_its_number_its_name_or_its_path(folder, capsys):
         assert find(name, find("1", folder / "runs").path.parent).path.name == "two"
     assert main(["runs", "two"]) == 0
     assert capsys.readouterr().out.endswith("next:\n  ramgru train --resume runs/two\n")
+
+
+def test_an_interrupted_comparison_goes_on_by_its_command(folder, capsys, tmp_path, monkeypatch):
+    """It has no report yet."""
+    copy = shutil.copytree(folder / "runs" / "compare-mqar", tmp_path / "x")
+    monkeypatch.chdir(tmp_path)
+    assert main(["runs", "x"]) == 0
+    assert "next:\n  ramgru report x\n" in capsys.readouterr().out
+    (copy / DATA).unlink()
+    (copy / REPORT).unlink()
+    (copy / COMMAND).write_text("ramgru compare mqar --layers gru\n")
+    assert main(["runs", "x"]) == 0
+    assert capsys.readouterr().out.endswith("next:\n  ramgru compare mqar --layers gru\n")
+    (copy / COMMAND).write_text("ramgru.lab.compare.compare(CompareConfig())\n")  # from Python
+    assert main(["runs", "x"]) == 0
+    assert "next:" not in capsys.readouterr().out
+
+
+def test_a_comparison_keeps_its_command_from_the_beginning(tmp_path, monkeypatch):
+    config = CompareConfig(layers=("gru",), out=tmp_path / "x")
+    monkeypatch.setattr(sys, "argv", ["/bin/ramgru", "compare", "--layers", "gru"])
+
+    def stop(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ramgru.lab.compare.forecast.text", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compare(config)
+    assert (tmp_path / "x" / COMMAND).read_text() == "ramgru compare --layers gru\n"
+    check_own(tmp_path / "x")  # so it may go on
 
 
 def test_a_page_is_opened_where_there_is_a_display(folder, capsys, monkeypatch):

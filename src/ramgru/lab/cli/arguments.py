@@ -15,7 +15,7 @@ from ramgru.lab.train import layers
 
 # Options that are read before the others: (name, help).
 OWN_LAYER = ("--layer MODULE:CLASS", "A layer of your own")
-SIZES = ("--task.SIZE", "Sizes of the task, named by TASK --help-all")
+SIZES = ("--task.SIZE", "Sizes, listed by ramgru train TASK --help-all")
 
 
 def split_task(args: Sequence[str]) -> tuple[str | None, list[str]]:

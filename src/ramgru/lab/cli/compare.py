@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ramgru.lab.cli.arguments import OWN_LAYER, listing, split_tasks, take
 from ramgru.lab.cli.browse import OPEN, open_page, take_open
+from ramgru.lab.cli.following import look_inside
 from ramgru.lab.cli.parse import UsageError, parse
 from ramgru.lab.cli.screen import Screen, suggest
 from ramgru.lab.compare.compare import compare
@@ -47,6 +48,7 @@ SCREEN = Screen(
 def run(args: Sequence[str]) -> int:
     """The exit code: 0, or 128 + the signal's number if training was interrupted."""
     wanted, args = take_open(args)
+    several = any(arg.split("=")[0] == "--seeds" for arg in args)
     config = configure(args)
     try:
         path = compare(config)
@@ -58,8 +60,8 @@ def run(args: Sequence[str]) -> int:
     ours = sorted(config.folder.glob(f"{config.task.name}-ramgru*/model"))
     suggest(
         ["ramgru", "runs", str(config.folder)],
-        *[["ramgru", "inspect", str(model.parent)] for model in ours[:1]],
-        ["ramgru", "compare", *[task.name for task in config.tasks], "--seeds", "0", "1", "2"],
+        *look_inside(*(model.parent for model in ours)),
+        *([] if several else [["ramgru", "compare", *args, "--seeds", "0", "1", "2"]]),
     )
     return 0
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ramgru.lab.cli.arguments import OWN_LAYER, imported, split_task
+from ramgru.lab.cli.following import look_inside
 from ramgru.lab.cli.parse import parse
 from ramgru.lab.cli.screen import Screen, suggest
 from ramgru.lab.evaluate import EvaluateConfig, evaluate
@@ -36,9 +37,9 @@ SCREEN = Screen(
 
 def run(args: Sequence[str]) -> int:
     config = configure(args)
-    config = replace(config, run=config.run or newest_run())
-    evaluate(config)
-    suggest(["ramgru", "inspect", str(config.run)], "ramgru runs")
+    run = config.run or newest_run()
+    evaluate(replace(config, run=run))
+    suggest(*look_inside(run), ["ramgru", "runs", str(run)])
     return 0
 
 

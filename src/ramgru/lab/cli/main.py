@@ -20,7 +20,7 @@ from ramgru.errors import RamgruError
 from ramgru.lab.cli import output
 from ramgru.version import __version__
 
-# Commands are imported when they run, so `ramgru --help` loads no library.
+# Commands are imported when they run, so `ramgru --help` loads none of their libraries but torch.
 GROUPS = {
     "learn": {
         "generate": "write examples of a task to a file",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +12,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ramgru import files
 from ramgru.errors import RamgruError
 from ramgru.lab.cli.arguments import split_task
 from ramgru.lab.cli.browse import open_page
+from ramgru.lab.cli.following import look_inside
 from ramgru.lab.cli.parse import parse
 from ramgru.lab.cli.screen import Screen, suggest
-from ramgru.lab.compare.compare import DATA, REPORT
+from ramgru.lab.compare.compare import COMMAND, DATA, REPORT
 from ramgru.lab.compare.runs import is_run_name
 from ramgru.lab.show.inspect import PAGE
-from ramgru.lab.train.status import FINISHED, INTERRUPTED, RUNNING, Status, in_use, runs
+from ramgru.lab.train.status import BROKEN, FINISHED, INTERRUPTED, RUNNING, Status, in_use, runs
 
 SCREEN = Screen(
     command="runs",
@@ -94,7 +98,8 @@ def run(args: Sequence[str]) -> int:
         _list(found[: config.most or None])
         if hidden := len(found) - len(found[: config.most or None]):
             print(f"{hidden} older ones are not shown; --most 0 shows all")
-        suggest(*_next(found[0]), "ramgru runs 1")
+        elsewhere = ["--root", str(config.root)] if config.root != RunsConfig.root else []
+        suggest(*_next(found[0]), ["ramgru", "runs", "1", *elsewhere])
         return 0
     entry = find(name, config.root)
     _list([Entry(one.run, [one]) for one in entry.runs], numbered=False)
@@ -162,12 +167,19 @@ def _score(one: Status) -> str:
 
 def _next(entry: Entry) -> list[list[str]]:
     """Commands that suit the state of an entry."""
-    path = str(entry.path)
+    path, looks = str(entry.path), look_inside(*(one.run for one in entry.runs))
     if entry.compares:
-        ours = [one for one in entry.runs if one.layer.split(",")[0] == "ramgru"]
-        looks = [["ramgru", "inspect", str(one.run)] for one in ours[:1]]
-        return [["ramgru", "report", path], *looks]
+        if (entry.path / DATA).exists():
+            return [["ramgru", "report", path], *looks]
+        return [*(_again(entry.path) if entry.state == INTERRUPTED else []), *looks]
     if entry.state == INTERRUPTED:
         return [["ramgru", "train", "--resume", path]]
-    own = entry.runs[0].layer.split(",")[0] == "ramgru"
-    return [["ramgru", "evaluate", path], *([["ramgru", "inspect", path]] if own else [])]
+    return [] if entry.state == BROKEN else [["ramgru", "evaluate", path], *looks]
+
+
+def _again(folder: Path) -> list[list[str]]:
+    """The command by which an interrupted comparison goes on: the same one."""
+    with contextlib.suppress(OSError, ValueError):
+        words = shlex.split(files.read(folder / COMMAND, files.JSON_MOST).decode("utf-8"))
+        return [words] if "compare" in words else []
+    return []

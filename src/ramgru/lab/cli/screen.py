@@ -17,7 +17,7 @@ from ramgru.lab.cli.options import Option, options
 
 WIDEST = 100  # columns
 STACKED = 60  # columns below which a help text stands under its option
-COLUMN = 24  # columns of an option and the kind of its value, at most
+COLUMN = 24  # columns of an option and the kind of its value; a longer one has its own line
 HELP = {"-h", "--help", "--help-all"}
 
 
@@ -48,8 +48,8 @@ class Screen:
             for title, names in self.shown.items()
             for n, name in enumerate(names)
         ]
-        text = [*self._head(), *table(rows, width())]
-        if len(known) > len(rows):
+        text = [*self._head(), *table(rows, width(), COLUMN)]
+        if known:
             text += ["", *wrapped(f"All {len(known)} options: ramgru {self.command} --help-all")]
         return "\n".join(text).rstrip("\n") + "\n"
 
@@ -107,7 +107,8 @@ def command_lines(text: str, indent: str = "  ") -> list[str]:
 
 def suggest(*commands: str | Iterable[str]) -> None:
     """Print what may come next, ready to be pasted; a command may be given as its words."""
-    print("\nnext:")
+    if commands:
+        print("\nnext:")
     for command in commands:
         text = command if isinstance(command, str) else shlex.join(command)
         print("\n".join(command_lines(text)))
@@ -121,12 +122,15 @@ def _row(option: Option, *, whole: bool = False) -> tuple[str, str]:
         return f"{', '.join(option.flags)} {option.value}".strip(), text.strip()
     name = f"{option.flags[0]} {option.value}".strip()
     text = re.split(r"[.:;](?:\s|$)", option.help)[0]
+    if meaning := re.search(rf"[.;] {re.escape(default)}: ([^,.;]+)", option.help):
+        default = meaning[1]
     text += f" ({default})" if default and len(default) < COLUMN and default not in text else ""
-    return name if len(name) <= COLUMN else option.flags[0], text
+    return name if len(name) <= COLUMN or not option.choices else option.flags[0], text
 
 
-def table(rows: Sequence[tuple[str, str, str]], columns: int) -> list[str]:
-    """Lines of title, option and help; below each other where there is little room."""
+def table(rows: Sequence[tuple[str, str, str]], columns: int, widest: int = WIDEST) -> list[str]:
+    """Lines of title, option and help; below each other where there is little room, or an option is
+    wider than `widest`."""
     if not rows:
         return []
     first = max(len(title) for title, *_ in rows) + 2
@@ -136,7 +140,7 @@ def table(rows: Sequence[tuple[str, str, str]], columns: int) -> list[str]:
             lines += [f"{title}:"] if title else []
             lines += [*wrapped(name, "", columns), *wrapped(text, "  ", columns)]
         return lines
-    most = columns // 2 - first
+    most = min(widest, columns // 2 - first)
     second = max((len(name) for _, name, _ in rows if len(name) <= most), default=most) + 2
     for title, name, text in rows:
         shown = wrapped(text, "", columns - first - second) or [""]

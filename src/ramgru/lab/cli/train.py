@@ -15,6 +15,7 @@ from ramgru.lab.cli.arguments import (
     named,
     split_task,
 )
+from ramgru.lab.cli.following import look_inside
 from ramgru.lab.cli.parse import UsageError, parse
 from ramgru.lab.cli.screen import HELP, Screen, suggest
 from ramgru.lab.tasks import sources
@@ -32,7 +33,6 @@ SCREEN = Screen(
         "ramgru train mqar --task.pairs 16 --steps 2000",
         "ramgru train --text book.txt --tbptt 64",
         "ramgru train --data sales.csv --task.target sales --task.horizon 12",
-        "ramgru train --resume runs/mqar-ramgru --steps 4000",
     ),
     shown={
         "data": ("data", "text", SIZES),
@@ -68,8 +68,7 @@ def run(args: Sequence[str]) -> int:
     if main:
         why = {"steps": "all steps done", "target": "target reached", "patience": "no progress"}
         print(f"{why[outcome.reason]} after step {outcome.step}; the run is in {outcome.run}")
-        looks = [["ramgru", "inspect", str(outcome.run)]] if config.model.name == "ramgru" else []
-        suggest(["ramgru", "evaluate", str(outcome.run)], *looks)
+        suggest(["ramgru", "evaluate", str(outcome.run)], *look_inside(outcome.run))
     return 0
 
 

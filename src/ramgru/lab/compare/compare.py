@@ -45,6 +45,7 @@ from ramgru.lab.train.data import held_out_seed
 from ramgru.lab.train.run import CONFIG, load_run, locked
 
 DATA, TABLE, REPORT = "compare.json", "compare.csv", "report.html"
+COMMAND = "command.txt"  # from the beginning on, so that an interrupted comparison can go on
 MOST_ASKED = 64  # questions that fit into a picture of one sample
 
 
@@ -52,7 +53,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
     """Train, evaluate and report; -> the path of the report.
 
     Writes into `config.folder`: a directory for each run, compare.json (all that the report shows),
-    compare.csv (tidy; with pyarrow also compare.parquet) and report.html.
+    compare.csv (tidy; with pyarrow also compare.parquet), report.html and command.txt.
     quiet: print nothing.
     Raises ValueError for options that do not fit together; RamgruError if another process writes
     the folder, a signal stopped training, or a run failed: the report then leaves that run out.
@@ -67,6 +68,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
     crew = Crew(config.folder, config.jobs, config.threads or int(config.jobs > 1), config.storage)
     with locked(config.folder):
         check_own(config.folder)
+        files.write(config.folder / COMMAND, command(config) + "\n")
         if not quiet:
             with console.status("timing a few steps of each layer …"):
                 line = forecast.text(config)
@@ -95,7 +97,7 @@ def compare(config: CompareConfig, *, quiet: bool = False) -> Path:
 def check_own(folder: Path) -> None:
     """Raise ValueError if a directory is neither empty nor that of a comparison."""
     names = sorted(path.name for path in folder.iterdir() if not files.is_temporary(path))
-    ours = (budget.FILE, jobs.DATABASE, DATA)
+    ours = (budget.FILE, jobs.DATABASE, DATA, COMMAND)
     if names and not any(name in ours or is_run_name(name) for name in names):
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise ValueError(

@@ -14,7 +14,16 @@ from typing import Any
 from ramgru import files
 from ramgru.errors import DataError
 from ramgru.lab.evaluate.capacity import bits_held
-from ramgru.lab.show.data import Answer, Curve, Line, Occupancy, Sample, Score, over_seeds
+from ramgru.lab.show.data import (
+    Answer,
+    Curve,
+    Line,
+    Occupancy,
+    Sample,
+    Scale,
+    Score,
+    over_seeds,
+)
 
 FORMAT = "ramgru-compare-2"
 
@@ -233,7 +242,9 @@ def _memory(data: Mapping[str, Any] | None) -> Memory | None:
         return None
     sample = data["sample"]
     if sample is not None:
-        sample = Sample(sample["tokens"], [Answer(**answer) for answer in sample["answers"]])
+        scale = Scale(**sample["scale"]) if sample.get("scale") else None
+        answers = [Answer(**answer) for answer in sample["answers"]]
+        sample = Sample(sample["tokens"], answers, scale)
     return Memory(**{**data, "occupancy": Occupancy(**data["occupancy"]), "sample": sample})
 
 

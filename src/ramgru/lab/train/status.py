@@ -11,7 +11,8 @@ from typing import Any
 from ramgru import files
 from ramgru.errors import RamgruError
 from ramgru.lab.train import log
-from ramgru.lab.train.run import CONFIG, LOG, InUse, is_run, locked
+from ramgru.lab.train.configfile import read_config
+from ramgru.lab.train.run import CHECKPOINT, CONFIG, LOG, WEIGHTS, InUse, is_run, locked
 
 RUNNING, FINISHED, INTERRUPTED, BROKEN = "running", "finished", "interrupted", "unreadable"
 _NO_METRIC = {"event", "step", "seconds", "epoch", "loss", "stage"}
@@ -73,6 +74,16 @@ def status(run: Path) -> Status:
         (run / LOG).stat().st_mtime,
         state,
     )
+
+
+def has_memory(run: Path) -> bool:
+    """Whether `ramgru inspect` can show a run: its model is there, and of layer ramgru."""
+    if not ((run / WEIGHTS).exists() or (run / CHECKPOINT).exists()):
+        return False
+    try:
+        return read_config(run / CONFIG).model.name == "ramgru"
+    except RamgruError:  # a file is damaged, or names a layer that is not imported
+        return False
 
 
 def in_use(folder: Path) -> bool:
