@@ -234,5 +234,6 @@ def _task(task: Results, docs: Path) -> list[str]:
         figure = plots.recall_against_pairs(
             drawn, trained=task.trained.get(axis), axis=axis, metric=task.metric
         )
+        plots.titled(figure, plots.scores_finding(drawn, axis, task.metric))
         lines += picture(figure, NAME, task.task, f"{task.metric} on {task.task} by {axis}.", docs)
     return [*lines, *table(header, marked(rows, best))]

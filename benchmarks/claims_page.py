@@ -292,21 +292,26 @@ def _changes(row: Row) -> str:
 
 def _curves(found: Found) -> Any:
     curves = [Curve(**seed["curve"]) for seed in found.seeds.values()]
-    return plots.learning_curves(curves, metric=found.row.training.task.metric)
+    metric = found.row.training.task.metric
+    figure = plots.learning_curves(curves, metric)
+    return plots.titled(figure, plots.curves_finding(curves, metric))
 
 
 def _against(found: Found, above: Found | None) -> Any:
     row = found.row
     axis = str(row.picture)
     plateau = {question.axes[axis]: question.task.plateau for question in row.questions}
-    return plots.recall_against_pairs(
-        [_by_axis(each, axis) for each in (found, above) if each is not None],
+    lines = [_by_axis(each, axis) for each in (found, above) if each is not None]
+    metric = row.training.task.metric
+    figure = plots.recall_against_pairs(
+        lines,
         trained=row.training.task.options()[axis],
         chance=found.of(0, Bar()).chance,
         plateau={x: value for x, value in plateau.items() if value is not None},
         axis=axis,
-        metric=row.training.task.metric,
+        metric=metric,
     )
+    return plots.titled(figure, plots.scores_finding(lines, axis, metric))
 
 
 def _by_axis(found: Found, axis: str) -> Line:

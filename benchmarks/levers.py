@@ -19,6 +19,7 @@ from ramgru.lab.compare.findings import headline
 from ramgru.lab.compare.page import page
 from ramgru.lab.compare.results import Comparison, from_json
 from ramgru.lab.evaluate import Effort
+from ramgru.lab.show import plots
 from ramgru.lab.show.html import Part, Picture, Table, Text
 from ramgru.lab.train import ModelConfig
 
@@ -80,7 +81,8 @@ def _markdown(part: Part, name: str, docs: Path) -> list[str]:
         case Table():
             return [f"{part.caption}.", "", *table(part.header, part.rows)]
         case Picture():
-            return [*picture(part.figure, "levers", name, part.alt, docs, "../"), part.finding, ""]
+            figure = plots.titled(part.figure, part.finding)
+            return picture(figure, "levers", name, part.alt, docs, "../")
     raise TypeError(f"expected text, a table or a picture, got {type(part).__name__}")
 
 
