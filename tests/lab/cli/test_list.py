@@ -95,9 +95,11 @@ def test_an_interrupted_comparison_goes_on_by_its_command(folder, capsys, tmp_pa
     (copy / COMMAND).write_text("ramgru compare mqar --layers gru\n")
     assert main(["runs", "x"]) == 0
     assert capsys.readouterr().out.endswith("next:\n  ramgru compare mqar --layers gru\n")
-    (copy / COMMAND).write_text("ramgru.lab.compare.compare(CompareConfig())\n")  # from Python
-    assert main(["runs", "x"]) == 0
-    assert "next:" not in capsys.readouterr().out
+    # Calls from Python, and another's words, which someone might paste, are not suggested.
+    for text in ("ramgru.lab.compare.compare(CompareConfig())", "sh evil.sh ramgru compare"):
+        (copy / COMMAND).write_text(text)
+        assert main(["runs", "x"]) == 0
+        assert "next:" not in capsys.readouterr().out
 
 
 def test_a_comparison_keeps_its_command_from_the_beginning(tmp_path, monkeypatch):
