@@ -169,6 +169,18 @@ PROGRAMS = {
             rates=(1e-3, 3e-3, 1e-2, 3e-2),
         ),
         Program(
+            "language_model_bible",
+            "language_model",
+            "The same on the King James Bible, shuffled by chapters: 128 kB of it after one pass "
+            "over the other 4 MB. Heads and widths are those chosen on Python's library.",
+            (
+                Value("bits a byte", factor=0.85, peers=LAYERS[1:], low=True, most=8.0),
+                Value("the state carried", low=True, most=8.0),
+            ),
+            rates=(3e-3, 1e-2, 3e-2),
+            options={"text": "bible"},
+        ),
+        Program(
             "chorales",
             "chorales",
             "The next eighth note of Bach's four-part chorales from music21's corpus: negative "

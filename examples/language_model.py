@@ -1,4 +1,7 @@
-"""A language model of bytes: one pass over sources of Python's library, then files it never saw.
+"""A language model of bytes: one pass over a text, then parts of it that the model never saw.
+
+The text is Python's own library, its files shuffled, or the King James Bible as Debian has it, its
+chapters shuffled (apt-get install bible-kjv).
 
 The text is read in a few streams side by side, and the state is carried from chunk to chunk
 (truncated backpropagation). The memory keeps what followed the last 2, 3, 4, … bytes when they came
@@ -7,13 +10,17 @@ again long after.
 
     python examples/language_model.py                # train, then bits a byte of unseen files
     python examples/language_model.py --layer gru    # the same with nn.GRU, or lstm
+    python examples/language_model.py --text bible
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import random
+import subprocess
+import sys
 from typing import Any
 
 import torch
@@ -30,20 +37,33 @@ RATE, WARM_UP = 6e-3, 30
 MEMORY = Memory(cells=16_384, heads="key:2 key:3 key:4 key:6", width=24, writes=1)
 
 
+def chapters() -> list[bytes]:
+    """Of the King James Bible, a verse a line."""
+    command = ["bible", "-f", "gen1:1-rev22:21"]
+    try:
+        found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"bible: {error}; apt-get install bible-kjv")
+    verses = (line.split(b" ", 1) for line in found.stdout.splitlines(keepends=True))
+    by_chapter = itertools.groupby(verses, key=lambda verse: verse[0].split(b":")[0])
+    return [b"".join(words for _, words in chapter) for _, chapter in by_chapter]
+
+
 @functools.cache
-def corpus() -> tuple[Tensor, Tensor]:
-    """-> bytes to learn from, bytes of other files to be asked about: (STREAMS, …) each."""
-    paths = library()
-    random.Random(0).shuffle(paths)
-    held_out, text = b"", b""
-    for path in paths:
+def corpus(text: str = "library") -> tuple[Tensor, Tensor]:
+    """-> bytes to learn from, bytes of other parts to be asked about: (STREAMS, …) each."""
+    parts: list[Any] = library() if text == "library" else chapters()
+    random.Random(0).shuffle(parts)
+    held_out, learn = b"", b""
+    for part in parts:
         if len(held_out) < HELD_OUT:
-            held_out += path.read_bytes()
-        elif len(text) < LEARN:
-            text += path.read_bytes()
-    text, held_out = text[:LEARN], held_out[:HELD_OUT]
-    learn, ask = (torch.tensor(list(b)).view(STREAMS, -1) for b in (text, held_out))
-    return learn, ask
+            held_out += part if isinstance(part, bytes) else part.read_bytes()
+        elif len(learn) < LEARN:
+            learn += part if isinstance(part, bytes) else part.read_bytes()
+    whole = min(LEARN, len(learn) // STREAMS * STREAMS)
+    both = (torch.tensor(list(b)) for b in (learn[:whole], held_out[:HELD_OUT]))
+    first, second = (b.view(STREAMS, -1) for b in both)
+    return first, second
 
 
 class Model(nn.Module):
@@ -105,12 +125,16 @@ def bits(model: Model, text: Tensor, state: Any) -> float:
 
 
 def run(
-    layer: str, rate: float = RATE, seed: int = 0, seconds: float | None = None
+    layer: str,
+    rate: float = RATE,
+    seed: int = 0,
+    seconds: float | None = None,
+    text: str = "library",
 ) -> dict[str, float]:
     """Train and test."""
     torch.manual_seed(seed)
-    model, (text, held_out) = Model(layer), corpus()
-    reader = Reader(model, text)
+    model, (learn, held_out) = Model(layer), corpus(text)
+    reader = Reader(model, learn)
     adam = functools.partial(torch.optim.Adam, betas=(0.9, 0.99), fused=True)
     # One pass, or passes until so many seconds are over.
     spent = fit(model, reader.loss, rate, reader.chunks, seconds, adam, WARM_UP, reader)
@@ -120,4 +144,4 @@ def run(
 
 
 if __name__ == "__main__":
-    command(__doc__, run, RATE)
+    command(__doc__, run, RATE, text=("library", "bible"))

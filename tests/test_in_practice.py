@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import runpy
 import signal
 import subprocess
@@ -59,6 +60,21 @@ def small_program(name, monkeypatch, steps: int = 2):
             if hasattr(module, option):
                 monkeypatch.setattr(module, option, value)
     return program
+
+
+@pytest.mark.skipif(shutil.which("bible") is None, reason="needs Debian's bible-kjv")
+def test_the_bible_has_its_chapters():
+    program = importlib.import_module("language_model")
+    chapters = program.chapters()
+    assert len(chapters) == 1189
+    assert chapters[0].startswith(b"In the beginning God created the heaven and the earth.\n")
+
+
+def test_a_missing_bible_is_told(monkeypatch):
+    program = importlib.import_module("language_model")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match="apt-get install bible-kjv"):
+        program.chapters()
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
