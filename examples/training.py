@@ -87,7 +87,7 @@ def fit(
     return {"parameters": parameters(model), "steps": now.step, "seconds": round(now.seconds, 2)}
 
 
-def command(text: str | None, run: Run, rate: float, **choices: Iterable[str]) -> None:
+def command(text: str | None, run: Run, rate: float, /, **choices: Iterable[str]) -> None:
     """The command line of a program: one training of one layer, and its results. After Ctrl-C,
     SIGTERM or a kill, the same command goes on.
 

@@ -7,8 +7,8 @@ import itertools
 import json
 import os
 import random
-import shutil
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
