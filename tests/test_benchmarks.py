@@ -69,7 +69,6 @@ def test_gpu_rehearses_every_section_on_the_cpu(tmp_path):
         "## Layers",
         "## Operators",
         "## How a train step scales",
-        "## Heads: (2, 20, 16)",
     ):
         assert f"\n{title}" in f"\n{found.stdout}"
     assert not list(tmp_path.iterdir())
