@@ -50,7 +50,7 @@ def test_whole_sequences(controller: str, heads: str, call: str) -> None:
 
 
 def test_a_sequence() -> None:
-    check_sequences("gru", "key learned lag:5 tape", "lengths reset")
+    check_sequences("mingru", "key tape", "lengths reset")
 
 
 def check_sequences(controller: str, heads: str, call: str, **stack: Any) -> None:
