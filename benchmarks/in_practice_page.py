@@ -91,7 +91,7 @@ def shown(value: Value, each: list[float]) -> str:
     """The mean, and the interval where there are seeds enough for one."""
     if not each:
         return ""
-    score = over_seeds(each, None, None, most=value.most)
+    score = over_seeds(each, None, None, least=value.least, most=value.most)
     if score.low is None or score.high is None:
         return text(value, score.mean)
     return f"{text(value, score.mean)}<br>{text(value, score.low)} – {text(value, score.high)}"

@@ -30,7 +30,8 @@ class Value:
     equal: bool = False
     low: bool = False  # whether less is better
     share: bool = False  # shown in percent
-    most: float = 1.0  # the largest possible value
+    least: float = 0.0  # the smallest and the largest possible value
+    most: float = 1.0
     chance: float | None = None  # of guessing, or of the trivial method named in the text
 
 
@@ -119,7 +120,7 @@ PROGRAMS = {
                     1.272,
                     1.399,
                     "The same on the first ten megabytes.",
-                    "",
+                    "Six per cent fewer bits than xz. nn.GRU was not measured at this length.",
                 ),
                 (
                     "compress_english",
@@ -189,7 +190,9 @@ PROGRAMS = {
             "transposed chorales for training.",
             (Value("NLL", 6.7, factor=1.0, peers=("gru", "lstm"), low=True, most=61.0),),
             "The bar of 6.7 comes from another encoding, which is not known: here every layer is "
-            "below it. Heads, width and dropout were chosen for RAMGRU, on validation chorales.",
+            "below it. RAMGRU is ahead of nn.GRU, and nn.LSTM of both, at the highest rate, which "
+            "suits it alone. Heads, width and dropout were chosen for RAMGRU, on validation "
+            "chorales.",
             rates=(1e-2, 2e-2, 4e-2),
         ),
         Program(
@@ -272,10 +275,10 @@ PROGRAMS = {
             "RepeatPreviousMedium of POPGym, from rewards: torchrl's PPO plays 32 games, then "
             "makes 4 updates from them. At every step the right action is the suit of the 32nd "
             "last card; the score of new games is POPGym's, from -1 to 1. Steps are updates.",
-            (Value("score", 0.5, chance=-0.5),),
+            (Value("score", 0.5, chance=-0.5, least=-1.0),),
             "Four lag heads learn how far to look back within 40 rollouts, 132 thousand actions; "
-            "with two, some seeds learned nothing. In these seconds, nn.GRU and nn.LSTM play three "
-            "to four times as many games, and stay little above guessing.",
+            "with two, some seeds learned nothing. In these seconds, nn.GRU and nn.LSTM play four "
+            "to five times as many games, and stay little above guessing.",
             rates=(1e-2, 3e-2),
         ),
         *(

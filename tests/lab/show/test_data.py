@@ -14,6 +14,7 @@ def test_the_interval_over_seeds_is_students():
 
 
 def test_the_interval_stays_within_the_scale():
+    assert over_seeds([-0.3, -0.4], None, None, least=-1.0).low == pytest.approx(-0.985, abs=1e-3)
     score = over_seeds([0.9, 1.0], None, None)
     assert score.high == 1.0
     assert 0.0 <= score.low < 0.9

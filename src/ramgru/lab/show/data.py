@@ -26,9 +26,14 @@ class Score:
 
 
 def over_seeds(
-    scores: Sequence[float], low: float | None, high: float | None, *, most: float = 1.0
+    scores: Sequence[float],
+    low: float | None,
+    high: float | None,
+    *,
+    least: float = 0.0,
+    most: float = 1.0,
 ) -> Score:
-    """The mean of one score a seed, with Student's interval over seeds, clipped to [0, most].
+    """The mean of one score a seed, with Student's interval over seeds, clipped to [least, most].
 
     A single seed gives no such interval: the score keeps low and high, the evaluation's interval
     over examples.
@@ -40,7 +45,7 @@ def over_seeds(
         return Score(mean, low, high)
     t = _T975[n - 2] if n - 2 < len(_T975) else 1.96
     half = t * float(np.std(scores, ddof=1)) / math.sqrt(n)
-    return Score(mean, max(0.0, mean - half), min(most, mean + half))
+    return Score(mean, max(least, mean - half), min(most, mean + half))
 
 
 @dataclass(frozen=True)
