@@ -43,7 +43,7 @@ def test_performance_refuses_an_unknown_section():
         text=True,
     )
     assert found.returncode == 2
-    expected = "limits, layers, stream, scaling, carried, memory"
+    expected = "limits, layers, stream, scaling, heads, carried, memory"
     assert f"--only: expected some of {expected}" in found.stderr
 
 
