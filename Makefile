@@ -11,6 +11,8 @@ NATIVE := setup.py $(shell find src/ramgru/kernels -name '*.h' -o -name '*.cpp')
 # GCC's AddressSanitizer, where it is there.
 ASAN := $(wildcard $(shell $(CXX) -print-file-name=libasan.so 2>/dev/null))
 SANITIZE := build/sanitize
+# One set of instructions, of those that this processor has: all come from the same source.
+SANITIZED_ISA := $(if $(shell grep -m1 avx512f /proc/cpuinfo 2>/dev/null),avx512,baseline)
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
@@ -61,7 +63,7 @@ sanitize: sanitizer
 		--ignore tests/kernels/test_float32.py --ignore tests/safety/test_sharded.py
 
 $(SANITIZED): $(NATIVE) $(VENV)/installed-dev
-	CXX="$(CXX)" RAMGRU_ISAS="avx512 baseline" RAMGRU_LDFLAGS="-fsanitize=address,undefined" \
+	CXX="$(CXX)" RAMGRU_ISAS=$(SANITIZED_ISA) RAMGRU_LDFLAGS="-fsanitize=address,undefined" \
 	RAMGRU_CXXFLAGS="$(SANITIZER) -DRAMGRU_POISON -Wall -Wextra -Werror" \
 		$(BIN)/python setup.py -q build_ext --build-lib $(SANITIZE) --build-temp $(SANITIZE)/temp
 endif

@@ -508,14 +508,13 @@ def test_a_file_is_overwritten_only_if_it_is_named(tmp_path, monkeypatch, capsys
         return capsys.readouterr().err + str(ended.value.code)
 
     path, packed = tmp_path / "n.txt", tmp_path / "n.txt.ramgru"
-    path.write_bytes(b"abc")
-    run_compress(path)
+    packed.write_bytes(b"packed")
     path.write_bytes(b"mine")
     assert f"{path} exists; -o {path} overwrites it" in refusal("-d", packed)
     assert "exists" in refusal(path)
-    assert path.read_bytes() == b"mine"
-    run_compress("-d", packed, "-o", path)
-    assert path.read_bytes() == b"abc"
+    assert (path.read_bytes(), packed.read_bytes()) == (b"mine", b"packed")
+    run_compress(path, "-o", packed)
+    assert packed.read_bytes().startswith(compress.MAGIC)
     assert "cannot write" in refusal(path, "-o", tmp_path / "none" / "x")
 
 

@@ -49,6 +49,7 @@ def test_whole_sequences(controller: str, heads: str, call: str) -> None:
     check_sequences(controller, heads, call, num_layers=2, bidirectional=True)
 
 
+@pytest.mark.slow
 def test_a_sequence() -> None:
     check_sequences("mingru", "key tape", "lengths reset")
 
