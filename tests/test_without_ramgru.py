@@ -127,6 +127,7 @@ def outputs(module: nn.Module, x: Tensor, state: list[Tensor]) -> list[Tensor]:
     return [torch.stack(found), *state]
 
 
+@pytest.mark.slow
 def test_compiled_steps_of_one_head(
     tmp_path: Path, build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
