@@ -96,10 +96,10 @@ def _from_named(tensors: dict[str, Tensor], values: Sequence[object]) -> Quantiz
         m.rows.dtype == torch.int8 and scale.shape == (*m.rows.shape[:3], 1)
         for m, scale in zip(state.memory, scales)
     )
-    if not fit:
+    found = [dtypes[value] for value in values if isinstance(value, str) and value in dtypes]
+    if not fit or len(found) != 1:
         raise ValueError("its tensors do not fit together")
-    found = [value for value in values if isinstance(value, str) and value in dtypes]
-    return QuantizedState(state, scales, dtypes[found[0]])
+    return QuantizedState(state, scales, found[0])
 
 
 # So that `torch.load` reads it as it reads weights.

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ramgru import RAMGRU, Memory, QuantizedState, RAMGRUState
 from ramgru.errors import CheckpointError
+from ramgru.quantized_state import KIND
 
 MEMORY = Memory(cells=64, heads="key learned lag tape", writes=2, reads=3)
 
@@ -87,6 +88,16 @@ def test_tensors_that_do_not_fit_together_are_refused(name: str, tmp_path: Path)
         metadata = file.metadata()
     tensors[name] = tensors[name][1:].contiguous()
     safetensors.torch.save_file(tensors, path, metadata)
+    with pytest.raises(CheckpointError, match="holds no state that ramgru saved"):
+        QuantizedState.load(path)
+
+
+@pytest.mark.parametrize("header", ["[64, 64]", '[64, 64, "torch.int8"]', "[]", "12", "{"])
+def test_a_header_without_a_dtype_is_refused(header: str, tmp_path: Path) -> None:
+    path = QuantizedState.of(used()[1]).save(tmp_path / "resting")
+    with safetensors.safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    safetensors.torch.save_file(tensors, path, {KIND: header})
     with pytest.raises(CheckpointError, match="holds no state that ramgru saved"):
         QuantizedState.load(path)
 
