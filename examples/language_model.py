@@ -21,6 +21,7 @@ import math
 import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,14 +53,15 @@ def chapters() -> list[bytes]:
 @functools.cache
 def corpus(text: str = "library") -> tuple[Tensor, Tensor]:
     """-> bytes to learn from, bytes of other parts to be asked about: (STREAMS, …) each."""
-    parts: list[Any] = library() if text == "library" else chapters()
+    parts: list[Any]
+    parts, read = (library(), Path.read_bytes) if text == "library" else (chapters(), bytes)
     random.Random(0).shuffle(parts)
     held_out, learn = b"", b""
     for part in parts:
         if len(held_out) < HELD_OUT:
-            held_out += part if isinstance(part, bytes) else part.read_bytes()
+            held_out += read(part)
         elif len(learn) < LEARN:
-            learn += part if isinstance(part, bytes) else part.read_bytes()
+            learn += read(part)
     whole = min(LEARN, len(learn) // STREAMS * STREAMS)
     both = (torch.tensor(list(b)) for b in (learn[:whole], held_out[:HELD_OUT]))
     first, second = (b.view(STREAMS, -1) for b in both)

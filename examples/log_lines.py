@@ -162,21 +162,28 @@ def scores(model: nn.ModuleDict, seed: int) -> dict[str, float]:
     return found
 
 
+def learn(
+    model: nn.ModuleDict,
+    draw: random.Random,
+    rate: float,
+    steps: int,
+    seconds: float | None = None,
+) -> dict[str, float]:
+    """Train on invented logs of few packages -> what it cost."""
+
+    def loss() -> Tensor:
+        return loss_of(model, batch_of_logs(draw, BATCH, SMALL)[0])
+
+    return fit(model, loss, rate, steps, seconds, draw=draw)
+
+
 def run(
     layer: str, rate: float = RATE, seed: int = 0, seconds: float | None = None
 ) -> dict[str, float]:
     """Train and test."""
     torch.manual_seed(seed)
     draw, model = random.Random(seed), network(layer)
-    cost = fit(
-        model,
-        lambda: loss_of(model, batch_of_logs(draw, BATCH, SMALL)[0]),
-        rate,
-        STEPS,
-        seconds,
-        draw=draw,
-    )
-    return {**cost, **scores(model, seed)}
+    return {**learn(model, draw, rate, STEPS, seconds), **scores(model, seed)}
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import random
 from typing import Any
 
 import torch
-from log_lines import BATCH, CHANCE, MEMORY, SMALL, batch_of_logs, loss_of, scores, with_embedding
+from log_lines import CHANCE, MEMORY, SMALL, batch_of_logs, learn, scores, with_embedding
 from torch import nn
-from training import TORCH, command, fit
+from training import TORCH, command
 
 from ramgru import RAMGRU
 
@@ -32,7 +32,7 @@ def trained(kind: type[nn.Module], seed: int) -> Any:
     """The network to begin with, the same for all that is done with it."""
     torch.manual_seed(seed)
     draw, model = random.Random(seed), with_embedding(kind(64, 96, batch_first=True), 64)
-    fit(model, lambda: loss_of(model, batch_of_logs(draw, BATCH, SMALL)[0]), 1e-2, FIRST, draw=draw)
+    learn(model, draw, 1e-2, FIRST)
     return model
 
 
@@ -55,14 +55,7 @@ def run(
             former = model["rnn"](x)[0]
             model["rnn"] = RAMGRU.from_gru(model["rnn"], memory=MEMORY)
             assert torch.equal(model["rnn"](x)[0], former)
-    cost = fit(
-        model,
-        lambda: loss_of(model, batch_of_logs(draw, BATCH, SMALL)[0]),
-        rate,
-        THEN,
-        seconds,
-        draw=draw,
-    )
+    cost = learn(model, draw, rate, THEN, seconds)
     return {**cost, **before, **scores(model, seed)}
 
 
