@@ -19,7 +19,7 @@ def draw(T: int, H: int, resets: bool, ragged: bool, shut: bool, dtype: torch.dt
     """moves, position, reset, lengths; with `shut`, all gates are exactly 0 or 1. Otherwise no gate
     is clamped, so that a position stands on the border of two cells after a reset alone: elsewhere
     rounding would decide between these."""
-    moves = torch.randn(3, T, 3 * H, dtype=dtype) / 2
+    moves = (torch.randn(3, T, 3 * H, dtype=dtype) / 2).clamp(-1.5, 1.5)  # gates reach 0 at -1.61
     position = torch.randn(3, 2 * H, dtype=torch.float64) * 5
     if shut:
         moves, position = moves.sign() * OPEN, position.round()
