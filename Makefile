@@ -16,7 +16,7 @@ SANITIZED_ISA := $(if $(shell grep -m1 avx512f /proc/cpuinfo 2>/dev/null),avx512
 SANITIZER := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZER += -fno-sanitize=nonnull-attribute  # of memset of no bytes, which may be nowhere
 
-.PHONY: lock audit run test check unit exports interpret sanitizer sanitize integrations browser format docs
+.PHONY: lock audit run test check unit slow interpret sanitizer sanitize integrations browser format docs
 .PHONY: package pythons clean
 
 run: $(VENV)/installed-all
@@ -36,10 +36,9 @@ check: $(VENV)/installed-dev
 unit: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --durations=25 -m 'not gpu and not slow'
 
-# Every combination of layers and calls, exported and compiled; hours.
-exports: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m slow \
-		tests/layer/test_export.py tests/test_onnx.py tests/test_without_ramgru.py tests/test_export_page.py
+# Every combination of layers and calls, exported and compiled, and pools of processes; hours.
+slow: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'slow and not integrations'
 
 # Each of the GPU's kernels at small odd shapes, in Triton's interpreter. All their tests, which without
 # a GPU take longer than all others together: `pytest -m gpu`.

@@ -1,6 +1,6 @@
 """The page on exports, from top to bottom: its Python, and the commands that build and run C++.
 
-It is slow: `make exports` runs it.
+It is slow: `make slow` runs it.
 """
 
 from __future__ import annotations

@@ -23,14 +23,19 @@ def script():
         sys.modules.pop(name, None)
 
 
-def test_page_is_as_the_script_prints_it(script):
+@pytest.fixture(scope="module")
+def page(script):
+    return script.page()
+
+
+def test_page_is_as_the_script_prints_it(script, page):
     written = script.PAGE.read_text(encoding="utf-8")
-    assert written == script.page(), "run `python benchmarks/tasks_page.py`"
+    assert written == page, "run `python benchmarks/tasks_page.py`"
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
-def test_every_task_is_there_with_its_example(script, name):
-    text = script.page().split(f"\n## {name}\n")[1].split("\n## ")[0]
+def test_every_task_is_there_with_its_example(page, name):
+    text = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
     task = tasks.get(name)
     assert re.search(r"```text\n[^`]*\blabels ", text)
     assert all(f"| `{size}` |" in text for size in task.options())
@@ -39,9 +44,8 @@ def test_every_task_is_there_with_its_example(script, name):
         assert f"{size:,}" in text
 
 
-def test_published_numbers_are_shown_beside_their_source(script):
+def test_published_numbers_are_shown_beside_their_source(script, page):
     data = json.loads(script.PUBLISHED.read_text(encoding="utf-8"))
-    page = script.page()
     for number in data["numbers"]:
         source = f"{data['sources'][number['source']]}, {number['where']}"
         shown = [number[column] for column in ("model", "setting", "value")]

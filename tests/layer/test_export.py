@@ -1,6 +1,6 @@
 """Layers as programs: torch.export at any batch size and length, torch.compile in two graphs.
 
-The whole grid is slow: `make exports` runs it.
+The whole grid is slow: `make slow` runs it.
 """
 
 from __future__ import annotations

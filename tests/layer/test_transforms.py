@@ -20,6 +20,11 @@ from ramgru import RAMGRU, Memory
 
 pytestmark = pytest.mark.filterwarnings("ignore:RAMGRU. a tensor hx:UserWarning")
 EVERY = "key:2 learned lag:5 tape"
+# Compiling takes seconds: `make test` compiles the GRU alone, `make slow` the others, too.
+compiled_controllers = pytest.mark.parametrize(
+    "controller",
+    ["gru", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mingru", "diagonal"))],
+)
 every_controller = pytest.mark.parametrize("controller", ["gru", "mingru", "diagonal"])
 
 
@@ -304,7 +309,7 @@ def test_compiles_to_one_graph(controller: str, compiled: Any) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-@every_controller
+@compiled_controllers
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_compiled_stream(controller: str, compiled: Any) -> None:
     """Ragged and with resets."""

@@ -135,7 +135,7 @@ SIZES = (
     *("--effort.questions", "16", "--effort.examples", "2", "--effort.max-length", "64"),
     *("--batch-size", "32"),
 )
-SHORT = (*SIZES, "--layers", "gru", "mingru", "lstm", "--steps", "150")
+SHORT = (*SIZES, "--layers", "gru", "mingru", "lstm", "--steps", "60")
 FILES = ("log.jsonl", "evaluation.json", "costs.json", "model/model.safetensors")
 
 
@@ -187,9 +187,9 @@ def test_a_comparison_that_was_killed_goes_on(tmp_path, monkeypatch):
     assert all(finished(folder / run) for run in after)
     (results,) = from_json((folder / "compare.json").read_text(encoding="utf-8")).tasks
     assert [(run.layer, run.steps) for run in results.runs] == [
-        ("gru", 150),
-        ("mingru", 150),
-        ("lstm", 150),
+        ("gru", 60),
+        ("mingru", 60),
+        ("lstm", 60),
     ]
     drawn = (folder / "report.html").read_text(encoding="utf-8")
 
