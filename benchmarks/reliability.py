@@ -1,7 +1,7 @@
 """What ramgru promises of files, commands and numbers, tried many times: docs/reliability.md.
 
     python benchmarks/reliability.py flips kills --count 100      two of the parts, 100 cases each
-    python benchmarks/reliability.py fuzz --hours 8               as many cases as fit in
+    python benchmarks/reliability.py fuzz --hours 8 --processes 4 as many cases as fit in
     python benchmarks/reliability.py fuzz --seed 4711             one case again, with its trace
 
 Parts: {parts}. A case is determined by its number, the seed. The same command goes on after the
@@ -13,10 +13,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,6 +34,8 @@ PARTS = ("kills", "flips", "readers", "fuzz", "stream")
 DOCS = Path(__file__).parents[1] / "docs"
 EVERY = 20.0  # seconds between two saves
 SHOWN = 10  # failures on the page
+CHUNK = 16  # cases that a process of a pool gets at once
+_case: Callable[[int], str]
 
 
 def module(part: str) -> ModuleType:
@@ -40,27 +46,54 @@ def fresh() -> dict[str, Any]:
     return {"cases": 0, "seconds": 0.0, "outcomes": {}, "failures": {}}
 
 
-def go_on(part: str, record: dict[str, Any], count: int, end: float, save: Any, work: Path) -> None:
+def attempt(case: Callable[[int], str], seed: int) -> str:
+    """A case's outcome; an error is one as well."""
+    try:
+        return case(seed)
+    except Exception as error:
+        return f"!{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def prepared(part: str, work: Path) -> None:
+    """In a process of a pool: what `attempted` runs."""
+    global _case
+    _case = module(part).prepare(work / f"{part}-{os.getpid()}")
+
+
+def attempted(seed: int) -> str:
+    return attempt(_case, seed)
+
+
+@contextmanager
+def outcomes(part: str, seeds: range, work: Path, processes: int) -> Iterator[Iterable[str]]:
+    """Of each seed in turn, by so many processes."""
+    if processes == 1:
+        yield map(partial(attempt, module(part).prepare(work / part)), seeds)
+        return
+    with get_context("spawn").Pool(processes, prepared, (part, work)) as pool:
+        yield pool.imap(attempted, seeds, CHUNK)
+
+
+def go_on(
+    part: str, record: dict[str, Any], count: int, end: float, save: Any, work: Path, processes: int
+) -> None:
     """Run the cases of a part from the first that was not run, up to number `count`."""
-    case = module(part).prepare(work / part)
+    seeds, before = range(record["cases"], count), record["seconds"]
     start = saved = time.monotonic()
-    before = record["seconds"]
-    while record["cases"] < count and time.monotonic() < end:
-        seed = record["cases"]
-        try:
-            outcome = case(seed)
-        except Exception as error:
-            outcome = f"!{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        if outcome.startswith("!"):
-            record["failures"][str(seed)] = outcome[1:]
-            print(f"{part} {seed}: {outcome[1:]}", flush=True)
-            outcome = "failed"
-        record["outcomes"][outcome] = record["outcomes"].get(outcome, 0) + 1
-        record["cases"] = seed + 1
-        record["seconds"] = round(before + time.monotonic() - start, 1)
-        if time.monotonic() - saved > EVERY:
-            saved = time.monotonic()
-            save()
+    with outcomes(part, seeds, work, processes) as found:
+        for seed, outcome in zip(seeds, found):
+            if outcome.startswith("!"):
+                record["failures"][str(seed)] = outcome[1:]
+                print(f"{part} {seed}: {outcome[1:]}", flush=True)
+                outcome = "failed"
+            record["outcomes"][outcome] = record["outcomes"].get(outcome, 0) + 1
+            record["cases"] = seed + 1
+            record["seconds"] = round(before + processes * (time.monotonic() - start), 1)
+            if time.monotonic() - saved > EVERY:
+                saved = time.monotonic()
+                save()
+            if time.monotonic() > end:
+                break
     save()
     print(f"{part}: {line(record)}", flush=True)
 
@@ -80,7 +113,7 @@ def page(records: dict[str, dict[str, Any]]) -> str:
         "figures of the latest trials. `benchmarks/reliability.py` writes this page; the tests "
         "hold a short form of each part.",
         "",
-        "| part | cases | failed | of the full count | hours |",
+        "| part | cases | failed | of the full count | hours of one core |",
         "|---|---:|---:|---:|---:|",
     ]
     for part in PARTS:
@@ -158,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", help="the parts to run; none: write the page")
     parser.add_argument("--count", type=int, help="cases of each part, those before included")
     parser.add_argument("--hours", type=float, default=float("inf"), help="time for each part")
+    parser.add_argument("--processes", type=int, default=1, help="cases at a time (default 1)")
     parser.add_argument("--seed", type=int, help="run one case and show its error")
     parser.add_argument("--again", action="store_true", help="forget the cases of these parts")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page")
@@ -189,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         end = time.monotonic() + 3600 * options.hours
         count = options.count or module(part).CASES
-        go_on(part, records[part], count, end, save, options.work)
+        go_on(part, records[part], count, end, save, options.work, options.processes)
     save()
     return int(any(records.get(part, fresh())["failures"] for part in PARTS))
 

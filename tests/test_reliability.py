@@ -44,6 +44,17 @@ def test_paths_of_random_layers_agree(parts):
     assert found["the same numbers"] > 6
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_pool_finds_what_one_process_finds(parts, tmp_path):
+    found = [parts[""].fresh(), parts[""].fresh()]
+    for processes, record in enumerate(found, 1):
+        parts[""].go_on("fuzz", record, 20, float("inf"), lambda: None, tmp_path, processes)
+        record["seconds"] = 0
+    assert found[0] == found[1]
+    assert found[0]["cases"] == 20
+
+
 def test_readers_of_random_files(parts, tmp_path):
     found = outcomes(parts["readers"].prepare(tmp_path), range(120))
     assert found["refused"] > 40

@@ -115,9 +115,12 @@ def state_source(case: Case, layer: RAMGRU) -> Tensor:
     return case.normal(6, case.B, 2, case.I)
 
 
-def everything(case: Case, run: Run, gradients: bool = True) -> Tensors:
-    """Output, final state and the gradient of every leaf, by name."""
-    layer, x = case.layer(), case.input().requires_grad_(gradients)
+def everything(
+    case: Case, run: Run, gradients: bool = True, layer: RAMGRU | None = None
+) -> Tensors:
+    """Output, final state and the gradient of every leaf, by name; `layer` is the case's, if it has
+    been built."""
+    layer, x = layer or case.layer(), case.input().requires_grad_(gradients)
     source = state_source(case, layer).requires_grad_(gradients)
     output, state = run(layer, x, starting_state(case, layer, source), case.options())
     flat = state.to_tensor()
