@@ -55,7 +55,11 @@ def measure(
     keep: Callable[[], None],
 ) -> None:
     """Run whatever is missing."""
-    run = program.run()
+    try:
+        run = program.run()
+    except ModuleNotFoundError as missing:
+        print(f"{program.name} needs {missing.name}: pip install '.[integrations]'", flush=True)
+        return
     of_program = results.setdefault(program.name, {})
 
     def once(layer: str, rate: float, seed: int) -> None:

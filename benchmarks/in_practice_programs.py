@@ -206,6 +206,29 @@ PROGRAMS = {
             "of RAMGRU and nn.GRU also hold the error of the trivial method.",
             rates=(3e-3, 1e-2),
         ),
+        *(
+            Program(
+                f"{module}_{way}",
+                module,
+                f"The same months inside {library}, with its own scaler, decoder and loop of "
+                f"training: {claim}. The layer takes the place of the library's GRU; two lag heads "
+                "learn how many months to look back. Trained on the years before 1959; that year "
+                "chooses the rate, and 1960 counts, in percent and in thousand passengers.",
+                (
+                    Value("error, %", factor=1.0, low=True, most=100.0, chance=2.953),
+                    Value("mean absolute error", factor=1.0, low=True, most=1000.0, chance=13.432),
+                ),
+                function="run",
+                rates=(2e-3, 5e-3, 1e-2),
+                options={"way": way},
+            )
+            for module, library, way, claim in (
+                ("darts_air", "darts", "direct", "`BlockRNNModel`, a year at once"),
+                ("darts_air", "darts", "recurrent", "`RNNModel`, month by month"),
+                ("neuralforecast_air", "neuralforecast", "direct", "a year at once"),
+                ("neuralforecast_air", "neuralforecast", "recurrent", "`recurrent=True`"),
+            )
+        ),
         Program(
             "duplicates",
             "duplicates",

@@ -1,45 +1,67 @@
-"""neuralforecast: airline passengers a month, the last year forecast directly and recurrently."""
+"""neuralforecast: airline passengers a month, a year at once or recurrently.
+
+The last year is forecast from all that came before it, with the library's scaler and without a
+calendar. RAMGRU takes the place of the library's GRU.
+
+    python examples/neuralforecast_air.py                              # a year at once
+    python examples/neuralforecast_air.py --way recurrent --layer gru  # step by step, by its GRU
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import itertools
+from typing import Any
+
+from air_passengers import YEAR
+from forecasting import HELD, LAST, VALUES, Budget, naive, percent, quiet, scores
 from neuralforecast import NeuralForecast
+from neuralforecast.models import GRU, LSTM
 from neuralforecast.utils import AirPassengersDF
+from training import command, parameters
 
 from ramgru.adapters.neuralforecast import RAMGRU
 
+RATE, STEPS, WIDTH, WINDOW = 5e-3, 150, 32, 3 * YEAR
+MEMORY = {"cells": 64, "heads": "lag:36 lag:36", "tag": 0}
+KINDS = {"ramgru": RAMGRU, "gru": GRU, "lstm": LSTM}
 
-def main(steps: int = 150) -> float:
-    """Train; -> the smaller mean absolute error of the last 12 months, in thousand passengers."""
-    known, last = AirPassengersDF.iloc[:-12], AirPassengersDF.iloc[-12:]
-    shared = {
-        "h": 12,
-        "input_size": 36,
-        "encoder_hidden_size": 32,
-        "encoder_n_layers": 1,
-        "max_steps": steps,
-        "learning_rate": 5e-3,
-        "scaler_type": "standard",
-        "memory": {"cells": 64, "heads": "lag:36 lag:36"},
-        "accelerator": "cpu",
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "logger": False,
-    }
-    models = [RAMGRU(**shared), RAMGRU(recurrent=True, alias="recurrent", **shared)]
-    forecaster = NeuralForecast(models, freq="ME")
-    forecaster.fit(known)
-    told = forecaster.predict()
-    found = {
-        name: float(np.abs(told[name].to_numpy() - last["y"].to_numpy()).mean())
-        for name in ("RAMGRU", "recurrent")
-    }
-    before = known["y"].to_numpy()[-12:]
-    naive = float(np.abs(before - last["y"].to_numpy()).mean())
-    for name, error in {**found, "the year before": naive}.items():
-        print(f"{name}: mean absolute error {error:.1f}")
-    return min(found.values())
+
+def run(
+    layer: str, rate: float = RATE, seed: int = 0, seconds: float | None = None, way: str = "direct"
+) -> dict[str, float]:
+    """Train and forecast."""
+
+    def made(kind: str, width: int) -> Any:
+        return KINDS[kind](
+            h=YEAR,
+            input_size=WINDOW,
+            encoder_hidden_size=width,
+            encoder_n_layers=1,
+            max_steps=100_000 if seconds else STEPS,
+            learning_rate=rate,
+            scaler_type="standard",
+            recurrent=way == "recurrent",
+            random_seed=seed,
+            alias="told",
+            **({"memory": MEMORY} if kind == "ramgru" else {}),
+            **quiet(Budget(seconds)),
+        )
+
+    model = made("ramgru", WIDTH)
+    if layer != "ramgru":  # the library's own, with as many parameters
+        wanted, sizes = parameters(model), itertools.count(2)
+        model = next(peer for n in sizes if parameters(peer := made(layer, n)) >= wanted)
+    frame = AirPassengersDF.assign(y=VALUES.astype(float))
+    forecaster = NeuralForecast([model], freq="ME")
+    forecaster.fit(frame.iloc[:HELD])
+    held, last = (
+        forecaster.predict(frame.iloc[:origin])["told"].to_numpy() for origin in (HELD, LAST)
+    )
+    trained = forecaster.models[0]  # a copy, with a budget of its own
+    (budget,) = (each for each in trained.trainer_kwargs["callbacks"] if isinstance(each, Budget))
+    return scores(held, last, budget, parameters(trained))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, run, RATE, way=("direct", "recurrent"))
+    print(f"last year's months, raised by a year's growth: {percent(naive(), LAST):.4g}")

@@ -27,8 +27,8 @@ PROGRAMS = {
     "skrl_repeat": ("skrl", 0.9),
     "sktime_series": ("sktime", 0.6),
 }
-# Mean absolute errors, which have to be below those of a forecast without a model.
-FORECASTS = {"neuralforecast_air": ("neuralforecast", 47.0), "darts_season": ("darts", 0.7)}
+# Inside a library, and the percentage error of last year's months.
+FORECASTS = {"neuralforecast_air": ("neuralforecast", 9.0), "darts_air": ("darts", 9.0)}
 
 
 def run(program: str) -> float:
@@ -43,12 +43,26 @@ def test_programs(program, capsys):
     assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize("way", ["direct", "recurrent"])
 @pytest.mark.parametrize("program", FORECASTS)
-def test_forecasts(program, capsys):
+def test_forecasts(program, way, monkeypatch):
     library, most = FORECASTS[program]
     pytest.importorskip(library)
-    assert run(program) < most
-    assert "mean absolute error" in capsys.readouterr().out
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    found = importlib.import_module(program).run("ramgru", way=way)
+    assert 0 < found["error, %"] < most
+    assert found["steps"] > 0
+
+
+@pytest.mark.parametrize("layer", ["gru", "lstm"])
+@pytest.mark.parametrize("program", FORECASTS)
+def test_peers_forecast_for_as_many_seconds(program, layer, monkeypatch):
+    pytest.importorskip(FORECASTS[program][0])
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    run = importlib.import_module(program).run
+    found, ours = run(layer, seconds=0.3), run("ramgru", seconds=0.1)
+    assert 0.3 <= found["seconds"] < 3
+    assert found["parameters"] >= ours["parameters"]
 
 
 @pytest.fixture
