@@ -5,7 +5,8 @@
     python benchmarks/reliability.py fuzz --seed 4711             one case again, with its trace
 
 Parts: {parts}. A case is determined by its number, the seed. The same command goes on after the
-last one, in this sitting or another; `--again` starts a part anew. The page is written at the end.
+last one, in this sitting or another, and tries those that failed again; `--again` starts a part
+anew. The page is written at the end.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def attempted(seed: int) -> str:
 
 
 @contextmanager
-def outcomes(part: str, seeds: range, work: Path, processes: int) -> Iterator[Iterable[str]]:
+def outcomes(
+    part: str, seeds: Sequence[int], work: Path, processes: int
+) -> Iterator[Iterable[str]]:
     """Of each seed in turn, by so many processes."""
     if processes == 1:
         yield map(partial(attempt, module(part).prepare(work / part)), seeds)
@@ -77,17 +80,20 @@ def outcomes(part: str, seeds: range, work: Path, processes: int) -> Iterator[It
 def go_on(
     part: str, record: dict[str, Any], count: int, end: float, save: Any, work: Path, processes: int
 ) -> None:
-    """Run the cases of a part from the first that was not run, up to number `count`."""
-    seeds, before = range(record["cases"], count), record["seconds"]
+    """Run the cases that failed, and all from the first that was not run, up to number `count`."""
+    failed = [int(seed) for seed in record["failures"]]
+    seeds, before = [*failed, *range(record["cases"], count)], record["seconds"]
     start = saved = time.monotonic()
     with outcomes(part, seeds, work, processes) as found:
         for seed, outcome in zip(seeds, found):
+            if record["failures"].pop(str(seed), None) is not None:
+                record["outcomes"]["failed"] -= 1
             if outcome.startswith("!"):
                 record["failures"][str(seed)] = outcome[1:]
                 print(f"{part} {seed}: {outcome[1:]}", flush=True)
                 outcome = "failed"
             record["outcomes"][outcome] = record["outcomes"].get(outcome, 0) + 1
-            record["cases"] = seed + 1
+            record["cases"] = max(record["cases"], seed + 1)
             record["seconds"] = round(before + processes * (time.monotonic() - start), 1)
             if time.monotonic() - saved > EVERY:
                 saved = time.monotonic()
@@ -99,7 +105,8 @@ def go_on(
 
 
 def line(record: dict[str, Any]) -> str:
-    outcomes = [f"{count:,} {name}" for name, count in sorted(record["outcomes"].items())]
+    counts = sorted(record["outcomes"].items())
+    outcomes = [f"{count:,} {name}" for name, count in counts if count]
     return f"{record['cases']:,} cases: {'; '.join(outcomes)}"
 
 

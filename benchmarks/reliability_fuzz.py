@@ -168,15 +168,15 @@ def compare(case: Case, seed: int) -> str:
     with torch.no_grad():
         rounded = copy.deepcopy(layer).float()
         narrow = found(Narrow(whole, rounded))
-        wide = {name: expected[name] for name in narrow}
-        near = largest(narrow, wide) < CLOSE
+        gaps = {"": largest(narrow, {name: expected[name] for name in narrow})}
         if not case.lengths and case.index == "none":
-            stepped = found(Narrow(in_place, rounded))
-            if largest(stepped, narrow) > CLOSE and near:
-                return f"!float32 in place differs by {largest(stepped, narrow):.2g} in {case}"
-    if not near and not moved(case, layer):
-        return f"!float32 differs by {largest(narrow, wide):.2g} in {case}"
-    return "the same numbers" if near else "the same but for an address that rounding moved"
+            gaps[" in place"] = largest(found(Narrow(in_place, rounded)), narrow)
+    for how, gap in gaps.items():
+        if gap > CLOSE:
+            if moved(case, layer):
+                return "the same but for an address that rounding moved"
+            return f"!float32{how} differs by {gap:.2g} in {case}"
+    return "the same numbers"
 
 
 def moved(case: Case, layer: RAMGRU) -> bool:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -53,6 +54,23 @@ def test_a_pool_finds_what_one_process_finds(parts, tmp_path):
         record["seconds"] = 0
     assert found[0] == found[1]
     assert found[0]["cases"] == 20
+
+
+def test_cases_that_failed_are_tried_again(parts, tmp_path, monkeypatch):
+    run, wrong = parts[""], {2, 4}
+    part = SimpleNamespace(prepare=lambda folder: lambda s: "!wrong" if s in wrong else "right")
+    monkeypatch.setattr(run, "module", lambda name: part)
+    record, count = run.fresh(), iter((4, 6, 6))
+    shown = []
+    for mended in ({2}, {4}, set()):
+        run.go_on("any", record, next(count), float("inf"), lambda: None, tmp_path, 1)
+        shown.append((record["cases"], sorted(record["failures"]), run.line(record)))
+        wrong -= mended
+    assert shown == [
+        (4, ["2"], "4 cases: 1 failed; 3 right"),
+        (6, ["4"], "6 cases: 1 failed; 5 right"),
+        (6, [], "6 cases: 6 right"),
+    ]
 
 
 def test_readers_of_random_files(parts, tmp_path):
