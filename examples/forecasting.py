@@ -28,6 +28,10 @@ class Budget(Callback):
         if self.limit is not None and self.seconds >= self.limit:
             trainer.should_stop = True
 
+    def on_exception(self, trainer: Any, module: Any, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            raise exception  # to the command, which ends with 128 + n; Lightning would with 1
+
 
 def quiet(budget: Budget) -> dict[str, Any]:
     """Arguments of Lightning's trainer: one core, no files, no bars."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import runpy
+import signal
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,19 @@ def test_peers_forecast_for_as_many_seconds(program, layer, monkeypatch):
     found, ours = run(layer, seconds=0.3), run("ramgru", seconds=0.1)
     assert 0.3 <= found["seconds"] < 3
     assert found["parameters"] >= ours["parameters"]
+
+
+@pytest.mark.parametrize("program", FORECASTS)
+def test_ctrl_c_ends_a_forecast(program, monkeypatch):
+    """The trainer of these libraries would end the process with code 1."""
+    pytest.importorskip(FORECASTS[program][0])
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    made = importlib.import_module(program)
+    monkeypatch.setattr(
+        made.Budget, "on_train_batch_end", lambda *_: signal.raise_signal(signal.SIGINT)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        made.run("gru")
 
 
 @pytest.fixture
