@@ -84,7 +84,9 @@ def uneven(case: Case, writes: list[int], reads: list[int], dtype: torch.dtype) 
 def test_equals_the_reference(case: Case, writes: list[int], reads: list[int]) -> None:
     u = uneven(case, writes, reads, torch.float64)
     found = everything(u.scan, u.x, case)
-    assert_near(found, u.stripped(everything(slow, u.filled_up(), case)), absolute=1e-10)
+    wanted = u.stripped(everything(slow, u.filled_up(), case))
+    # A tag near zero has a gradient of many thousands.
+    assert_near(found, wanted, absolute=1e-10, relative=1e-12)
 
 
 @pytest.mark.parametrize("isa", native.supported())

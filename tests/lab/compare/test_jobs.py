@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 from optuna.trial import TrialState
@@ -30,13 +31,14 @@ JOBS = {name: Job(f"job {name}", {"number": n}) for n, name in enumerate("abc")}
 def machine(tmp_path):
     """machine(): another machine's queue over one storage."""
     url = f"sqlite:///{tmp_path / 'shared.db'}"
+    with ExitStack() as open_storages:
 
-    def join() -> _Queue:
-        study = worker.connect(url, "test")
-        crew = Crew(tmp_path, 2, 1, url)
-        return _Queue(crew, study, url, JOBS, Console(file=io.StringIO(), width=200))
+        def join() -> _Queue:
+            study = open_storages.enter_context(worker.connected(url, "test"))
+            crew = Crew(tmp_path, 2, 1, url)
+            return _Queue(crew, study, url, JOBS, Console(file=io.StringIO(), width=200))
 
-    return join
+        yield join
 
 
 def do(queue: _Queue, monkeypatch, work, name: str = "worker") -> None:

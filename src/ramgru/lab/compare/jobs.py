@@ -72,8 +72,7 @@ class Crew:
         import optuna
 
         url = self.storage or f"sqlite:///{(self.folder / DATABASE).resolve()}"
-        with quiet_optuna():
-            study = worker.connect(url, f"ramgru-{digest}")
+        with quiet_optuna(), worker.connected(url, f"ramgru-{digest}") as study:
             if self.storage is None:
                 _fail(study)  # its workers are dead, since this process holds the folder
             try:

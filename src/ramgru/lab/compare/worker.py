@@ -14,7 +14,8 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,8 @@ def _trained(training: TrainConfig, folder: Path, *, quiet: bool) -> None:
             time.sleep(0.1)
 
 
-def connect(url: str, study: str) -> optuna.Study:
+@contextmanager
+def connected(url: str, study: str) -> Iterator[optuna.Study]:
     """The study of this name in a storage with heartbeats; created if it is new.
 
     Raises RamgruError if the storage cannot be opened.
@@ -111,7 +113,7 @@ def connect(url: str, study: str) -> optuna.Study:
                 f"cannot open the storage {kind}:…: {str(error).splitlines()[0]}"
             ) from error
         try:
-            return optuna.create_study(
+            found = optuna.create_study(
                 storage=storage,
                 study_name=study,
                 sampler=optuna.samplers.RandomSampler(seed=0),
@@ -119,13 +121,21 @@ def connect(url: str, study: str) -> optuna.Study:
             )
         except optuna.exceptions.StorageInternalError as error:
             raise RamgruError(BROKEN) from error
+    try:
+        yield found
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def work_off(given: Given) -> None:
     """Do the enqueued jobs until none is left; the result of each is kept with its trial."""
-    import optuna
+    with connected(given.storage, given.study) as study:
+        _work_off(study, given)
 
-    study = connect(given.storage, given.study)
+
+def _work_off(study: optuna.Study, given: Given) -> None:
+    import optuna
 
     def one(trial: optuna.Trial) -> float:
         name = trial.user_attrs.get("job")
