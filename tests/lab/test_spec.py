@@ -35,8 +35,11 @@ def test_malformed_text(text: str) -> None:
 
 
 def test_an_option_is_given_once() -> None:
-    with pytest.raises(ValueError, match="option pairs must be given once, got 'mqar,pairs=1,"):
+    with pytest.raises(ValueError, match="option 'pairs' must be given once, got 'mqar,pairs=1,"):
         spec.split("mqar,pairs=1,pairs=2")
+    assert spec.split("mqar, pairs = 1") == ("mqar", {"pairs": "1"})
+    with pytest.raises(ValueError, match=r"^option 'a\\nb' must be given once, .*$"):
+        spec.split("mqar,a\nb=1,a\nb=2")
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ def split(text: str) -> tuple[str, dict[str, str]]:
     name, *rest = (part.strip() for part in text.split(","))
     options: dict[str, str] = {}
     for part in rest:
-        option, equals, value = part.partition("=")
+        option, equals, value = (piece.strip() for piece in part.partition("="))
         if not name or not option or not equals:
             raise ValueError(f"expected NAME[,OPTION=VALUE…], got {text!r}")
         if option in options:
-            raise ValueError(f"option {option} must be given once, got {text!r}")
+            raise ValueError(f"option {option!r} must be given once, got {text!r}")
         options[option] = value
     return name, options
 

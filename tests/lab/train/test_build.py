@@ -103,7 +103,7 @@ def test_specification_takes_options_of_the_network_and_of_the_memory():
         ),
         ("ramgru,heads=kye", "expected heads of key, .* got 'kye'"),
         ("gru,4", r"expected NAME\[,OPTION=VALUE…\], got 'gru,4'"),
-        ("gru,d_model=4,d_model=5", "option d_model must be given once"),
+        ("gru,d_model=4,d_model=5", "option 'd_model' must be given once"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
