@@ -178,6 +178,9 @@ PROGRAMS = {
                 Value("bits a byte", factor=0.85, peers=LAYERS[1:], low=True, most=8.0),
                 Value("the state carried", low=True, most=8.0),
             ),
+            "The bars are missed. Prose repeats less than code does: nn.LSTM, which reads twice as "
+            "far in these seconds, is ahead from a fresh state. With the state of the pass RAMGRU "
+            "is ahead of both; theirs adds nothing.",
             rates=(3e-3, 1e-2, 3e-2),
             options={"text": "bible"},
         ),
