@@ -150,7 +150,7 @@ PROGRAMS = {
                     1.951,
                     1.968,
                     "The same on the first ten megabytes.",
-                    "",
+                    "A sixth fewer bits than xz, and than bzip2.",
                 ),
             )
         ),
