@@ -2,7 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-# Modules are compiled when they are first imported: few of those that torch brings along ever are.
+# Modules are compiled when they are first imported, and kept: few of those that torch brings along are.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 PIP := $(INSTALL) --constraint constraints.txt
 
