@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from air_passengers import YEAR
+from air_passengers import PASSENGERS, YEAR
 from darts import TimeSeries
 from darts.dataprocessing.transformers import Scaler
 from darts.models import BlockRNNModel, RNNModel
-from forecasting import HELD, LAST, VALUES, Budget, naive, percent, quiet, scores
+from forecasting import HELD, LAST, Budget, quiet, report_chance, scores
 from training import command, parameters, recurrent
 
 from ramgru import Memory
@@ -54,7 +54,7 @@ def run(
     else:
         kind = SeasonRecurrent if layer == "ramgru" else layer.upper()
         model = RNNModel(model=kind, training_length=WINDOW + YEAR, **shared)
-    series, scaler = TimeSeries.from_values(VALUES), Scaler()
+    series, scaler = TimeSeries.from_values(PASSENGERS.numpy()), Scaler()
     scaler.fit(series[:HELD])
     scaled = scaler.transform(series)
     model.fit(scaled[:HELD])
@@ -67,4 +67,4 @@ def run(
 
 if __name__ == "__main__":
     command(__doc__, run, RATE, way=("direct", "recurrent"))
-    print(f"last year's months, raised by a year's growth: {percent(naive(), LAST):.4g}")
+    report_chance()

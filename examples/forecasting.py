@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-from air_passengers import PASSENGERS, YEAR
+import torch
+from air_passengers import PASSENGERS, YEAR, error, seasonal_naive
 from lightning.pytorch import Callback
 
-VALUES = PASSENGERS.numpy()  # thousands, a month each
-HELD, LAST = len(VALUES) - 2 * YEAR, len(VALUES) - YEAR  # 1959 chooses the rate, 1960 is told
+HELD, LAST = (
+    len(PASSENGERS) - 2 * YEAR,
+    len(PASSENGERS) - YEAR,
+)  # 1959 chooses the rate, 1960 is told
 
 
 class Budget(Callback):
@@ -45,29 +47,22 @@ def quiet(budget: Budget) -> dict[str, Any]:
     }
 
 
-def absolute(forecast: Any, start: int) -> np.ndarray:
-    """Errors of a year's months, in thousand passengers."""
-    return np.abs(np.asarray(forecast).reshape(-1) - VALUES[start : start + YEAR])
-
-
-def percent(forecast: Any, start: int) -> float:
-    """Mean absolute percentage error."""
-    return float((absolute(forecast, start) / VALUES[start : start + YEAR]).mean()) * 100
-
-
 def scores(held: Any, last: Any, budget: Budget, parameters: int) -> dict[str, float]:
-    """What a program returns: its cost, the error that chooses a rate, and those that count."""
+    """What a program returns of its forecasts from HELD and from LAST: what they cost, the error
+    that chooses a rate, and those that count."""
+    chooses, counts = (
+        torch.as_tensor(each, dtype=torch.float64).flatten() for each in (held, last)
+    )
     return {
         "parameters": parameters,
         "steps": budget.steps,
         "seconds": round(budget.seconds, 2),
-        "loss": percent(held, HELD),
-        "error, %": percent(last, LAST),
-        "mean absolute error": float(absolute(last, LAST).mean()),
+        "loss": error(chooses, HELD),
+        "error, %": error(counts, LAST),
+        "mean absolute error": float((counts - PASSENGERS[LAST:]).abs().mean()),
     }
 
 
-def naive() -> np.ndarray:
-    """The last year's months, raised by its growth over the year before."""
-    last, before = VALUES[LAST - YEAR : LAST], VALUES[HELD - YEAR : HELD]
-    return last * (last.sum() / before.sum())
+def report_chance() -> None:
+    chance = error(seasonal_naive(LAST), LAST)
+    print(f"last year's months, raised by a year's growth: {chance:.4g}")

@@ -9,15 +9,14 @@ calendar. RAMGRU takes the place of the library's GRU.
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 from air_passengers import YEAR
-from forecasting import HELD, LAST, VALUES, Budget, naive, percent, quiet, scores
+from forecasting import HELD, LAST, Budget, quiet, report_chance, scores
 from neuralforecast import NeuralForecast
 from neuralforecast.models import GRU, LSTM
 from neuralforecast.utils import AirPassengersDF
-from training import command, parameters
+from training import as_large, command, parameters
 
 from ramgru.adapters.neuralforecast import RAMGRU
 
@@ -49,13 +48,12 @@ def run(
 
     model = made("ramgru", WIDTH)
     if layer != "ramgru":  # the library's own, with as many parameters
-        wanted, sizes = parameters(model), itertools.count(2)
-        model = next(peer for n in sizes if parameters(peer := made(layer, n)) >= wanted)
-    frame = AirPassengersDF.assign(y=VALUES.astype(float))
+        model = as_large(parameters(model), lambda width: made(layer, width), parameters, least=2)
     forecaster = NeuralForecast([model], freq="ME")
-    forecaster.fit(frame.iloc[:HELD])
+    forecaster.fit(AirPassengersDF.iloc[:HELD])
     held, last = (
-        forecaster.predict(frame.iloc[:origin])["told"].to_numpy() for origin in (HELD, LAST)
+        forecaster.predict(AirPassengersDF.iloc[:origin])["told"].to_numpy()
+        for origin in (HELD, LAST)
     )
     trained = forecaster.models[0]  # a copy, with a budget of its own
     (budget,) = (each for each in trained.trainer_kwargs["callbacks"] if isinstance(each, Budget))
@@ -64,4 +62,4 @@ def run(
 
 if __name__ == "__main__":
     command(__doc__, run, RATE, way=("direct", "recurrent"))
-    print(f"last year's months, raised by a year's growth: {percent(naive(), LAST):.4g}")
+    report_chance()

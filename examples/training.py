@@ -31,11 +31,18 @@ def recurrent(
     ours = RAMGRU(inputs, width, batch_first=True, memory=memory, **options)
     if layer == "ramgru":
         return ours
-    make, wanted = TORCH[layer], parameters(ours) + width * outputs
-    for size in itertools.count(1):
-        peer = make(inputs, size, ours.num_layers, batch_first=True)
-        if parameters(peer) + size * outputs >= wanted:
-            return peer
+    return as_large(
+        parameters(ours) + width * outputs,
+        lambda size: TORCH[layer](inputs, size, ours.num_layers, batch_first=True),
+        lambda peer: parameters(peer) + peer.hidden_size * outputs,
+    )
+
+
+def as_large(
+    wanted: int, make: Callable[[int], Any], count: Callable[[Any], int], least: int = 1
+) -> Any:
+    """The narrowest network with at least so many trained numbers, by its width."""
+    return next(made for size in itertools.count(least) if count(made := make(size)) >= wanted)
 
 
 def parameters(model: nn.Module) -> int:
