@@ -112,6 +112,7 @@ def connected(url: str, study: str) -> Iterator[optuna.Study]:
             raise RamgruError(
                 f"cannot open the storage {kind}:…: {str(error).splitlines()[0]}"
             ) from error
+    try:
         try:
             found = optuna.create_study(
                 storage=storage,
@@ -121,7 +122,6 @@ def connected(url: str, study: str) -> Iterator[optuna.Study]:
             )
         except optuna.exceptions.StorageInternalError as error:
             raise RamgruError(BROKEN) from error
-    try:
         yield found
     finally:
         storage.remove_session()
@@ -130,23 +130,18 @@ def connected(url: str, study: str) -> Iterator[optuna.Study]:
 
 def work_off(given: Given) -> None:
     """Do the enqueued jobs until none is left; the result of each is kept with its trial."""
-    with connected(given.storage, given.study) as study:
-        _work_off(study, given)
-
-
-def _work_off(study: optuna.Study, given: Given) -> None:
     import optuna
 
     def one(trial: optuna.Trial) -> float:
         name = trial.user_attrs.get("job")
         if name is None:  # the queue was empty, so this trial is a fresh one
-            study.stop()
+            trial.study.stop()
             raise optuna.TrialPruned
         trial.set_user_attr("worker", given.name)
         try:
             result = do(given.jobs[name])
         except runs.Interrupted:
-            study.stop()
+            trial.study.stop()
             raise
         except Exception as error:  # a job that fails must not end the others
             traceback.print_exc()
@@ -155,7 +150,8 @@ def _work_off(study: optuna.Study, given: Given) -> None:
         trial.set_user_attr("result", files.sealed_json(json.loads(json.dumps(result))))
         return 0.0
 
-    study.optimize(one, catch=(Exception,))
+    with connected(given.storage, given.study) as study:
+        study.optimize(one, catch=(Exception,))
 
 
 def main() -> None:
