@@ -58,7 +58,7 @@ def measure(
     try:
         run = program.run()
     except ModuleNotFoundError as missing:
-        print(f"{program.name} needs {missing.name}: pip install '.[integrations]'", flush=True)
+        print(f"{program.name}: {missing}; examples/README.md says what it needs", flush=True)
         return
     of_program = results.setdefault(program.name, {})
 

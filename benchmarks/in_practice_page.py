@@ -68,7 +68,7 @@ def section(program: Program, found: dict[str, Any]) -> list[str]:
     return [
         f"## {program.name}",
         "",
-        f"`python examples/{program.module}.py`. {program.claim} Rates tried: {rates}.",
+        f"`{program.command}`. {program.claim} Rates tried: {rates}.",
         "",
         *table(["", *(NAMES[layer] for layer in layers), "chance", "bar"], rows),
         *([program.note, ""] if program.note else []),

@@ -49,6 +49,11 @@ class Program:
     equal_seconds: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def command(self) -> str:
+        flags = [f" --{k} {v}" for k, v in self.options.items() if isinstance(v, str)]
+        return f"python examples/{self.module}.py{''.join(flags)}"
+
     def run(self) -> Callable[..., dict[str, Any]]:
         if str(EXAMPLES) not in sys.path:
             sys.path.insert(0, str(EXAMPLES))
@@ -240,7 +245,7 @@ PROGRAMS = {
                     "recurrent",
                     "`RNNModel`, month by month",
                     "A GRU loses the season while its own forecasts are its inputs; RAMGRU looks "
-                    "it up, and has a third of the error.",
+                    "it up, and has little more than a third of the error.",
                 ),
                 (
                     "neuralforecast_air",

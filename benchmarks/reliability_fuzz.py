@@ -6,7 +6,6 @@ import copy
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,8 +203,3 @@ def compiled(layer: RAMGRU, x: Tensor, state: RAMGRUState, options: Tensors) -> 
     torch.compiler.reset()
     found: Result = torch.compile(layer, backend="aot_eager")(x, state, **options)
     return found
-
-
-def replay(seed: int) -> Case:
-    """The case of a seed as text, to be shrunk by hand."""
-    return replace(draw(seed))
