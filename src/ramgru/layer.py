@@ -28,7 +28,7 @@ from ramgru.arguments import (
     unknown_argument,
 )
 from ramgru.config import Memory
-from ramgru.gru import CONTROLLERS, GRU_KERNELS
+from ramgru.gru import CONTROLLERS, GRU_KERNELS, torch_gru
 from ramgru.kernels.dispatch import is_eager
 from ramgru.kernels.transforms import is_readable
 from ramgru.memory import RandomAccessMemory, Steps
@@ -405,7 +405,12 @@ class RAMGRU(StepByStep):
             x = x.masked_fill(pad, 0)
         for layer in range(self.num_layers):
             ways = slice(D * layer, D * (layer + 1))
-            y, last = self._control(x, state.hidden[ways], all_weights[ways], lengths, reset)
+            as_given = x
+            if is_eager() and x.shape[1] > 1:
+                x = x.contiguous()  # once: each product would copy input that has time first
+            # The bits of torch's own GRU depend on the layout.
+            read = as_given if self._control is torch_gru else x
+            y, last = self._control(read, state.hidden[ways], all_weights[ways], lengths, reset)
             hidden.append(last)
             outputs = []
             for backward, h in enumerate(y.chunk(D, dim=-1)):
