@@ -276,7 +276,8 @@ PROGRAMS = {
                 Value("unchanged, AUC", 0.99, chance=0.5),
                 Value("one character edited, AUC", 0.95, chance=0.5),
             ),
-            "Edited lines miss their bar by half a point in the mean; seed 0 met it.",
+            "Of edited lines, two seeds of three are above the bar; after 250 steps the mean was "
+            ".945, and the steps were chosen after it. nn.GRU and nn.LSTM hardly find them.",
         ),
         Program(
             "log_lines",

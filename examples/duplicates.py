@@ -26,7 +26,7 @@ FEATURES = 64
 LETTERS = 40  # characters of a line
 REPEATS = 0.25  # share of lines that repeat an earlier one
 TRAIN, TEST = (8, 128), (3, 2048)  # streams, lines
-RATE, STEPS = 3e-3, 250
+RATE, STEPS = 3e-3, 400
 MEMORY = Memory(heads="key" + 4 * " learned:write_after=1")
 CHANCE = {"unchanged, AUC": 0.5, "one character edited, AUC": 0.5}
 
