@@ -405,19 +405,18 @@ class RAMGRU(StepByStep):
             x = x.masked_fill(pad, 0)
         for layer in range(self.num_layers):
             ways = slice(D * layer, D * (layer + 1))
-            as_given = x
-            if is_eager() and x.shape[1] > 1:
-                x = x.contiguous()  # once: each product would copy input that has time first
+            # Once, since each product would copy input that has time first.
+            rows = x.contiguous() if is_eager() and x.shape[1] > 1 else x
             # The bits of torch's own GRU depend on the layout.
-            read = as_given if self._control is torch_gru else x
+            read = x if self._control is torch_gru else rows
             y, last = self._control(read, state.hidden[ways], all_weights[ways], lengths, reset)
             hidden.append(last)
             outputs = []
             for backward, h in enumerate(y.chunk(D, dim=-1)):
                 n = D * layer + backward
-                there, r, w, q = x, reset, write_index, read_index
+                there, r, w, q = rows, reset, write_index, read_index
                 if backward:
-                    there, h = reverse(x, lengths), reverse(h, lengths)
+                    there, h = reverse(rows, lengths), reverse(h, lengths)
                     r = reverse_reset(reset, lengths)
                     w, q = (None if v is None else reverse(v, lengths) for v in (w, q))
                 before = state.memory[n]
